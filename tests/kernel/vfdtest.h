@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vfdtest.h - how to command the vfdtest device and ask what it wrote
+ *
+ * vfdtest is a VFIO device without hardware. It writes to the memory mapped in
+ * its container exactly when told to, and keeps the *truth*: the set of pages
+ * it wrote. A test compares that with what a dirty log reports.
+ *
+ * All commands go to /dev/vfdtest and name the device by its index, never by a
+ * VFIO file descriptor: the truth stays readable after the VFIO device, its
+ * group and its container are closed.
+ *
+ * Three programs share this file: the kernel module vfdtest.c, tests, and any
+ * user-space imitation of the kernel. It therefore needs only the two headers
+ * below, and every struct has the same layout on 32 and 64 bits.
+ *
+ * Errors common to all commands (0 on success, else -1 and errno):
+ *   EFAULT   the struct, or the buffer it names, cannot be read or written
+ *   ENODEV   no device of that index, or it is removed (commands that act on
+ *            the VFIO device; TRUTH, HALT, SET and STATUS still answer)
+ *   ENOTCONN the VFIO device is not open (WRITE, READ, PIN, UNPIN, RUN)
+ *   EINVAL   unknown flag or knob, size 0, or a range that wraps
+ *   ENOTTY   unknown command
+ */
+#ifndef VFDTEST_H
+#define VFDTEST_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define VFDTEST_PATH		"/dev/vfdtest"
+#define VFDTEST_MAX_DEVICES	4
+#define VFDTEST_PAGE_SHIFT	12
+#define VFDTEST_PAGE_SIZE	(1ULL << VFDTEST_PAGE_SHIFT)
+
+/* ---- one range: WRITE, READ, PIN, UNPIN --------------------------------- */
+
+struct vfdtest_range {
+	__u32 device;
+	__u32 flags;
+	__u64 iova;
+	__u64 size;
+	__u64 value;		/* WRITE only */
+};
+
+/*
+ * The 8 bytes which WRITE leaves at an IOVA that is a multiple of 8, as one
+ * native word. A write that starts or ends elsewhere leaves the matching part.
+ */
+static inline __u64 vfdtest_word(__u64 value, __u64 iova)
+{
+	return value ^ iova;
+}
+
+/*
+ * WRITE: the device writes [iova, iova + size). Any alignment. One access per
+ * 4 KiB page, in ascending order; a page enters the truth after its access
+ * succeeded. The first error ends the command and is returned; pages before it
+ * are written and are in the truth, pages from it on are neither.
+ * It does not matter which process asks: the device has no process.
+ *
+ * Errors of the kernel's DMA: EINVAL not mapped, EPERM mapped without write
+ * permission, EFAULT the memory behind the mapping is gone, EBUSY vaddr
+ * suspended.
+ */
+#define VFDTEST_WRITE	_IOW('v', 1, struct vfdtest_range)
+
+/*
+ * Write through pins instead of the kernel's DMA call: every page must be
+ * pinned for writing, else EINVAL and nothing is done. The kernel does not see
+ * such a write; it reports the page only because it is (or was) pinned.
+ */
+#define VFDTEST_WRITE_PINNED	(1U << 0)
+
+/* READ: the device reads the range (and drops the bytes). Never in the truth. */
+#define VFDTEST_READ	_IOW('v', 2, struct vfdtest_range)
+
+/*
+ * PIN: pin every page of a range aligned to 4 KiB (else EINVAL). All or
+ * nothing. Pins are counted: a page pinned twice needs two UNPINs. A page with
+ * any pin for writing counts as pinned for writing until its last pin goes.
+ *
+ * A page pinned for writing is in the truth from the pin on, enters it again at
+ * every TRUTH while it is pinned, and once more when it is unpinned: who holds
+ * such a pin may write at any moment. A reset device cannot (see VFDTEST_RESET
+ * below), so then its pins add nothing.
+ * The kernel makes no difference between pins for reading and for writing: it
+ * reports both as dirty.
+ */
+#define VFDTEST_PIN	_IOW('v', 3, struct vfdtest_range)
+#define VFDTEST_PIN_WRITE	(1U << 0)
+
+/* UNPIN: release one pin of every page. EINVAL, nothing done: some has none. */
+#define VFDTEST_UNPIN	_IOW('v', 4, struct vfdtest_range)
+
+/* ---- the writer: RUN, HALT ----------------------------------------------- */
+
+/*
+ * RUN: start a thread that writes to random pages of the range, which must be
+ * aligned to 4 KiB. Each write is 8 to 64 bytes, a multiple of 8, inside one
+ * page, aligned to 8; its first word is a number this device never wrote
+ * before, so content always changes. The page enters the truth after the write
+ * succeeded; a write that failed (not mapped, EBUSY...) is only counted.
+ * EBUSY: already running.
+ *
+ * The writer stops at HALT, at VFIO_DEVICE_RESET and when the device closes.
+ */
+struct vfdtest_run {
+	__u32 device;
+	__u32 flags;		/* 0 */
+	__u64 iova;
+	__u64 size;
+	__u64 seed;		/* the same seed visits the same pages */
+	__u64 period_ns;	/* pause after each burst; 0: as fast as possible */
+	__u64 burst;		/* writes before each pause; 0 means 1 */
+};
+#define VFDTEST_RUN	_IOW('v', 5, struct vfdtest_run)
+
+/*
+ * HALT: stop the writer and wait for it. When it returns, no write is in flight
+ * and every write is in the truth. Not running (any more): still 0; the counts
+ * are those of the last RUN.
+ */
+struct vfdtest_halt {
+	__u32 device;
+	__u32 flags;		/* 0 */
+	__u64 writes;		/* out */
+	__u64 failures;		/* out */
+};
+#define VFDTEST_HALT	_IOWR('v', 6, struct vfdtest_halt)
+
+/* ---- the truth ------------------------------------------------------------ */
+
+/*
+ * TRUTH: which pages of [iova, iova + size) the device wrote, one bit per 4 KiB
+ * page, bit 0 of word 0 is the page at iova, words are native __u64. All
+ * ALIGN(pages, 64) / 64 words of the buffer are overwritten. The range must be
+ * aligned to 4 KiB and at most VFDTEST_TRUTH_MAX long.
+ *
+ * With CLEAR the bits handed out leave the truth, atomically against a running
+ * writer: each write is in exactly one such reading. On an error nothing is
+ * cleared.
+ *
+ * A reading happens at one moment. sequence says which: it is the number of
+ * entries (of WRITE pages, writer's writes and pins) into the truth before it.
+ * time_ns is the same moment on CLOCK_MONOTONIC. A write in flight at that
+ * moment may have changed memory and enter the truth only later, never the
+ * other way round.
+ */
+struct vfdtest_truth {
+	__u32 device;
+	__u32 flags;
+	__u64 iova;
+	__u64 size;
+	__u64 bitmap;		/* user pointer */
+	__u64 pages;		/* out: bits set */
+	__u64 sequence;		/* out */
+	__u64 time_ns;		/* out */
+};
+#define VFDTEST_TRUTH	_IOWR('v', 7, struct vfdtest_truth)
+#define VFDTEST_TRUTH_CLEAR	(1U << 0)
+#define VFDTEST_TRUTH_MAX	(1ULL << 42)
+
+/* ---- status and behaviour -------------------------------------------------- */
+
+#define VFDTEST_PRESENT		0
+#define VFDTEST_REMOVING	1	/* REMOVE waits for the user to close */
+#define VFDTEST_ABSENT		2
+
+struct vfdtest_status {
+	__u32 device;
+	__u32 state;		/* out, as all that follows: VFDTEST_PRESENT... */
+	__s32 group;		/* its number in /dev/vfio; -1 unless present */
+	__u32 open;		/* 1 while the VFIO device is open */
+	__u32 running;		/* 1 while the writer runs */
+	__u32 quiet;		/* 1 after a reset: the device cannot write */
+	__u64 opens;		/* times it was opened, ever */
+	__u64 pins;		/* pins held now, counted pins counted */
+	__u64 resets;		/* VFIO_DEVICE_RESETs that succeeded */
+	__u64 unmaps;		/* dma_unmap callbacks seen */
+	__u64 unmapping;	/* dma_unmap callbacks running now */
+	__u64 requests;		/* times the kernel asked for the device back */
+	__u64 writes;		/* accesses that succeeded, ever */
+	__u64 sequence;		/* as in TRUTH, now */
+};
+#define VFDTEST_STATUS	_IOWR('v', 8, struct vfdtest_status)
+
+struct vfdtest_set {
+	__u32 device;
+	__u32 knob;
+	__u64 value;
+};
+#define VFDTEST_SET	_IOW('v', 9, struct vfdtest_set)
+
+/*
+ * Milliseconds (at most 10000) which the dma_unmap callback waits before it
+ * unpins. The kernel holds no container lock meanwhile, so this holds open the
+ * window in which other calls may enter a half-done unmap. Default 0.
+ * Do not pin the same range in that window: a mapping that is found pinned
+ * after ten callbacks makes the kernel BUG().
+ */
+#define VFDTEST_UNMAP_DELAY_MS	1
+
+/*
+ * Whether the device can be reset: 1 (default) or 0. If not, the device's info
+ * has no VFIO_DEVICE_FLAGS_RESET and VFIO_DEVICE_RESET is EINVAL.
+ * A reset halts the writer and makes the device quiet: it cannot write, not even
+ * through pins it still holds, until the next WRITE, RUN or PIN command.
+ */
+#define VFDTEST_RESET		2
+
+/* Add value to the eventfd set on irq 0 (ENOTCONN: none is set). */
+#define VFDTEST_IRQ		3
+
+/* Raise a WARN in the kernel log: the test bench must notice. Value ignored. */
+#define VFDTEST_WARN		4
+
+/*
+ * Knob numbers kept for later:
+ *  5  errno with which VFIO_DEVICE_RESET fails
+ *  6  page size which DMA logging reports at
+ *  7  errno with which a DMA log report fails
+ *  8  migration: states offered
+ *  9  migration: bytes in the stream
+ */
+
+/*
+ * REMOVE: the driver gives up the device, as when it is unplugged. Returns at
+ * once; while the user keeps the device open, state is VFDTEST_REMOVING and the
+ * kernel asks for it back (requests; and the eventfd on irq 1, if one is set).
+ * EBUSY: already removing. ADD: a new device in a new group, whose number may
+ * differ. EBUSY while REMOVING, EEXIST while PRESENT. Truth and counters stay.
+ */
+struct vfdtest_plug {
+	__u32 device;
+	__u32 flags;		/* 0 */
+};
+#define VFDTEST_REMOVE	_IOW('v', 10, struct vfdtest_plug)
+#define VFDTEST_ADD	_IOW('v', 11, struct vfdtest_plug)
+
+/* ---- what the VFIO device itself shows ------------------------------------- */
+
+/*
+ * Region 0: VFDTEST_REGION0_SIZE bytes, read, write, mmap of all of it.
+ * Region 1: VFDTEST_REGION1_SIZE bytes, read, write, mmap of two areas only
+ *           (sparse-mmap capability): page 0 and page 2; page 1 and 3 are not.
+ * Both are plain memory, kept while the module is loaded, zeroed by a reset.
+ * Irq 0: one eventfd interrupt, raised by VFDTEST_IRQ.
+ * Irq 1: one eventfd, raised when the kernel asks for the device back.
+ */
+#define VFDTEST_REGIONS		2
+#define VFDTEST_REGION0_SIZE	(2 * VFDTEST_PAGE_SIZE)
+#define VFDTEST_REGION1_SIZE	(4 * VFDTEST_PAGE_SIZE)
+#define VFDTEST_IRQS		2
+
+#endif /* VFDTEST_H */
