@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef VFIODIRTY_CONTAINER_H
+#define VFIODIRTY_CONTAINER_H
+
+/**
+ * @file container.h
+ * Containers, groups and mappings.
+ *
+ *     open -> attached -> tracking -> drained -> detached -> attached again | closed
+ *
+ * A container is a VFIO I/O address space. It remembers its mappings: they can be made before the first group is
+ * attached and are replayed (SET_IOMMU, START, MAP, in that order) when a group is attached again.
+ *
+ * *Drained* means: every source was harvested successfully, all-dirty devices included (VFD_HARVEST_FINAL),
+ * *after* the last device that could write was quiesced or closed. While tracking, a call that makes the kernel drop
+ * its record (detaching the last group, closing the container, stopping) succeeds only when drained. Otherwise it
+ * returns VFD_EDIRTY, having made no system call; VFD_COLLECT drains first, VFD_DISCARD drops.
+ *
+ * Threads: any thread may call anything. Attach, detach, adopt, close, start and stop exclude every other call on
+ * the container (the kernel has a use-after-free there); map, unmap and harvest run in parallel, except where
+ * their ranges meet. A handle must not be used after the call that ends it.
+ *
+ * Fork: in a child every call returns VFD_EFORKED, save vfd_container_release().
+ */
+
+#include <vfiodirty/error.h>
+#include <vfiodirty/log.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct vfd_container;
+struct vfd_group;
+struct vfd_device;
+
+/** Options of vfd_container_open(). Zero everything, set `struct_size`, then what differs. */
+struct vfd_container_options {
+	uint32_t struct_size; /**< sizeof(struct vfd_container_options) */
+	uint32_t flags;	      /**< 0 */
+	struct vfd_log *log;  /**< where dirty pages go; must outlive the container; NULL: this one will never track */
+	const char *path;     /**< NULL: "/dev/vfio/vfio" */
+};
+
+/**
+ * Open a container. Nothing is attached yet.
+ *
+ * @param options NULL for the defaults (no log, hence no tracking)
+ * @param[out] container end it with vfd_container_close()
+ * @return 0; -ENOENT, -EACCES, ... from open(2), with what to do about it; VFD_EUNSUPPORTED (no type1 v2 there);
+ * VFD_EINVALID; VFD_ENOMEMORY
+ */
+VFD_API int vfd_container_open(const struct vfd_container_options *options, struct vfd_container **container,
+			       struct vfd_error *err);
+
+/** Flags of a mapping. */
+enum vfd_map_flags {
+	VFD_MAP_READ = 1u << 0,	       /**< devices may read */
+	VFD_MAP_WRITE = 1u << 1,       /**< devices may write; without it the mapping never becomes dirty */
+	VFD_MAP_UNLOGGED = 1u << 2,    /**< memory that nobody migrates, in no region: its dirty bits are dropped */
+	VFD_MAP_LOG_ADDRESS = 1u << 3, /**< log_address is stated: refuse with VFD_EALIAS if the region says otherwise */
+};
+
+/** IOVA iova .. iova + size - 1 stands for the process memory at `memory`. */
+struct vfd_mapping {
+	uint32_t struct_size;	/**< sizeof(struct vfd_mapping) */
+	uint32_t flags;		/**< enum vfd_map_flags */
+	uint64_t iova;		/**< multiple of the container's page size */
+	uint64_t size;		/**< bytes, multiple of the container's page size */
+	void *memory;		/**< page-aligned; stays the caller's, must stay mapped */
+	uint64_t log_address;	/**< read only with VFD_MAP_LOG_ADDRESS */
+};
+
+/** A group that someone else opened. */
+struct vfd_adopt_group {
+	int number; /**< N of /dev/vfio/N */
+	int fd;	    /**< its open fd */
+};
+
+/** A device that someone else opened. */
+struct vfd_adopt_device {
+	int group;	  /**< number of its group */
+	int fd;		  /**< its open fd */
+	const char *name; /**< as given to VFIO_GROUP_GET_DEVICE_FD */
+};
+
+enum vfd_adopt_flags {
+	VFD_ADOPT_DUP = 1u << 0, /**< work on duplicates of all fds; the caller keeps, and later closes, its own */
+};
+
+/** What a program must say of a container that it opened without this library: no ioctl lists these. */
+struct vfd_adoption {
+	uint32_t struct_size; /**< sizeof(struct vfd_adoption) */
+	uint32_t flags;	      /**< enum vfd_adopt_flags */
+	int container_fd;
+	uint32_t group_count;
+	uint32_t device_count;
+	uint32_t mapping_count;
+	const struct vfd_adopt_group *groups;
+	const struct vfd_adopt_device *devices;
+	const struct vfd_mapping *mappings; /**< all of them; one that is missing is found when the kernel refuses to cut it */
+	struct vfd_log *log;		    /**< as in vfd_container_options */
+};
+
+/**
+ * Take over a container that has its IOMMU set. Without VFD_ADOPT_DUP the fds belong to the library on success and
+ * are untouched on failure. Tracking that is on already is kept, never restarted; what its owner harvested before is
+ * the owner's business. From now on the owner must not call GET_BITMAP and STOP itself.
+ *
+ * Type1 v1 and no-IOMMU containers: mappings work, vfd_track_start() is VFD_EUNSUPPORTED. sPAPR and iommufd's
+ * compatibility container are VFD_EUNSUPPORTED.
+ *
+ * @return 0; VFD_EINVALID; VFD_EUNSUPPORTED; VFD_ENOREGION / VFD_EALIAS / VFD_EOVERLAP (a declared mapping); VFD_ECUT (a mapping
+ * exists that was not declared; first..last of the error narrow it down); -errno of fcntl or the probes; VFD_ENOMEMORY
+ */
+VFD_API int vfd_container_adopt(const struct vfd_adoption *adoption, struct vfd_container **container,
+				struct vfd_error *err);
+
+/**
+ * Close a container and everything in it: its devices, groups and mappings; their handles end with it.
+ * While tracking this destroys the kernel's record, so it obeys the rule at the top of this file. What the kernel
+ * cannot refuse any more is not an error: after success nothing of the container is left.
+ *
+ * @param container address of the handle; set to NULL on success. A handle that is NULL already is VFD_EINVALID.
+ * @param flags 0 (devices must be closed, groups may be attached), VFD_COLLECT or VFD_DISCARD
+ * @return 0; VFD_EDIRTY; VFD_EDEVICES; errors of vfd_group_detach(); VFD_EFORKED
+ */
+VFD_API int vfd_container_close(struct vfd_container **container, unsigned flags, struct vfd_error *err);
+
+/**
+ * In a child after fork(): unmap and close what was inherited, with no ioctl, so that the parent's
+ * detach is not refused for ever. All handles of the container end. In the process that opened it: VFD_ESTATE.
+ */
+VFD_API int vfd_container_release(struct vfd_container **container, struct vfd_error *err);
+
+/** The raw fd, for what the library does not wrap. Never call GET_BITMAP, STOP or UNMAP on it. -1 if NULL. */
+VFD_API int vfd_container_fd(const struct vfd_container *container);
+
+enum vfd_container_kind {
+	VFD_KIND_TYPE1_V2 = 1, /**< can track */
+	VFD_KIND_TYPE1_V1 = 2, /**< adopted: mappings only */
+	VFD_KIND_NOIOMMU = 3,  /**< adopted: no translation, no tracking */
+};
+
+#define VFD_INFO_RANGES 32
+
+struct vfd_iova_range {
+	uint64_t first, last; /**< inclusive */
+};
+
+/** What the kernel says of a container, and what the library knows. */
+struct vfd_container_info {
+	uint32_t struct_size;	      /**< sizeof(struct vfd_container_info), set by the caller */
+	uint32_t kind;		      /**< enum vfd_container_kind */
+	uint32_t attached;	      /**< groups attached now */
+	uint32_t physical;	      /**< of those: groups behind a real IOMMU, which cannot tell what is dirty */
+	uint32_t devices;	      /**< devices open */
+	uint32_t writers;	      /**< of those: not quiesced */
+	uint32_t tracking;	      /**< 1: tracking is on */
+	uint32_t drained;	      /**< 1: nothing can be lost by closing things now */
+	uint64_t mappings;	      /**< in the library's table */
+	uint64_t mapped_bytes;
+	uint64_t page_sizes;	      /**< IOMMU page sizes, one bit each; 0 before the first attach */
+	uint64_t page_size;	      /**< bytes per dirty bit: the smallest of page_sizes */
+	uint64_t dirty_page_sizes;    /**< MIGRATION capability: page sizes of bitmaps; 0: absent */
+	uint64_t dirty_bitmap_limit;  /**< MIGRATION capability: largest bitmap, bytes; 0: absent */
+	uint64_t entries_available;   /**< mappings that can still be made; UINT64_MAX: the kernel does not say */
+	uint32_t range_count;	      /**< ranges filled in below */
+	uint32_t range_total;	      /**< ranges the kernel has; 0: no restriction known (only emulated groups so far) */
+	struct vfd_iova_range ranges[VFD_INFO_RANGES]; /**< IOVAs that can be mapped */
+};
+
+/**
+ * Ask the kernel anew (VFIO_IOMMU_GET_INFO) and fill in *info.
+ *
+ * Before the first group is attached the kernel's part is 0 or its default.
+ */
+VFD_API int vfd_container_info(struct vfd_container *container, struct vfd_container_info *info,
+			       struct vfd_error *err);
+
+/**
+ * Attach a group: open /dev/vfio/N, check that it is viable, SET_CONTAINER; for the first one also SET_IOMMU, and
+ * then START if tracking is on, and MAP for each remembered mapping. A failure anywhere rolls all of it back.
+ *
+ * @param number N of /dev/vfio/N (for a no-IOMMU group, of /dev/vfio/noiommu-N: VFD_EUNSUPPORTED)
+ * @param[out] group belongs to the container; end it with vfd_group_detach()
+ * @return 0; -ENOENT (no such group; the message says how to bind a device to vfio-pci), -EBUSY (open elsewhere),
+ * -EPERM, -EACCES; VFD_ESTATE (attached already); VFD_EUNSUPPORTED; errors of SET_CONTAINER and of mapping
+ */
+VFD_API int vfd_group_attach(struct vfd_container *container, int number, struct vfd_group **group,
+			     struct vfd_error *err);
+
+/** As vfd_group_attach(), for the group of a device: "0000:3b:00.0", or any name in /sys/bus/*\/devices. */
+VFD_API int vfd_group_attach_device(struct vfd_container *container, const char *device, struct vfd_group **group,
+				    struct vfd_error *err);
+
+/**
+ * Detach a group: the lossless way. For the last group, with VFD_COLLECT: quiesce each device, harvest with the
+ * devices open, close them (drivers unpin), harvest again, and only then UNSET. Mappings are remembered.
+ *
+ * A group that is not the last leaves the kernel's record alive; its devices must be closed or a flag be given.
+ *
+ * @param group address of the handle; set to NULL on success
+ * @param flags 0, VFD_COLLECT or VFD_DISCARD; with either, devices of the group that are open are closed, and their
+ * handles end, when the call succeeds. If it fails after they were closed their handles stay, say VFD_ESTATE to
+ * everything, and must still be given to vfd_device_close().
+ * @return 0; VFD_EDEVICES; VFD_EDIRTY; -EBUSY (something holds a device: the message says what; nothing was lost and
+ * tracking is still on); VFD_EINVALID; VFD_EFORKED; VFD_ELOST never: a lost record is assumed dirty and the detach goes on
+ */
+VFD_API int vfd_group_detach(struct vfd_group **group, unsigned flags, struct vfd_error *err);
+
+/** The group's number; -1 if NULL. */
+VFD_API int vfd_group_number(const struct vfd_group *group);
+
+/** The group's raw fd, e.g. for KVM_DEV_TYPE_VFIO. Do not close it: that destroys the kernel's record. -1 if NULL. */
+VFD_API int vfd_group_fd(const struct vfd_group *group);
+
+/**
+ * Map memory for devices. Before the first attach the mapping is only remembered, and checked at the replay.
+ *
+ * @return 0; VFD_EINVALID (no READ or WRITE, NULL); VFD_EALIGN; VFD_EWRAP; VFD_EOVERLAP (first..last: the mapping that
+ * is in the way); VFD_ERESERVED (names the allowed range next to it); VFD_ENOREGION; VFD_EALIAS; -ENOMEM (with what is
+ * needed and what RLIMIT_MEMLOCK allows), -ENOSPC (dma_entry_limit), -EEXIST (a mapping that this library does not know),
+ * -EFAULT; VFD_ENOMEMORY; VFD_EFORKED. On every failure nothing is mapped.
+ */
+VFD_API int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping, struct vfd_error *err);
+
+/**
+ * Unmap all mappings in iova .. iova + size - 1; none may be cut by the range, holes are fine. While tracking, the bits
+ * of each go to the log first, one mapping per ioctl.
+ *
+ * On failure the mappings before first of the error are gone, with their bits in the log; the others are there.
+ *
+ * @return 0; VFD_ENOTMAPPED (nothing there); VFD_ECUT (first..last: the mapping that is cut); VFD_EWRAP; VFD_EALIGN;
+ * VFD_ESHORT; VFD_ELOST; -errno of VFIO_IOMMU_UNMAP_DMA (its pages are assumed dirty when they may be gone)
+ */
+VFD_API int vfd_unmap(struct vfd_container *container, uint64_t iova, uint64_t size, struct vfd_error *err);
+
+/** Unmap everything; the same promises. 0 also when nothing is mapped. */
+VFD_API int vfd_unmap_all(struct vfd_container *container, struct vfd_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

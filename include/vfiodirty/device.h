@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef VFIODIRTY_DEVICE_H
+#define VFIODIRTY_DEVICE_H
+
+/**
+ * @file device.h
+ * Devices: their regions, interrupts and config space, and how to make one unable to write.
+ *
+ * A device owns what was made of it (mapped areas, interrupt triggers) and undoes it in the right order when it
+ * is closed: a forgotten munmap would keep the device open and make the detach fail with EBUSY.
+ *
+ * Threads and fork as in container.h; calls on one device are serialised by the library.
+ */
+
+#include <vfiodirty/container.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * Open a device of an attached group. From now on it can write: the container is no longer drained.
+ *
+ * @param name as VFIO_GROUP_GET_DEVICE_FD wants it: "0000:3b:00.0" for PCI
+ * @param[out] device end it with vfd_device_close()
+ * @return 0; VFD_EINVALID; VFD_ESTATE (that device is open); -ENODEV (no such device in the group), -EPERM, -EMFILE ...
+ */
+VFD_API int vfd_device_open(struct vfd_group *group, const char *name, struct vfd_device **device,
+			    struct vfd_error *err);
+
+/**
+ * Close a device: interrupts off, areas unmapped, fd closed. While tracking, and unless drained:
+ *
+ *  - flags 0: VFD_EDIRTY, nothing done: a device that may still write would take its last pages along if the kernel
+ *    removed it before the next harvest;
+ *  - VFD_COLLECT: quiesce, harvest, close, harvest again (a driver may unpin at close);
+ *  - VFD_DISCARD: just close. What the container's record still holds is not lost by this.
+ *
+ * @param device address of the handle; set to NULL on success. NULL already: VFD_EINVALID.
+ */
+VFD_API int vfd_device_close(struct vfd_device **device, unsigned flags, struct vfd_error *err);
+
+/** The raw fd, for what the library does not wrap; -1 if NULL or closed. Not yours to close. Enabling bus mastering
+ * through it behind the library's back breaks what vfd_device_quiesce() promises. */
+VFD_API int vfd_device_fd(const struct vfd_device *device);
+
+/** The name it was opened with; NULL if NULL. Valid as long as the handle. */
+VFD_API const char *vfd_device_name(const struct vfd_device *device);
+
+struct vfd_device_info {
+	uint32_t struct_size; /**< sizeof(struct vfd_device_info), set by the caller */
+	uint32_t flags;	      /**< VFIO_DEVICE_FLAGS_* of linux/vfio.h */
+	uint32_t regions;     /**< number of regions */
+	uint32_t irqs;	      /**< number of interrupt indexes */
+	uint32_t quiesced;    /**< 1: made unable to write by the library */
+	int32_t group;	      /**< number of its group */
+};
+
+VFD_API int vfd_device_info(struct vfd_device *device, struct vfd_device_info *info, struct vfd_error *err);
+
+#define VFD_DEVICE_AREAS 16
+
+/** A region of a device, and which parts of it may be mapped. */
+struct vfd_device_region {
+	uint32_t struct_size; /**< sizeof(struct vfd_device_region), set by the caller */
+	uint32_t flags;	      /**< VFIO_REGION_INFO_FLAG_* of linux/vfio.h */
+	uint64_t size;	      /**< bytes; 0: the region is not there */
+	uint64_t offset;      /**< of the region in the device's fd */
+	uint32_t area_count;  /**< mappable areas; the whole region if the kernel lists none and it can be mapped */
+	uint32_t pad;
+	struct {
+		uint64_t offset, size; /**< in the region, bytes */
+	} areas[VFD_DEVICE_AREAS];
+};
+
+/** Region `index` (VFIO_PCI_BAR0_REGION_INDEX ...). -EINVAL if the device has no such index. */
+VFD_API int vfd_device_region_info(struct vfd_device *device, uint32_t index, struct vfd_device_region *region,
+				   struct vfd_error *err);
+
+/**
+ * Map part of a region. The part must lie in one mappable area; the device owns the mapping and unmaps it at close.
+ *
+ * @param offset,size in the region, bytes, page-aligned
+ * @param[out] memory the registers; readable and writable as far as the region is
+ * @return 0; VFD_EINVALID; VFD_EALIGN; VFD_ERESERVED (not in a mappable area; first..last: the nearest one); -errno of mmap
+ */
+VFD_API int vfd_device_map(struct vfd_device *device, uint32_t index, uint64_t offset, uint64_t size, void **memory,
+			   struct vfd_error *err);
+
+/** Unmap what vfd_device_map() gave. VFD_EINVALID if it did not. */
+VFD_API int vfd_device_unmap(struct vfd_device *device, void *memory, struct vfd_error *err);
+
+/**
+ * Read from or write to a region by the fd. All of it, or an error. Turning on PCI bus mastering this way ends
+ * "quiesced".
+ *
+ * @return 0; VFD_EINVALID; -errno; -EIO when the device accepted only part
+ */
+VFD_API int vfd_device_read(struct vfd_device *device, uint32_t index, uint64_t offset, void *data, size_t size,
+			    struct vfd_error *err);
+VFD_API int vfd_device_write(struct vfd_device *device, uint32_t index, uint64_t offset, const void *data,
+			     size_t size, struct vfd_error *err);
+
+/**
+ * Deliver interrupts to eventfds.
+ *
+ * @param irq VFIO_PCI_MSIX_IRQ_INDEX ...
+ * @param start first vector
+ * @param eventfds `count` of them; -1: none for that vector. They stay the caller's.
+ * @return 0; VFD_EINVALID (count 0, wraps or above 4096); -errno of VFIO_DEVICE_SET_IRQS
+ */
+VFD_API int vfd_device_irq_enable(struct vfd_device *device, uint32_t irq, uint32_t start, const int *eventfds,
+				  uint32_t count, struct vfd_error *err);
+
+/** Unmask vectors start .. start + count - 1: level-triggered interrupts mask themselves when they fire. */
+VFD_API int vfd_device_irq_unmask(struct vfd_device *device, uint32_t irq, uint32_t start, uint32_t count,
+				  struct vfd_error *err);
+
+/** Turn off all vectors of an interrupt index. */
+VFD_API int vfd_device_irq_disable(struct vfd_device *device, uint32_t irq, struct vfd_error *err);
+
+/** Reset it (VFIO_DEVICE_RESET). VFD_EUNSUPPORTED if the device says it cannot. Afterwards it counts as able to write. */
+VFD_API int vfd_device_reset(struct vfd_device *device, struct vfd_error *err);
+
+/**
+ * Make a device unable to write: PCI bus mastering off and read back; else reset. Idempotent.
+ *
+ * @return 0; VFD_EUNSUPPORTED (neither bus mastering nor reset); -errno
+ */
+VFD_API int vfd_device_quiesce(struct vfd_device *device, struct vfd_error *err);
+
+/** Undo vfd_device_quiesce(): bus mastering on where there is such a thing. The container is no longer drained. */
+VFD_API int vfd_device_resume(struct vfd_device *device, struct vfd_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef VFIODIRTY_ERROR_H
+#define VFIODIRTY_ERROR_H
+
+/**
+ * @file error.h
+ * Every function that can fail returns 0 or a negative code:
+ *
+ *  - `-errno` (-1 .. -4095): the kernel said no, and this is what it said;
+ *  - below -4095: the library refused, made no system call that could lose a dirty page,
+ *    and changed nothing.
+ *
+ * The last parameter of such a function is a `struct vfd_error *` (NULL if the text is not wanted). It
+ * belongs to the caller, needs no preparation, is written only on failure and points to nothing that must be
+ * freed. Nothing is allocated to report an error, and nothing is shared between threads.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <vfiodirty/export.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The library's own refusals. The values are part of the ABI. */
+enum vfd_code {
+	VFD_OK = 0,
+	VFD_EINVALID = -4097,	  /**< an argument makes no sense: NULL, zero size, unknown flag */
+	VFD_ESTATE = -4098,	  /**< right call, wrong moment; the message says what comes first */
+	VFD_EDIRTY = -4099,	  /**< dirty pages would be lost; collect them, or discard by name */
+	VFD_EPINNED = -4100,	  /**< a pin holds part of the range */
+	VFD_EDEVICES = -4101,	  /**< devices are still open; the message names them */
+	VFD_EALIAS = -4102,	  /**< the stated log address is not the memory's log address */
+	VFD_EFORKED = -4103,	  /**< called in a child after fork(); only release is allowed there */
+	VFD_EUNSUPPORTED = -4104, /**< this kernel, container or device cannot do it */
+	VFD_EOVERLAP = -4105,	  /**< the range meets one that is there already */
+	VFD_ENOTMAPPED = -4106,	  /**< nothing is mapped in the range */
+	VFD_ECUT = -4107,	  /**< the range cuts a mapping; the kernel cannot split one */
+	VFD_ERESERVED = -4108,	  /**< outside the IOVA ranges that the kernel allows */
+	VFD_EALIGN = -4109,	  /**< not a multiple of the page size in question */
+	VFD_EWRAP = -4110,	  /**< the range wraps around, or touches the last byte of, 2^64 */
+	VFD_ESHORT = -4111,	  /**< the kernel unmapped less than asked and said success */
+	VFD_ENOREGION = -4112,	  /**< the memory lies in no region of the log */
+	VFD_ELIMIT = -4113,	  /**< a fixed table is full; the message names it */
+	VFD_ENOMEMORY = -4114,	  /**< no memory for the library's own records */
+	VFD_ELOST = -4115,	  /**< the kernel's record vanished; what it may have held is assumed dirty */
+};
+
+#define VFD_ERROR_TEXT 384
+
+/**
+ * What went wrong. `first..last` is the range it is about (IOVA, or log address for calls on a log),
+ * inclusive; first > last means that no range is involved.
+ */
+struct vfd_error {
+	int code;		      /**< what the function returned */
+	int sys_errno;		      /**< errno of the failing system call; 0 if there was none */
+	const char *operation;	      /**< static text: the step that failed, e.g. "VFIO_IOMMU_MAP_DMA" */
+	uint64_t first;		      /**< first byte concerned */
+	uint64_t last;		      /**< last byte concerned */
+	char message[VFD_ERROR_TEXT]; /**< one sentence: what happened, the number that matters, what to do */
+};
+
+/**
+ * Text for a code, the library's or a -errno.
+ *
+ * @param code a return value of this library
+ * @return static text for the library's codes and the errno values that VFIO returns, else "unknown error".
+ * Never NULL. Thread-safe, allocates nothing.
+ */
+VFD_API const char *vfd_strerror(int code);
+
+/** The symbolic name of a code: "VFD_EDIRTY", "EBUSY"; "?" if unknown. Static text, never NULL. */
+VFD_API const char *vfd_strcode(int code);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

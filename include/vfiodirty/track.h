@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef VFIODIRTY_TRACK_H
+#define VFIODIRTY_TRACK_H
+
+/**
+ * @file track.h
+ * Dirty tracking: start, harvest, stop, and the plan that says who answers for which device.
+ *
+ * Start before the first full copy (vfd_mark_initial()), harvest once per round, and at the end pause the devices and
+ * harvest once more with VFD_HARVEST_FINAL.
+ */
+
+#include <vfiodirty/container.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Who reports the pages that a device wrote. */
+enum vfd_source_kind {
+	VFD_SOURCE_TYPE1 = 1,	 /**< the container's bitmap, exact for devices that pin what they write */
+	VFD_SOURCE_DEFERRED = 2, /**< nobody: everything that is mapped writable is owed once, at the end */
+};
+
+#define VFD_PLAN_ENTRIES 32
+
+struct vfd_plan_entry {
+	uint32_t source;      /**< enum vfd_source_kind */
+	int32_t group;	      /**< group number */
+	uint64_t granularity; /**< bytes per bit of the source; 0: none */
+	char device[48];      /**< its name; "" : no device of the group is open */
+	char why[192];	      /**< which rule decided, in words */
+};
+
+/** Which source answers for which device, and how precisely. */
+struct vfd_plan {
+	uint32_t struct_size;	 /**< sizeof(struct vfd_plan), set by the caller */
+	uint32_t exact;		 /**< 1: every device is answered for exactly */
+	uint32_t entry_count;	 /**< entries filled in below */
+	uint32_t entry_total;	 /**< entries there are */
+	uint64_t deferred_bytes; /**< owed once, at the final harvest */
+	uint64_t page_size;	 /**< bytes per bit of the container */
+	struct vfd_plan_entry entries[VFD_PLAN_ENTRIES];
+};
+
+/** Options of vfd_track_start(). */
+struct vfd_track_options {
+	uint32_t struct_size; /**< sizeof(struct vfd_track_options) */
+	uint32_t flags;	      /**< 0 */
+};
+
+/**
+ * Turn dirty tracking on. In a container without groups it is remembered, and turned on by the first attach before
+ * any mapping. Already on: 0, nothing done (a second START would not clear bits, but nothing is to be gained).
+ *
+ * @param options NULL for the defaults
+ * @param[out] plan may be NULL
+ * @return 0; VFD_EUNSUPPORTED (v1, no-IOMMU, no MIGRATION capability); VFD_ESTATE (the container has no log); VFD_EINVALID;
+ * -ENOMEM, -EINVAL from the kernel (a mapping of more than 8 TiB blocks START: the message names it)
+ */
+VFD_API int vfd_track_start(struct vfd_container *container, const struct vfd_track_options *options,
+			    struct vfd_plan *plan, struct vfd_error *err);
+
+enum vfd_harvest_flags {
+	VFD_HARVEST_FINAL = 1u << 0, /**< also owe what all-dirty devices may have written; devices should be paused */
+};
+
+/** What one harvest did. Pages are pages of the log, new for the log's own consumer. */
+struct vfd_harvest {
+	uint32_t struct_size;	/**< sizeof(struct vfd_harvest), set by the caller */
+	uint32_t drained;	/**< 1: nothing is left that a close could lose */
+	uint64_t pages_new;	/**< clean before, owed now */
+	uint64_t pages_reported; /**< of those: said by the kernel */
+	uint64_t pages_assumed;	/**< of those: over-approximated */
+	uint64_t assumed[8];	/**< pages_assumed by enum vfd_reason */
+	uint64_t deferred_bytes; /**< still to come at the final harvest */
+	uint64_t ioctls;	/**< GET_BITMAP calls made */
+	uint64_t bytes;		/**< bitmap bytes that the kernel wrote */
+	uint64_t nanoseconds;	/**< duration of the call */
+};
+
+/**
+ * Move the kernel's bits into the log. Whatever arrived before an error is in the log; what the failure may have
+ * spoiled is owed, labelled VFD_ASSUMED with the reason; and the error is returned. Calling it again is always safe.
+ *
+ * @param flags 0 or VFD_HARVEST_FINAL
+ * @param[out] result may be NULL; filled in on failure too
+ * @return 0; VFD_ESTATE (tracking is off); VFD_ELOST (the kernel's record vanished: everything that was mapped writable is
+ * assumed); VFD_ECUT (adopted: an undeclared mapping; first..last name it); -errno of GET_BITMAP; VFD_ENOMEMORY; VFD_EFORKED
+ */
+VFD_API int vfd_track_harvest(struct vfd_container *container, unsigned flags, struct vfd_harvest *result,
+			      struct vfd_error *err);
+
+/**
+ * Turn tracking off; the kernel frees its record. Obeys the rule at the top of container.h. After a failed STOP
+ * tracking is still on.
+ *
+ * @param flags 0 (must be drained), VFD_COLLECT (harvest, all-dirty devices included, then stop: devices should be paused,
+ * what they write afterwards is not tracked) or VFD_DISCARD
+ * @return 0 (also when off already); VFD_EDIRTY; -errno; VFD_EFORKED
+ */
+VFD_API int vfd_track_stop(struct vfd_container *container, unsigned flags, struct vfd_error *err);
+
+/** The plan as it is now. Works without tracking too: what would be the answer. */
+VFD_API int vfd_track_plan(struct vfd_container *container, struct vfd_plan *plan, struct vfd_error *err);
+
+/**
+ * The plan in words, one line per device.
+ *
+ * @param text room for `size` bytes, always terminated if size > 0; may be NULL if size is 0
+ * @param[out] needed bytes that the whole text needs, its end included; may be NULL
+ * @return 0; VFD_EINVALID
+ */
+VFD_API int vfd_plan_text(const struct vfd_plan *plan, char *text, size_t size, size_t *needed,
+			  struct vfd_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LIB_LOG_H
+#define LIB_LOG_H
+
+/* What the floors above may ask of a log, besides its public face. The log does not know where bits come from. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <vfiodirty/log.h>
+
+#include "range.h"
+
+/* Who says that pages are dirty. */
+struct log_source {
+	enum vfd_provenance provenance;
+	enum vfd_reason reason;
+	uint64_t granularity; /* bytes per bit of the source, 0 if it has none */
+	const char *who;
+};
+
+/* Bits first_bit .. first_bit + bits - 1 of words; the first stands for log address `address`. */
+struct log_bits {
+	uint64_t address; /* need not be a multiple of granularity, nor of the log's page size */
+	uint64_t granularity;
+	const uint64_t *words;
+	uint64_t first_bit;
+	uint64_t bits;
+};
+
+/* Both owe pages to every consumer, cannot fail and need no memory: the caller holds the region (log_region_get).
+ * Parts outside of any region are ignored. Return the pages that were clean before, for the log's own consumer. */
+uint64_t log_merge(struct vfd_log *log, const struct log_bits *bits, const struct log_source *source);
+uint64_t log_mark(struct vfd_log *log, struct range where, const struct log_source *source);
+
+/* The log address of size bytes of memory (of IOVA in an identity log), and a hold on its region, so that it cannot be
+ * removed. VFD_ENOREGION when no single region contains all of it; the message says how far the region reaches. */
+int log_region_get(struct vfd_log *log, const void *memory, uint64_t iova, uint64_t size, uint64_t *address,
+		   struct vfd_error *err);
+void log_region_put(struct vfd_log *log, uint64_t address);
+
+bool log_is_identity(const struct vfd_log *log);
+
+/* A container uses the log: it cannot be destroyed. */
+void log_user_add(struct vfd_log *log);
+void log_user_remove(struct vfd_log *log);
+
+#endif

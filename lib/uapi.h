@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LIB_UAPI_H
+#define LIB_UAPI_H
+
+/* Kernel ABI: what the installed headers have, and what they get wrong or may lack. */
+
+#include <stdint.h>
+
+#include <linux/vfio.h>
+
+/* linux/vfio.h has a raw pointer in struct vfio_bitmap: 20 bytes on i386, where the kernel reads 24. These have the
+ * kernel's layout everywhere. */
+struct uapi_bitmap {
+	uint64_t pgsize; /* bytes per bit */
+	uint64_t size;	 /* bytes at data */
+	uint64_t data;	 /* address of native 64-bit words */
+};
+
+struct uapi_unmap { /* VFIO_IOMMU_UNMAP_DMA with VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP */
+	uint32_t argsz;
+	uint32_t flags;
+	uint64_t iova;
+	uint64_t size;
+	struct uapi_bitmap bitmap;
+};
+
+struct uapi_dirty_get { /* VFIO_IOMMU_DIRTY_PAGES with VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP */
+	uint32_t argsz;
+	uint32_t flags;
+	uint64_t iova;
+	uint64_t size;
+	struct uapi_bitmap bitmap;
+};
+
+_Static_assert(sizeof(struct uapi_unmap) == 48, "the kernel reads 48 bytes");
+_Static_assert(sizeof(struct uapi_dirty_get) == 48, "the kernel reads 48 bytes");
+
+/* The size of struct vfio_iommu_type1_dma_unmap without its flexible array. */
+#define UAPI_UNMAP_PLAIN_SIZE 24
+
+#ifndef VFIO_NOIOMMU_IOMMU
+#define VFIO_NOIOMMU_IOMMU 8
+#endif
+
+#ifndef VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL
+#define VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL 3
+#endif
+
+#endif
