@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LIB_BITMAP_H
+#define LIB_BITMAP_H
+
+/* Bitmaps of native 64-bit words, bit 0 the lowest of word 0: the kernel's layout on every architecture. Ranges of bits
+ * are inclusive. No function reads a word that holds none of the bits it was asked about. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { WORD_BITS = 64 };
+
+/* The mask of bits first..last of one word, both 0..63 */
+static inline uint64_t word_range(unsigned first, unsigned last)
+{
+	return (~UINT64_C(0) << first) & (~UINT64_C(0) >> (WORD_BITS - 1 - last));
+}
+
+/* The part of bits first..last that lies in word w. The range must meet the word. */
+static inline uint64_t word_mask(uint64_t w, uint64_t first, uint64_t last)
+{
+	return word_range(first / WORD_BITS == w ? (unsigned)(first % WORD_BITS) : 0,
+			  last / WORD_BITS == w ? (unsigned)(last % WORD_BITS) : WORD_BITS - 1);
+}
+
+static inline unsigned word_count(uint64_t word)
+{
+	return (unsigned)__builtin_popcountll(word);
+}
+
+/* Lowest and highest set bit of a word that is not 0 */
+static inline unsigned word_first(uint64_t word)
+{
+	return (unsigned)__builtin_ctzll(word);
+}
+
+static inline unsigned word_last(uint64_t word)
+{
+	return (unsigned)(WORD_BITS - 1 - __builtin_clzll(word));
+}
+
+/* The n lowest set bits of a word */
+uint64_t word_lowest(uint64_t word, uint64_t n);
+
+/* n bits (1..64) from bit `first` on, in the low bits of the result; the rest is 0 */
+uint64_t bitmap_get(const uint64_t *words, uint64_t first, unsigned n);
+
+/* Write bits 0..at+n-1 of dst (at < 64): n bits of src from bit `first` on go to bit `at` on, the bits below `at` and
+ * those behind in the last word are 0. */
+void bitmap_extract(uint64_t *dst, unsigned at, const uint64_t *src, uint64_t first, uint64_t n);
+
+void bitmap_set(uint64_t *words, uint64_t first, uint64_t last);
+void bitmap_clear(uint64_t *words, uint64_t first, uint64_t last);
+bool bitmap_any(const uint64_t *words, uint64_t first, uint64_t last);
+uint64_t bitmap_count(const uint64_t *words, uint64_t first, uint64_t last);
+
+/* The lowest, the highest set bit in first..last. False if there is none. */
+bool bitmap_next(const uint64_t *words, uint64_t first, uint64_t last, uint64_t *found);
+bool bitmap_prev(const uint64_t *words, uint64_t first, uint64_t last, uint64_t *found);
+
+struct bit_run {
+	uint64_t first, last;
+};
+
+/* The lowest run of set bits in first..last, cut to it. False if there is none. */
+bool bitmap_next_run(const uint64_t *words, uint64_t first, uint64_t last, struct bit_run *run);
+
+/* Kernels over n whole words. */
+
+/* Bit i is set if src[i] is not 0; n is at most 64. */
+uint64_t bitmap_nonzero(const uint64_t *src, size_t n);
+
+void bitmap_or(uint64_t *dst, const uint64_t *src, size_t n);
+
+/* dst |= src; returns how many bits of dst that set. */
+uint64_t bitmap_or_count(uint64_t *dst, const uint64_t *src, size_t n);
+
+/* The same, and clear the bits of `other` that were set in dst: other &= ~(src & ~dst) first. */
+uint64_t bitmap_or_count_clear(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n);
+
+#endif
