@@ -1,0 +1,253 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Fetch a stock Debian kernel, build the vfdtest module for it, pack the guest's
+# base initramfs. Nothing is installed into the system but missing tools; in
+# particular no kernel is. All results go into a cache outside the tree:
+#
+#   kernel/VERSION/      the kernel's packages, unpacked
+#   bench/VERSION-HASH/  vmlinux or vmlinuz, vfdtest.ko, base.cpio, modules/
+#
+# Prints the bench directory on stdout, progress on stderr.
+# VFD_KERNEL=VERSION asks for one version, e.g. 6.1.0-50-amd64.
+# VFD_CACHE names another cache. --update looks for a newer kernel.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${VFD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/libvfiodirty}
+base_modules=(virtio_pci virtio_console irqbypass vfio vfio_iommu_type1 vfio-pci-core vfio-pci mdev)
+
+say() { printf 'fetch: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# ---- packages ---------------------------------------------------------------
+
+update_lists() {
+	say "apt's package lists know no kernel: running apt-get update"
+	as_root apt-get -q update >&2
+}
+
+install_packages() {
+	say "installing from apt: $*"
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 \
+		install --no-install-recommends "$@" >&2
+}
+
+# Install the packages whose command is missing: command:package ...
+need_commands() {
+	local pair missing=()
+	for pair; do
+		command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+	done
+	[ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+}
+
+# download DIR PACKAGE...: unpack packages into DIR without installing them.
+download() {
+	local dir=$1 sandbox=()
+	shift
+	mkdir -p "$dir/.deb"
+	# as root, apt would want to fetch as a user who cannot write here
+	[ "$(id -u)" != 0 ] || sandbox=(-o APT::Sandbox::User=root)
+	say "downloading $*"
+	(cd "$dir/.deb" && apt-get -q "${sandbox[@]}" download "$@" >&2)
+	local deb
+	for deb in "$dir"/.deb/*.deb; do
+		dpkg -x "$deb" "$dir"
+	done
+	rm -r "$dir/.deb"
+}
+
+# ---- which kernel -----------------------------------------------------------
+
+# Versions of which apt has both image and headers, oldest first.
+versions_like() {
+	comm -12 <(package_versions image "$1") <(package_versions headers "$1") | sort -V
+}
+
+package_versions() {
+	apt-cache search --names-only "^linux-$1-$2\$" | sed "s/ .*//; s/^linux-$1-//" | sort
+}
+
+newest() {
+	versions_like '6\.12\.[0-9][^ ]*[0-9]-amd64' | tail -n 1
+}
+
+newest_fallback() {
+	versions_like '[0-9]+\.[0-9][^ ]*[0-9]-amd64' | tail -n 1
+}
+
+choose_version() {
+	local version
+	version=$(newest)
+	if [ -z "$version" ]; then
+		[ -n "$(newest_fallback)" ] || update_lists
+		version=$(newest)
+	fi
+	if [ -z "$version" ]; then
+		version=$(newest_fallback)
+		[ -n "$version" ] || die "apt knows no linux-image-*-amd64; is this Debian?"
+		say "no 6.12 kernel in apt: taking $version instead"
+	fi
+	echo "$version"
+}
+
+# The cached choice, so that a run without network or news costs nothing.
+version() {
+	if [ -n "${VFD_KERNEL:-}" ]; then
+		echo "$VFD_KERNEL"
+	elif [ "$update" = no ] && [ -s "$cache/version" ]; then
+		cat "$cache/version"
+	else
+		choose_version | tee "$cache/version.tmp"
+		mv "$cache/version.tmp" "$cache/version"
+	fi
+}
+
+# ---- the kernel's packages ----------------------------------------------------
+
+depends() {
+	apt-cache depends "$1" | sed -n 's/^[ |]*Depends: //p'
+}
+
+header_packages() {
+	echo "linux-headers-$1"
+	depends "linux-headers-$1" | grep -E '^linux-(headers-.*-common|kbuild-.*)$'
+}
+
+# The packages expect to lie in /usr: point them at where they really are.
+relocate() {
+	local dir=$1 final=$2 link target
+	find "$dir/usr/src" -maxdepth 2 \( -name Makefile -o -name .kernelvariables \) -type f \
+		-exec sed -i "s,/usr/\(src\|lib\)/linux-,$final&,g" {} +
+	find "$dir/usr" "$dir/lib" -type l -lname '/usr/*' -print0 |
+		while IFS= read -r -d '' link; do
+			target=$(readlink "$link")
+			ln -sfn "$final$target" "$link"
+		done
+	# With vmlinux here the build would want pahole, to add BTF nobody reads.
+	rm -f "$dir/usr/src/linux-headers-$ver/vmlinux"
+}
+
+fetch_kernel() {
+	local final=$cache/kernel/$ver tmp
+	[ ! -e "$final" ] || return 0
+	[ -n "$(package_versions image "${ver//[.+]/.}")" ] || update_lists
+	need_commands xz:xz-utils depmod:kmod
+	tmp=$(mktemp -d "$cache/tmp.XXXXXX")
+	mapfile -t packages < <(header_packages "$ver")
+	download "$tmp" "linux-image-$ver" "${packages[@]}" busybox-static
+	relocate "$tmp" "$final"
+	depmod -b "$tmp" "$ver"
+	rm -rf "${tmp:?}/usr/share"
+	chmod 755 "$tmp"
+	mv "$tmp" "$final"		# from here on it counts as done
+}
+
+# ---- the bench ----------------------------------------------------------------
+
+compiler() {
+	sed -n 's/.*(CROSS_COMPILE)//p' "$kernel/usr/src/linux-headers-$ver/.kernelvariables"
+}
+
+build_module() {
+	local out=$1 src=$kernel/usr/src/linux-headers-$ver cc
+	cc=$(compiler)
+	need_commands "make:make" "x86_64-linux-gnu-$cc:$cc"
+	if ldd "$src/tools/objtool/objtool" 2>/dev/null | grep -q 'libelf.*not found'; then
+		install_packages libelf1
+	fi
+	say "building vfdtest.ko for $ver"
+	mkdir "$out/build"
+	cp "$here/vfdtest.c" "$here/vfdtest.h" "$here/Kbuild" "$out/build"
+	make -s -C "$src" M="$out/build" modules >"$out/build.log" 2>&1 || {
+		cat "$out/build.log" >&2
+		die "the module does not build"
+	}
+	if grep -E 'warning:' "$out/build.log" >&2; then
+		say "the module builds with warnings"
+	fi
+	cp "$out/build/vfdtest.ko" "$out"
+	rm -r "$out/build"
+}
+
+# Copy modules, unpacked, and list them in loading order.
+unpack_modules() {
+	local dir=$1 line file name
+	shift
+	mkdir -p "$dir/modules"
+	for name; do
+		modprobe -d "$kernel" -S "$ver" --show-depends "$name" 2>/dev/null || true
+	done | while read -r line file _; do
+		[ "$line" = insmod ] || continue
+		name=$(basename "${file%.xz}")
+		[ ! -e "$dir/modules/$name" ] || continue
+		case $file in
+		*.xz) xz -dc "$file" >"$dir/modules/$name" ;;
+		*) cp "$file" "$dir/modules/$name" ;;
+		esac
+		echo "$name"
+	done >"$dir/modules.list"
+}
+
+pack_base() {
+	local out=$1 root=$1/root
+	need_commands cpio:cpio
+	mkdir -p "$root"/{bin,sbin,lib,proc,sys,dev,run,tmp,out,root,vfd}
+	cp "$kernel/bin/busybox" "$root/bin/"
+	cp "$here/guest-init.sh" "$root/init"
+	chmod 755 "$root/init"
+	unpack_modules "$root/vfd" "${base_modules[@]}"
+	cp "$out/vfdtest.ko" "$root/vfd/modules/"
+	# A second archive follows this one; the kernel finds it only if this one
+	# ends on a block of 512 bytes.
+	(cd "$root" && find . -print0 | cpio --null -o -H newc -R 0:0 --quiet) >"$out/base.cpio"
+	truncate -s %512 "$out/base.cpio"
+	rm -r "$root"
+}
+
+bench_hash() {
+	cat "$here"/{vfdtest.c,vfdtest.h,Kbuild,guest-init.sh,fetch.sh} | sha256sum | cut -c 1-16
+}
+
+build_bench() {
+	local tmp
+	tmp=$(mktemp -d "$cache/tmp.XXXXXX")
+	build_module "$tmp"
+	pack_base "$tmp"
+	ln -s "$kernel/boot/vmlinuz-$ver" "$tmp/vmlinuz"
+	ln -s "$kernel" "$tmp/kernel"
+	echo "$ver" >"$tmp/version"
+	chmod 755 "$tmp"
+	mkdir -p "$cache/bench"
+	mv "$tmp" "$bench"
+}
+
+# ---- main ---------------------------------------------------------------------
+
+update=no
+case ${1:-} in
+'') ;;
+--update) update=yes ;;
+*) die "usage: fetch.sh [--update]" ;;
+esac
+
+mkdir -p "$cache/kernel"
+exec 9>"$cache/lock"
+flock -n 9 || { say "waiting for another fetch"; flock 9; }
+rm -rf "$cache"/tmp.??????		# left by one that was interrupted
+
+ver=$(version)
+kernel=$cache/kernel/$ver
+bench=$cache/bench/$ver-$(bench_hash)
+if [ ! -e "$bench" ]; then
+	fetch_kernel
+	build_bench
+fi
+need_commands qemu-system-x86_64:qemu-system-x86 cpio:cpio
+echo "$bench"
