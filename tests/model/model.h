@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_MODEL_MODEL_H
+#define TESTS_MODEL_MODEL_H
+
+/*
+ * The model kernel: VFIO containers, type1 v2, groups and devices in user space, behind the library's seam to the
+ * kernel (lib/sys.h). It answers as Linux 6.12 does, its misbehaviour included, knows the truth (what devices wrote), and fails
+ * any call at any point on command.
+ *
+ *	struct model *m = model_new(NULL);
+ *	... code under test gets &m->sys ...
+ *	ck_assert_ptr_null(model_crashed(m));
+ *	model_free(m);
+ *
+ * Paths: /dev/vfio/vfio, /dev/vfio/N, /dev/vfio/noiommu-N, /sys/kernel/iommu_groups/N/name (emulated and no-IOMMU groups only, as in
+ * the kernel) and the links /sys/bus/{pci,platform,mdev}/devices/NAME/iommu_group. Descriptors are fake: they start at
+ * MODEL_FIRST_FD. Memory is real: a device's write lands in this process, bitmaps are written where the caller
+ * said, and a bad address is EFAULT, not a crash.
+ *
+ * Any thread may call anything, except model_new, model_free and the setters of knobs.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "sys.h"
+
+#define MODEL_FIRST_FD	1000
+#define MODEL_PAGE_SIZE 4096ull
+
+/* ---- what there is ------------------------------------------------------------------------------------- */
+
+enum model_group_kind {
+	MODEL_EMULATED, /* no IOMMU behind it: dirty pages are known exactly, by pins and dma_rw */
+	MODEL_PHYSICAL, /* behind an IOMMU: everything mapped reads as dirty, always */
+	MODEL_NOIOMMU,	/* no protection at all; no mappings, no tracking */
+};
+
+enum model_container_kind {
+	MODEL_TYPE1,	/* the native container: v1 or v2, as SET_IOMMU says */
+	MODEL_COMPAT,	/* iommufd posing as a container: cannot track */
+	MODEL_NO_TYPE1, /* no type1 driver there (as on sPAPR): every extension reads 0 */
+};
+
+#define MODEL_MAX_DEVICES 4 /* per group */
+#define MODEL_MAX_GROUPS  8
+#define MODEL_MAX_RANGES  4
+
+struct model_device_config {
+	const char *name; /* NULL ends the list */
+	bool pci;	  /* config space at region 7, whose bus master bit gates writes; else as vfdtest.h says */
+	bool no_reset;	  /* VFIO_DEVICE_RESET is not offered */
+};
+
+struct model_group_config {
+	int number;
+	enum model_group_kind kind;
+	struct model_device_config devices[MODEL_MAX_DEVICES];
+	/* Physical groups only; both have sane defaults (all zero): 0..2^48-1 without the MSI hole 0xfee00000..0xfeefffff,
+	 * and 4 KiB + 2 MiB + 1 GiB. */
+	struct { uint64_t first, last; } ranges[MODEL_MAX_RANGES]; /* ascending; one with last 0 ends the list */
+	uint64_t page_sizes;
+};
+
+struct model_config {
+	enum model_container_kind container;
+	unsigned group_count;
+	struct model_group_config groups[MODEL_MAX_GROUPS];
+	unsigned dma_entry_limit; /* 0: 65535 */
+	uint64_t locked_limit;	  /* bytes that a physical group may pin (RLIMIT_MEMLOCK); 0: no limit */
+};
+
+struct model_state;
+
+struct model {
+	struct sys sys; /* must stay first: the table's functions find the model by it */
+	FILE *log;	/* NULL, or where each call is written: "12 ioctl 1000 MAP_DMA iova 0x0 size 0x1000 = 0" */
+	/* Microseconds slept inside each container ioctl, and inside the teardown of a container, without any lock: makes calls that
+	 * overlap in time, and must not, visible. 0: only yields when both meet. */
+	unsigned ioctl_delay, teardown_delay;
+	struct model_state *state;
+};
+
+/* NULL: one emulated group, number 7, with one device, "vfdtest.0", which is vfdtest index 0. Vfdtest indexes
+ * count the devices of emulated groups in the order of the configuration. */
+struct model *model_new(const struct model_config *config);
+/* Frees everything, what was leaked too (ask model_counts before). */
+void model_free(struct model *model);
+
+/* The text of the first thing that the real kernel would not have survived (use after free, NULL dereference, BUG), or NULL. It is
+ * a failure of whoever called, in every test. Stays valid until model_free. */
+const char *model_crashed(struct model *model);
+
+/* ---- devices at work -------------------------------------------------------------------------------------- */
+
+/* The commands of tests/kernel/vfdtest.h, by index of the device; 0 or -errno. RUN does not run: model_step does.
+ * A pci device writes only while bus mastering is on (else EACCES, and its pins add nothing to the truth). */
+int model_vfdtest(struct model *model, unsigned long request, void *argument);
+
+/* Let the running writer of a vfdtest device make `count` writes. Returns how many succeeded; 0 if it is halted. */
+uint64_t model_step(struct model *model, unsigned index, uint64_t count);
+
+/* A device of a physical group writes memory through its IOMMU: 8-byte words as VFDTEST_WRITE writes them. The kernel learns nothing.
+ * 0; -ENODEV (no such device); -EACCES (bus mastering off, or reset and not open); -EFAULT (not mapped: an IOMMU fault), page by page. */
+int model_dma_write(struct model *model, const char *device, uint64_t iova, uint64_t size, uint64_t value);
+
+/* Fire an interrupt: add 1 to the eventfd of that vector. -ENOTCONN: none is set. */
+int model_irq(struct model *model, const char *device, uint32_t index, uint32_t vector);
+
+/* Another process holds the device: its descriptor stays open. */
+int model_hold(struct model *model, const char *device);
+void model_release(struct model *model, const char *device);
+
+/* The kernel takes a group's devices away (unbind, unplug). At once if none is open, else when the last is closed;
+ * until then nothing new can be opened. A group that is attached gets detached: that UNSET nobody asked for. */
+void model_unplug(struct model *model, int group);
+/* They come back, under the same number. -EBUSY while going, -EEXIST while there. */
+int model_plug(struct model *model, int group);
+
+/* ---- the oracle -------------------------------------------------------------------------------------------- */
+
+/*
+ * Sets of pages of this process, by address: the only key that survives unmap, remap and aliases. Recording
+ * begins at the first START (of DIRTY_PAGES) that succeeds; model_forget empties all sets.
+ *
+ * The law: TRUTH is a subset of RETURNED, SPOILED, and what the kernel still holds (HELD).
+ * A log that is exact: RETURNED is in the log, and the log is in RETURNED + SPOILED.
+ */
+enum model_set {
+	/* Written by a device, or pinned for writing by one that can write (those pages enter again at each question). */
+	MODEL_TRUTH,
+	/* The kernel put their bits into a bitmap of the caller, also of a call that failed later. Mappings without
+	 * write permission are left out, although the kernel marks those too; so are ghosts past a mapping's end. */
+	MODEL_RETURNED,
+	/* A fault, injected or natural, can have spoiled them, as far as its caller can know: GET failing with EFAULT: the mappings
+	 * at an offset that is not a multiple of 64 pages; GET failing with EINVAL while it should not: all mappings in
+	 * the range; a tracked UNMAP failing with EFAULT: all mappings in its range; a group taken away that was the container's
+	 * last, or page sizes that change while tracking: all mappings. Writable mappings only. */
+	MODEL_SPOILED,
+	/* Bits which the kernel held and destroyed undelivered: plain UNMAP, STOP, the last detach, a shifted bitmap. What careless code loses. */
+	MODEL_DROPPED,
+	/* Bits which the kernel would deliver now: computed when asked. Writable mappings only. */
+	MODEL_HELD,
+};
+
+/* For each 4 KiB page of memory .. memory + size - 1 in the set, set its bit in *bitmap (may be NULL; nothing is
+ * cleared); returns how many. memory must be page-aligned. */
+uint64_t model_pages(struct model *model, enum model_set set, const void *memory, uint64_t size, uint64_t *bitmap);
+/* How many pages are in the set, wherever they are. */
+uint64_t model_page_count(struct model *model, enum model_set set);
+/* Empty all sets. Call it after track_start returned if anything was tracked before. */
+void model_forget(struct model *model);
+
+/* Is DIRTY_PAGES tracking on in the container behind this descriptor? And how many mappings has it? */
+bool model_tracking(struct model *model, int container_fd);
+uint64_t model_mapping_count(struct model *model, int container_fd);
+
+/* ---- counting ------------------------------------------------------------------------------------------------ */
+
+struct model_counts {
+	uint64_t calls;	      /* of the table, ever */
+	uint64_t ioctls;      /* of those */
+	uint64_t walked;      /* mappings that GET_BITMAP walked in the kernel's tree: quadratic use shows here */
+	unsigned descriptors; /* open now */
+	unsigned areas;	      /* device memory mapped now */
+	unsigned scratch;     /* scratch areas mapped now */
+	unsigned triggers;    /* eventfds held by devices now */
+	unsigned containers;  /* with kernel state now */
+};
+
+struct model_counts model_counts(struct model *model);
+
+/* ---- faults ------------------------------------------------------------------------------------------------- */
+
+enum model_call {
+	MODEL_ANY,
+	MODEL_OPEN,
+	MODEL_DUP,
+	MODEL_CLOSE,
+	MODEL_IOCTL,
+	MODEL_PREAD,
+	MODEL_PWRITE,
+	MODEL_READ_FILE,
+	MODEL_READ_LINK,
+	MODEL_EXISTS,
+	MODEL_MAP_FILE,
+	MODEL_MAP_SCRATCH,
+	MODEL_UNMAP,
+};
+
+/*
+ * Which call fails, and how far it gets before. Steps:
+ *	0	before any effect: the argument could not be read, or the kernel refused
+ *	GET_BITMAP	k: k-1 mappings are delivered and cleared, the k-th faults while it is copied (shifted, if at an odd offset)
+ *	UNMAP with bitmap	likewise k, delivered and removed; one more than there are mappings: all done, the argument could not be written
+ *	UNMAP plain	1: all done, the argument could not be written
+ *	pread, pwrite	1: error 0 and half of the bytes
+ * A step beyond the last possible one counts as the last. Steps of other errnos than EFAULT are always 0.
+ */
+struct model_fault {
+	enum model_call call;	/* what is counted; MODEL_ANY: every call */
+	unsigned long request;	/* of MODEL_IOCTL; 0: any */
+	uint32_t flags;		/* of DIRTY_PAGES and UNMAP_DMA: only calls with all these flags; 0: any */
+	uint64_t nth;		/* 1: the next such call from now; 0 counts as 1 */
+	uint64_t times;		/* so many such calls in a row; 0 counts as 1 */
+	int error;		/* positive errno; 0 only for short reads and writes */
+	unsigned step;
+};
+
+/* Arm one more fault (up to 8). It is gone when it has fired `times` times. */
+void model_fault(struct model *model, struct model_fault fault);
+void model_fault_clear(struct model *model);
+/* How often any has fired since model_new. */
+uint64_t model_fault_fired(struct model *model);
+
+/* One call that was made. */
+struct model_trace {
+	enum model_call call;
+	unsigned long request; /* MODEL_IOCTL */
+	uint32_t flags;	       /* of DIRTY_PAGES and UNMAP_DMA */
+	uint32_t mappings;     /* that GET_BITMAP, or UNMAP, delivers or removes */
+	int64_t result;	       /* what it returned */
+};
+
+/* Record from now on (forgets what was recorded). */
+void model_trace_start(struct model *model);
+/* The calls since model_trace_start, in order; valid until the next one. */
+const struct model_trace *model_trace(struct model *model, size_t *count);
+
+/* Every single fault of the recorded run: call site x errno the contract lists x partial step. Fault i belongs to a run that makes
+ * the same calls in the same order: nth counts from model_trace_start, of MODEL_ANY. The caller frees *faults. Returns how many. */
+size_t model_single_faults(struct model *model, struct model_fault **faults);
+
+/* "ioctl GET_BITMAP 3 mappings", "EFAULT" and the like into text: what to print when a fault run fails. */
+void model_fault_text(struct model *model, const struct model_fault *fault, char *text, size_t size);
+
+/* ---- getting in between ---------------------------------------------------------------------------------------- */
+
+/* Called with no lock held: it may command devices, unplug, and make system calls of its own (which count). */
+
+/* Before each call of the table and after it; number counts calls since model_trace_start, from 1. */
+typedef void model_call_hook(struct model *model, const struct model_trace *call, uint64_t number, bool after, void *argument);
+void model_on_call(struct model *model, model_call_hook *hook, void *argument);
+
+/* In UNMAP_DMA, after a driver's dma_unmap unpinned and before the kernel takes its lock again. */
+typedef void model_window_hook(struct model *model, uint64_t iova, uint64_t size, void *argument);
+void model_on_window(struct model *model, model_window_hook *hook, void *argument);
+
+#endif
