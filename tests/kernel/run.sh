@@ -227,7 +227,7 @@ verdict() {
 		code=$status
 	else
 		cat "$tmp/qemu" >&2
-		tail -n 20 "$tmp/console" >&2 || true
+		tail -n 5 "$tmp/console" >&2 || true
 		say "the guest ended without a result (QEMU's exit code: $qemu_code)"
 		code=121
 	fi
