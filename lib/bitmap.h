@@ -2,8 +2,8 @@
 #ifndef LIB_BITMAP_H
 #define LIB_BITMAP_H
 
-/* Bitmaps of native 64-bit words, bit 0 the lowest of word 0: the kernel's layout on every architecture. Ranges of bits
- * are inclusive. No function reads a word that holds none of the bits it was asked about. */
+/* Bitmaps of native 64-bit words, bit 0 the lowest of word 0: the kernel's layout on every architecture.
+ * Ranges of bits are inclusive. No function reads a word that holds none of the bits it was asked about. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,8 +46,8 @@ uint64_t word_lowest(uint64_t word, uint64_t n);
 /* n bits (1..64) from bit `first` on, in the low bits of the result; the rest is 0 */
 uint64_t bitmap_get(const uint64_t *words, uint64_t first, unsigned n);
 
-/* Write bits 0..at+n-1 of dst (at < 64): n bits of src from bit `first` on go to bit `at` on, the bits below `at` and
- * those behind in the last word are 0. */
+/* Write bits 0..at+n-1 of dst (at < 64): n bits of src from bit `first` on go to bit `at` on, the bits below
+ * `at` and those behind in the last word are 0. */
 void bitmap_extract(uint64_t *dst, unsigned at, const uint64_t *src, uint64_t first, uint64_t n);
 
 void bitmap_set(uint64_t *words, uint64_t first, uint64_t last);

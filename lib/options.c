@@ -10,11 +10,11 @@ static int check_size(size_t size, size_t minimum, const char *what, struct vfd_
 	if (!size)
 		return fail(err, VFD_EINVALID, what, "struct_size is 0: set it to sizeof(%s)", what);
 	if (size < minimum)
-		return fail(err, VFD_EINVALID, what, "struct_size is %zu, less than the %zu of the first version", size,
-			    minimum);
+		return fail(err, VFD_EINVALID, what,
+			    "struct_size is %zu, less than the %zu of the first version", size, minimum);
 	if (size > OPTIONS_MAX)
-		return fail(err, VFD_EINVALID, what, "struct_size is %zu, which is no size: set it to sizeof(%s)", size,
-			    what);
+		return fail(err, VFD_EINVALID, what,
+			    "struct_size is %zu, which is no size: set it to sizeof(%s)", size, what);
 	return 0;
 }
 
@@ -42,7 +42,8 @@ int copy_options(void *dst, size_t known, size_t minimum, const void *user, cons
 	size_t odd = first_nonzero(user, known, size);
 	if (odd < size)
 		return fail(err, VFD_EINVALID, what,
-			    "byte %zu of %s is set, but this library knows only the first %zu bytes: zero it or use a newer "
+			    "byte %zu of %s is set, but this library knows only the first %zu bytes: zero it "
+			    "or use a newer "
 			    "library",
 			    odd, what, known);
 	memset(dst, 0, known);

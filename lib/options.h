@@ -2,9 +2,10 @@
 #ifndef LIB_OPTIONS_H
 #define LIB_OPTIONS_H
 
-/* Public structs that may grow start with `uint32_t struct_size`. A program built against an older header passes a
- * shorter struct: what it does not know is zero. One built against a newer header passes a longer one: that works as
- * long as it asks for nothing that this library does not know, i.e. the unknown tail is zero. */
+/* Public structs that may grow start with `uint32_t struct_size`. A program built against an older header
+ * passes a shorter struct: what it does not know is zero. One built against a newer header passes a longer
+ * one: that works as long as it asks for nothing that this library does not know, i.e. the unknown tail is
+ * zero. */
 
 #include <stddef.h>
 

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Why pages are owed. A bounded table per consumer: a cause is never lost, but what it spans may be rounded
+ * up, and when even that is not enough, who it was. */
+
+#include <string.h>
+
+#include "log_internal.h"
+
+static bool same_label(const struct cause_record *a, const struct cause_record *b)
+{
+	return !memcmp(&a->label, &b->label, sizeof(a->label));
+}
+
+static bool same_kind(const struct cause_record *a, const struct cause_record *b)
+{
+	return a->label.provenance == b->label.provenance && a->label.reason == b->label.reason;
+}
+
+static void widen(struct cause_record *a, const struct cause_record *b)
+{
+	a->first = min_u64(a->first, b->first);
+	a->last = max_u64(a->last, b->last);
+}
+
+static void cut_out(struct consumer_record *record, uint64_t from, uint64_t n)
+{
+	struct cause_record *at = &record->causes[from];
+
+	record->cause_count -= n;
+	memmove(at, at + n, (size_t)(record->cause_count - from) * sizeof(*at));
+}
+
+/* Where the entry belongs: behind lower labels, and behind those of its label that end before it without
+ * touching */
+static uint64_t place(const struct consumer_record *record, const struct cause_record *entry)
+{
+	uint64_t i;
+
+	for (i = 0; i < record->cause_count; i++) {
+		const struct cause_record *c = &record->causes[i];
+		int order = memcmp(&c->label, &entry->label, sizeof(c->label));
+		if (order > 0 || (!order && c->last + 1 >= entry->first))
+			break;
+	}
+	return i;
+}
+
+/* The entry, or those of its label that it touches, become one. Needs room for one more. */
+static void insert(struct consumer_record *record, struct cause_record entry)
+{
+	uint64_t at = place(record, &entry), end = at;
+
+	while (end < record->cause_count && same_label(&record->causes[end], &entry) &&
+	       record->causes[end].first <= entry.last + 1)
+		widen(&entry, &record->causes[end++]);
+	if (end > at) {
+		cut_out(record, at + 1, end - at - 1);
+	} else {
+		memmove(&record->causes[at + 1], &record->causes[at],
+			(size_t)(record->cause_count - at) * sizeof(entry));
+		record->cause_count++;
+	}
+	record->causes[at] = entry;
+}
+
+/* Of the neighbours that `alike` accepts, the pair with the smallest gap: index of its first */
+static bool closest_pair(const struct consumer_record *record,
+			 bool (*alike)(const struct cause_record *, const struct cause_record *),
+			 uint64_t *pair)
+{
+	uint64_t best = UINT64_MAX;
+	bool any = false;
+
+	for (uint64_t i = 0; i + 1 < record->cause_count; i++) {
+		const struct cause_record *a = &record->causes[i], *b = a + 1;
+		uint64_t gap = max_u64(a->last, b->last) - min_u64(a->first, b->first);
+		if (!alike(a, b))
+			continue;
+		gap -= min_u64(gap, (a->last - a->first) + (b->last - b->first));
+		if (!any || gap < best) {
+			best = gap;
+			*pair = i;
+			any = true;
+		}
+	}
+	return any;
+}
+
+/* One entry less. There are fewer kinds (4 provenances, 8 reasons) than entries, so two of a kind are always
+ * found. */
+static void fold(struct consumer_record *record)
+{
+	uint64_t pair = 0;
+
+	if (closest_pair(record, same_label, &pair)) {
+		widen(&record->causes[pair], &record->causes[pair + 1]);
+		cut_out(record, pair + 1, 1);
+		return;
+	}
+	closest_pair(record, same_kind, &pair);
+	struct cause_record a = record->causes[pair], b = record->causes[pair + 1];
+	cut_out(record, pair, 2);
+	widen(&a, &b);
+	copy_name(a.label.who, "several");
+	a.label.granularity = max_u64(a.label.granularity, b.label.granularity);
+	insert(record, a);
+}
+
+void cause_add(struct vfd_log *log, unsigned consumer, const struct log_source *source, struct range where)
+{
+	struct consumer_record *record = consumer_record(log, consumer);
+	struct cause_record entry = { .first = where.first, .last = where.last };
+
+	entry.label.provenance = (uint32_t)source->provenance;
+	entry.label.reason = source->provenance == VFD_ASSUMED ? (uint32_t)source->reason : VFD_WHY_NONE;
+	entry.label.granularity = source->granularity;
+	copy_name(entry.label.who, source->who ? source->who : "?");
+	insert(record, entry);
+	if (record->cause_count > MAX_CAUSES)
+		cause_prune(log, consumer);
+	if (record->cause_count > MAX_CAUSES)
+		fold(record);
+}
+
+/* ---- forgetting ---- */
+
+/* The first address in `where` that is owed or taken */
+static bool lowest_page(const struct vfd_log *log, unsigned consumer, struct range where, uint64_t *address)
+{
+	struct cursor c = cursor_over(log, where);
+
+	while (cursor_next(&c)) {
+		struct planes p = planes_of(log, c.region, consumer);
+		uint64_t owed = UINT64_MAX, taken = UINT64_MAX;
+		bool any = summed_first(&p.owed, c.bits, &owed);
+		any |= summed_first(&p.taken, c.bits, &taken);
+		if (any) {
+			*address = bit_address(log, c.region, min_u64(owed, taken));
+			return true;
+		}
+	}
+	return false;
+}
+
+static uint64_t highest_page(const struct vfd_log *log, unsigned consumer, struct range where)
+{
+	struct cursor c = cursor_below(log, where);
+
+	while (cursor_prev(&c)) {
+		struct planes p = planes_of(log, c.region, consumer);
+		uint64_t owed = 0, taken = 0;
+		bool any = summed_last(&p.owed, c.bits, &owed);
+		any |= summed_last(&p.taken, c.bits, &taken);
+		if (any)
+			return bit_address(log, c.region, max_u64(owed, taken)) + log->page_size - 1;
+	}
+	return where.last;
+}
+
+void cause_prune(struct vfd_log *log, unsigned consumer)
+{
+	struct consumer_record *record = consumer_record(log, consumer);
+	uint64_t kept = 0;
+
+	if (!record->resolved)
+		return;
+	for (uint64_t i = 0; i < record->cause_count; i++) {
+		struct cause_record c = record->causes[i];
+		if (!lowest_page(log, consumer, (struct range){ c.first, c.last }, &c.first))
+			continue;
+		c.last = highest_page(log, consumer, (struct range){ c.first, c.last });
+		record->causes[kept++] = c;
+	}
+	record->cause_count = kept;
+	record->resolved = 0;
+}
+
+/* ---- listing ---- */
+
+static uint64_t cause_pages(const struct vfd_log *log, unsigned consumer, const struct cause_record *c)
+{
+	struct vfd_count count;
+
+	count_range(log, consumer, (struct range){ c->first, c->last }, &count);
+	return c->label.provenance == VFD_REPORTED ? count.reported : count.owed - count.reported;
+}
+
+static void fill_cause(struct vfd_cause *out, const struct cause_record *c, uint64_t pages)
+{
+	_Static_assert(sizeof(out->who) == sizeof(c->label.who), "a culprit fits");
+	*out = (struct vfd_cause){
+		.provenance = c->label.provenance,
+		.reason = c->label.reason,
+		.first = c->first,
+		.last = c->last,
+		.granularity = c->label.granularity,
+		.pages = pages,
+	};
+	memcpy(out->who, c->label.who, sizeof(out->who));
+}
+
+/* A cause without a page that is owed now is kept while a batch may be rolled back, but not listed. */
+static size_t list_causes(const struct vfd_log *log, unsigned consumer, struct vfd_cause *causes,
+			  size_t capacity)
+{
+	const struct consumer_record *record = consumer_record(log, consumer);
+	size_t n = 0;
+
+	for (uint64_t i = 0; i < record->cause_count; i++) {
+		uint64_t pages = cause_pages(log, consumer, &record->causes[i]);
+		if (pages && n < capacity)
+			fill_cause(&causes[n], &record->causes[i], pages);
+		n += pages > 0;
+	}
+	return n;
+}
+
+int vfd_consumer_causes(struct vfd_consumer *consumer, struct vfd_cause *causes, size_t capacity,
+			size_t *count, struct vfd_error *err)
+{
+	int ret = consumer_enter(consumer, "vfd_consumer_causes", err);
+
+	if (ret)
+		return ret;
+	if (!count || (capacity && !causes)) {
+		ret = fail_null(count ? "causes" : "count", "vfd_consumer_causes", err);
+	} else {
+		cause_prune(consumer->log, consumer->index);
+		*count = list_causes(consumer->log, consumer->index, causes, capacity);
+	}
+	log_leave(consumer->log);
+	return ret;
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Regions: which log addresses there are, and the memory that they stand for. */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "log_internal.h"
+#include "options.h"
+
+/* ---- adding ---- */
+
+static int check_region(const struct vfd_log *log, const struct vfd_region *r, struct vfd_error *err)
+{
+	const char *op = "vfd_region_add";
+	bool identity = log->super->flags & VFD_LOG_IDENTITY;
+
+	if (r->flags)
+		return fail(err, VFD_EINVALID, op, "flags 0x%" PRIx32 " are unknown: set 0", r->flags);
+	if (!r->size)
+		return fail(err, VFD_EINVALID, op, "size is 0");
+	if (identity && r->memory)
+		return fail(err, VFD_EINVALID, op,
+			    "memory must be NULL: the log was created with VFD_LOG_IDENTITY");
+	if (!identity && !r->memory)
+		return fail(err, VFD_EINVALID, op,
+			    "memory is NULL: only a log with VFD_LOG_IDENTITY has none");
+	if (!is_aligned(r->address | r->size | (uintptr_t)r->memory, log->page_size))
+		return fail(err, VFD_EALIGN, op,
+			    "address 0x%" PRIx64 ", size 0x%" PRIx64
+			    " and memory %p must be multiples of the log's page, %" PRIu64 " bytes",
+			    r->address, r->size, r->memory, log->page_size);
+	return 0;
+}
+
+/* Neither range may touch its last byte: what follows a region always has an address. */
+static int check_wrap(const struct vfd_region *r, struct vfd_error *err)
+{
+	uint64_t end;
+	uintptr_t memory_end;
+
+	if (__builtin_add_overflow(r->address, r->size, &end))
+		return fail(err, VFD_EWRAP, "vfd_region_add",
+			    "0x%" PRIx64 " bytes from 0x%" PRIx64 " reach the last byte of 2^64, or beyond",
+			    r->size, r->address);
+	if (r->size > UINTPTR_MAX ||
+	    __builtin_add_overflow((uintptr_t)r->memory, (uintptr_t)r->size, &memory_end))
+		return fail(err, VFD_EWRAP, "vfd_region_add",
+			    "0x%" PRIx64
+			    " bytes from memory %p reach the end of the process' addresses, or beyond",
+			    r->size, r->memory);
+	return 0;
+}
+
+static struct range memory_range(const struct region *r)
+{
+	return (struct range){ r->memory, r->memory + (r->last - r->address) };
+}
+
+static int check_overlap(const struct vfd_log *log, const struct region *region, struct vfd_error *err)
+{
+	for (uint64_t i = 0; i < log->super->region_count; i++) {
+		const struct region *r = &region_table(log)[i];
+		if (range_meets((struct range){ r->address, r->last },
+				(struct range){ region->address, region->last }))
+			return fail_range(err, VFD_EOVERLAP, "vfd_region_add", r->address, r->last,
+					  "log addresses meet the region 0x%" PRIx64 "..0x%" PRIx64,
+					  r->address, r->last);
+		if (region->memory && range_meets(memory_range(r), memory_range(region)))
+			return fail_range(err, VFD_EOVERLAP, "vfd_region_add", r->address, r->last,
+					  "the memory meets that of the region at 0x%" PRIx64
+					  ": the same page would have two log addresses",
+					  r->address);
+	}
+	return 0;
+}
+
+/* Room for one more entry */
+static int grow_table(struct vfd_log *log, struct vfd_error *err)
+{
+	struct superblock *super = log->super;
+	uint64_t capacity = super->region_capacity ? 2 * super->region_capacity : 16;
+	uint64_t used = super->region_count * sizeof(struct region);
+
+	if (super->region_count < super->region_capacity)
+		return 0;
+	uint64_t table = segment_new(log, capacity * sizeof(struct region));
+	if (!table)
+		return fail_segment(log, capacity * sizeof(struct region), "the region table",
+				    "vfd_region_add", err);
+	if (used) {
+		memcpy(at_offset(log, table), region_table(log), (size_t)used);
+		memset(region_table(log), 0, (size_t)used);
+	}
+	uint64_t old = super->regions;
+	super->regions = table;
+	super->region_capacity = capacity;
+	segment_free(log, old);
+	return 0;
+}
+
+static void free_planes(struct vfd_log *log, struct region *region)
+{
+	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
+		segment_free(log, region->planes[i]);
+		region->planes[i] = 0;
+	}
+}
+
+static int new_planes(struct vfd_log *log, struct region *region, struct vfd_error *err)
+{
+	uint64_t bytes = planes_bytes(log, region);
+
+	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
+		if (!log->super->consumers[i])
+			continue;
+		region->planes[i] = segment_new(log, bytes);
+		if (!region->planes[i]) {
+			free_planes(log, region);
+			return fail_segment(log, bytes, "the record of the region", "vfd_region_add", err);
+		}
+	}
+	return 0;
+}
+
+static void insert_region(struct vfd_log *log, const struct region *region)
+{
+	uint64_t index = region_from(log, region->address);
+	struct region *at = &region_table(log)[index];
+
+	memmove(at + 1, at, (size_t)(log->super->region_count - index) * sizeof(*at));
+	*at = *region;
+	log->super->region_count++;
+}
+
+static int add_region(struct vfd_log *log, const struct vfd_region *r, struct vfd_error *err)
+{
+	struct region region = { .address = r->address, .memory = (uintptr_t)r->memory };
+	int ret;
+
+	if ((ret = check_region(log, r, err)) || (ret = check_wrap(r, err)))
+		return ret;
+	region.last = r->address + (r->size - 1);
+	if ((ret = check_overlap(log, &region, err)) || (ret = grow_table(log, err)) ||
+	    (ret = new_planes(log, &region, err)))
+		return ret;
+	insert_region(log, &region);
+	return 0;
+}
+
+int vfd_region_add(struct vfd_log *log, const struct vfd_region *region, struct vfd_error *err)
+{
+	struct vfd_region r;
+	int ret = log_enter(log, "vfd_region_add", err);
+
+	if (ret)
+		return ret;
+	ret = copy_options(&r, sizeof(r), offsetof(struct vfd_region, memory) + sizeof(r.memory), region,
+			   "struct vfd_region", err);
+	if (!ret)
+		ret = add_region(log, &r, err);
+	log_leave(log);
+	return ret;
+}
+
+/* ---- removing ---- */
+
+static struct region *region_starting(const struct vfd_log *log, uint64_t address)
+{
+	uint64_t index = region_from(log, address);
+	struct region *r = region_table(log) + index;
+
+	return index < log->super->region_count && r->address == address ? r : NULL;
+}
+
+static int check_region_clean(const struct vfd_log *log, const struct region *region, struct vfd_error *err)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < MAX_CONSUMERS && !ret; i++)
+		if (region->planes[i])
+			ret = check_clean(log, i, (struct range){ region->address, region->last },
+					  "vfd_region_remove", err);
+	return ret;
+}
+
+static void drop_region(struct vfd_log *log, struct region *region)
+{
+	struct region *end = region_table(log) + --log->super->region_count;
+
+	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
+		if (!region->planes[i])
+			continue;
+		struct planes p = planes_of(log, region, i);
+		planes_wipe(&p, log, region);
+	}
+	free_planes(log, region);
+	memmove(region, region + 1, (size_t)(end - region) * sizeof(*region));
+	memset(end, 0, sizeof(*end));
+	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
+		if (!log->super->consumers[i])
+			continue;
+		consumer_record(log, i)->resolved = 1;
+		cause_prune(log, i);
+	}
+}
+
+static int remove_region(struct vfd_log *log, uint64_t address, unsigned flags, struct vfd_error *err)
+{
+	const char *op = "vfd_region_remove";
+	struct region *region = region_starting(log, address);
+
+	if (!region)
+		return fail_range(err, VFD_ENOTMAPPED, op, address, address, "no region starts at 0x%" PRIx64,
+				  address);
+	if (region->holds)
+		return fail_range(err, VFD_ESTATE, op, region->address, region->last,
+				  "%" PRIu64 " mappings still use the region at 0x%" PRIx64
+				  ": unmap them first",
+				  region->holds, address);
+	int ret = flags & VFD_DISCARD ? 0 : check_region_clean(log, region, err);
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < MAX_CONSUMERS; i++)
+		if (region->planes[i])
+			resolve_all(log, i, (struct range){ region->address, region->last });
+	drop_region(log, region);
+	return 0;
+}
+
+int vfd_region_remove(struct vfd_log *log, uint64_t address, unsigned flags, struct vfd_error *err)
+{
+	int ret = log_enter(log, "vfd_region_remove", err);
+
+	if (ret)
+		return ret;
+	ret = check_flags(flags, VFD_DISCARD, "vfd_region_remove", err);
+	if (!ret)
+		ret = remove_region(log, address, flags, err);
+	log_leave(log);
+	return ret;
+}
