@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: MIT
-# shellcheck disable=SC1091,SC2154 # the variables come from /vfd/conf
+# shellcheck shell=dash disable=SC1091,SC2154 # the variables come from /vfd/conf
 #
 # /init of the guest: load the modules, bind the devices, run one program, hand
 # everything back through virtio ports, switch the machine off.

@@ -165,12 +165,11 @@ add_port() {
 }
 
 build_command() {
-	local d kernel=$bench/vmlinuz
+	local d
 	local cmdline="console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable no_timer_check"
-	[ ! -e "$bench/vmlinux" ] || kernel=$bench/vmlinux
 	qemu=(qemu-system-x86_64 -accel "tcg,thread=multi" -cpu max -M "q35,kernel-irqchip=split"
 		-m "$memory" -smp "$smp" -nodefaults -no-user-config -display none -no-reboot
-		-kernel "$kernel" -initrd "$tmp/initrd"
+		-kernel "$bench/vmlinux" -initrd "$tmp/initrd"
 		-serial "file:$tmp/console"
 		-device "isa-debug-exit,iobase=0xf4,iosize=0x1")
 	if [ "$viommu" = yes ]; then

@@ -1,0 +1,103 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Does run.sh tell the truth? Exit codes, output, files, timeout, complaints of
+# the kernel, two runs at once.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0
+
+check() {
+	local what=$1
+	shift
+	if "$@"; then
+		passed=$((passed + 1))
+		echo "ok $((passed + failed)) - $what"
+	else
+		failed=$((failed + 1))
+		echo "not ok $((passed + failed)) - $what"
+		sed 's/^/# /' "$tmp"/*.out "$tmp"/*.err 2>/dev/null || true
+	fi
+}
+
+# run NAME OPTIONS...: leaves NAME.out, NAME.err and the exit code in NAME.code
+run() {
+	local name=$1 code=0
+	shift
+	"$here/run.sh" "$@" >"$tmp/$name.out" 2>"$tmp/$name.err" || code=$?
+	echo "$code" >"$tmp/$name.code"
+}
+
+code_is() { [ "$(cat "$tmp/$1.code")" = "$2" ]; }
+says() { grep -q -- "$2" "$tmp/$1"; }
+
+# shellcheck disable=SC2016 # for the guest's shell
+talk='echo "out $1"; echo "err $WHO" >&2; pwd; cat /data/in; echo kept >/out/kept; exit 37'
+
+test_talk() {
+	echo carried >"$tmp/in"
+	run talk --out "$tmp/back" --file "$tmp/in:/data/in" --env "WHO=it's me" \
+		-- /bin/bash -c "$talk" bash "a  b"
+	check "the exit code passes through" code_is talk 37
+	check "stdout, arguments kept as they are" says talk.out '^out a  b$'
+	check "stderr, environment" says talk.err "^err it's me$"
+	check "the same working directory" says talk.out "^$PWD$"
+	check "files go in" says talk.out '^carried$'
+	check "files come back" grep -q kept "$tmp/back/kept"
+	check "nothing of the kernel's log is mixed in" [ "$(wc -l <"$tmp/talk.out")" = 3 ]
+}
+
+test_timeout() {
+	run slow --timeout 2 -- /bin/sleep 60
+	check "a timeout is 124" code_is slow 124
+}
+
+test_complaints() {
+	cat >"$tmp/warn.c" <<-END
+		#include <fcntl.h>
+		#include <sys/ioctl.h>
+		#include "vfdtest.h"
+		int main(void)
+		{
+			struct vfdtest_set s = { .knob = VFDTEST_WARN };
+			return ioctl(open(VFDTEST_PATH, O_RDWR), VFDTEST_SET, &s);
+		}
+	END
+	"${CC:-gcc}" -static -I "$here" -o "$tmp/warn" "$tmp/warn.c"
+	run warn -- "$tmp/warn"
+	check "a WARN is 120, though the program (a static one) was content" code_is warn 120
+	check "and is shown" says warn.err 'WARNING: .*vfdtest'
+	run crash -- /bin/bash -c 'echo c >/proc/sysrq-trigger'
+	check "so is a panic" code_is crash 120
+	check "and is shown" says crash.err 'Kernel panic'
+}
+
+test_use() {
+	run none -- /no/such/program
+	check "wrong use is 121" code_is none 121
+	run mod --modprobe no_such_module -- /bin/true
+	check "so is a module that does not exist" code_is mod 121
+	run mod --modprobe zram:num_devices=3 --no-viommu -- /bin/ls /dev /sys/class/iommu
+	check "one that does is loaded, with its parameters" says mod.out zram2
+	check "without an emulated IOMMU there is none" code_is mod 0
+}
+
+test_two() {
+	run one --ndevices 4 -- /bin/cat /run/vfdtest &
+	run two --ndevices 1 -- /bin/cat /run/vfdtest &
+	wait
+	check "two runs at once: the first has its 4 devices" [ "$(wc -l <"$tmp/one.out")" = 4 ]
+	check "the second its own" [ "$(wc -l <"$tmp/two.out")" = 1 ]
+}
+
+test_talk
+test_timeout
+test_complaints
+test_use
+test_two
+echo "1..$((passed + failed))"
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]
