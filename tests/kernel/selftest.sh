@@ -1,12 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Does the bench itself work? Compile selftest.c and run it on the real kernel.
+# Compile selftest.c and stress.c and run them on the real kernel.
+# Options are handed to run.sh.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-"${CC:-gcc}" -std=gnu11 -O1 -g -Wall -Wextra -Werror -o "$tmp/selftest" "$here/selftest.c"
+for name in selftest stress; do
+	"${CC:-gcc}" -std=gnu11 -O1 -g -Wall -Wextra -Werror -pthread \
+		-o "$tmp/$name" "$here/$name.c"
+done
 "$here/run.sh" --device edu --bind 1234:11e8 "$@" -- "$tmp/selftest"
+"$here/run.sh" "$@" -- "$tmp/stress"
