@@ -37,4 +37,7 @@ struct sys {
 /* The real kernel. */
 extern const struct sys sys_linux;
 
+/* RLIMIT_MEMLOCK in bytes, UINT64_MAX if unlimited: for messages only. */
+uint64_t sys_memlock_limit(void);
+
 #endif

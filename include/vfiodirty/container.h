@@ -190,7 +190,7 @@ VFD_API int vfd_container_info(struct vfd_container *container, struct vfd_conta
 VFD_API int vfd_group_attach(struct vfd_container *container, int number, struct vfd_group **group,
 			     struct vfd_error *err);
 
-/** As vfd_group_attach(), for the group of a device: "0000:3b:00.0", or any name in /sys/bus/*\/devices. */
+/** As vfd_group_attach(), for the group of a device: "0000:3b:00.0", or its name on the platform or mdev bus. */
 VFD_API int vfd_group_attach_device(struct vfd_container *container, const char *device, struct vfd_group **group,
 				    struct vfd_error *err);
 

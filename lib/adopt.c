@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Taking over a container that someone else opened. No ioctl lists what is in it: the caller declares it. */
+
+#include "container.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "map.h"
+#include "options.h"
+#include "track.h"
+
+static const char *const op = "adopt container";
+
+struct adopting {
+	const struct vfd_adoption *what;
+	struct vfd_container *container;
+	struct vfd_error *err;
+};
+
+/* The fd to work with: the caller's, or a duplicate. */
+static int own_fd(const struct adopting *a, int fd, const char *whose, int *out)
+{
+	const struct sys *sys = a->container->sys;
+
+	*out = fd;
+	if (!(a->what->flags & VFD_ADOPT_DUP))
+		return 0;
+	*out = sys->dup(sys, fd);
+	return *out < 0 ? fail_sys(a->err, -*out, op, "descriptor %d of the %s cannot be duplicated", fd, whose) : 0;
+}
+
+static bool is_noiommu(const struct vfd_adoption *what, const struct sys *sys)
+{
+	char path[64];
+
+	for (uint32_t i = 0; i < what->group_count; i++) {
+		snprintf(path, sizeof path, "/dev/vfio/noiommu-%d", what->groups[i].number);
+		if (!sys->exists(sys, path))
+			return true;
+	}
+	return false;
+}
+
+/* DIRTY_PAGES with argsz 0 reads nothing and changes nothing: v1 says EACCES, v2 EINVAL, iommufd's compatibility ENOTTY. An IOMMU
+ * must be set, or EINVAL would mean that. */
+static int probe_kind(const struct adopting *a)
+{
+	struct vfd_container *c = a->container;
+	struct vfio_iommu_type1_dirty_bitmap probe = { 0 };
+
+	if (is_noiommu(a->what, c->sys)) {
+		c->kind = VFD_KIND_NOIOMMU;
+		c->space.can_track = false;
+		return 0;
+	}
+	int rc = c->sys->ioctl(c->sys, c->fd, VFIO_IOMMU_DIRTY_PAGES, &probe);
+	if (rc == -ENOTTY)
+		return fail(a->err, VFD_EUNSUPPORTED, op,
+			    "this is iommufd's compatibility container (or no container): it has no dirty tracking");
+	if (rc != -EACCES && rc != -EINVAL)
+		return fail_sys(a->err, rc < 0 ? -rc : EINVAL, op, "descriptor %d does not answer as a VFIO container", c->fd);
+	rc = type1_refresh(&c->space.type1);
+	if (rc)
+		return fail_sys(a->err, -rc, "VFIO_IOMMU_GET_INFO",
+				"descriptor %d is no type1 container with its IOMMU set (sPAPR is not supported)", c->fd);
+	if (c->sys->ioctl(c->sys, c->fd, VFIO_IOMMU_DIRTY_PAGES, &probe) == -EACCES) {
+		c->kind = VFD_KIND_TYPE1_V1;
+		c->space.can_track = false;
+	}
+	return 0;
+}
+
+static int adopt_group(const struct adopting *a, const struct vfd_adopt_group *declared)
+{
+	struct vfd_group *g = group_make(a->container, declared->number, a->err);
+
+	if (!g)
+		return VFD_ENOMEMORY;
+	int rc = a->container->kind == VFD_KIND_NOIOMMU ? 0 : group_classify(g, a->err);
+	if (!rc)
+		rc = own_fd(a, declared->fd, "group", &g->fd);
+	if (rc) {
+		free(g);
+		return rc;
+	}
+	if (a->container->kind == VFD_KIND_NOIOMMU) {
+		g->physical = true;
+		g->why = "no IOMMU at all";
+	}
+	group_joined(g);
+	return 0;
+}
+
+static struct vfd_group *find_group(const struct vfd_container *c, int number)
+{
+	for (struct vfd_group *g = c->groups; g; g = g->next)
+		if (g->number == number)
+			return g;
+	return NULL;
+}
+
+static int adopt_device(const struct adopting *a, const struct vfd_adopt_device *declared)
+{
+	struct vfd_group *g = find_group(a->container, declared->group);
+	int fd;
+
+	if (!g || !declared->name)
+		return fail(a->err, VFD_EINVALID, op, "device %s: its group %d is not among the declared ones",
+			    declared->name ? declared->name : "(NULL)", declared->group);
+	int rc = own_fd(a, declared->fd, "device", &fd);
+	if (rc)
+		return rc;
+	struct vfd_device *d = device_make(g, declared->name, fd, a->err);
+	rc = d ? device_read_info(d, a->err) : VFD_ENOMEMORY;
+	if (rc && (a->what->flags & VFD_ADOPT_DUP))
+		a->container->sys->close(a->container->sys, fd);
+	if (rc && d)
+		device_free(d);
+	if (!rc)
+		device_joined(d);
+	return rc;
+}
+
+static int adopt_mapping(const struct adopting *a, const struct vfd_mapping *declared)
+{
+	struct vfd_mapping want;
+	int rc = copy_options(&want, sizeof want, sizeof want, declared, "struct vfd_mapping", a->err);
+
+	return rc ? rc : map_declare(&a->container->space, &want, a->err);
+}
+
+/* GET_BITMAP over a hole is 0 while tracking and clears nothing. A record that runs is kept, and harvested once: the kernel refuses
+ * to cut a mapping, so this finds a declared one that is not as the kernel has it. */
+static int adopt_tracking(const struct adopting *a)
+{
+	struct space *space = &a->container->space;
+	struct vfd_harvest ignored = { 0 };
+
+	if (!space->can_track || !space->log || type1_diagnose(&space->type1, space_hole(space)) != TYPE1_ALIVE)
+		return 0;
+	space->started = true;
+	space->tracking = true;
+	return track_harvest(space, 0, &ignored, a->err);
+}
+
+static int declare_all(const struct adopting *a)
+{
+	const struct vfd_adoption *what = a->what;
+	int rc = probe_kind(a);
+
+	a->container->space.attached = true;
+	a->container->space.adopted = true;
+	for (uint32_t i = 0; !rc && i < what->group_count; i++)
+		rc = adopt_group(a, &what->groups[i]);
+	for (uint32_t i = 0; !rc && i < what->device_count; i++)
+		rc = adopt_device(a, &what->devices[i]);
+	for (uint32_t i = 0; !rc && i < what->mapping_count; i++)
+		rc = adopt_mapping(a, &what->mappings[i]);
+	return rc ? rc : adopt_tracking(a);
+}
+
+/* On failure the caller's descriptors stay as they were; only duplicates are closed. */
+static void forget_all(const struct adopting *a)
+{
+	struct vfd_container *c = a->container;
+
+	if (a->what->flags & VFD_ADOPT_DUP) {
+		for (struct vfd_group *g = c->groups; g; g = g->next) {
+			for (struct vfd_device *d = g->devices; d; d = d->next)
+				c->sys->close(c->sys, d->fd);
+			c->sys->close(c->sys, g->fd);
+		}
+		c->sys->close(c->sys, c->fd);
+	}
+	container_free(c);
+}
+
+static int check_declaration(const struct vfd_adoption *what, struct vfd_container **container, struct vfd_error *err)
+{
+	if (!container || (what->flags & ~(uint32_t)VFD_ADOPT_DUP))
+		return fail(err, VFD_EINVALID, op, container ? "unknown flags" : "container is NULL");
+	if (!what->group_count || !what->groups)
+		return fail(err, VFD_EINVALID, op, "no group is declared: an IOMMU can only be set with one");
+	if ((what->device_count && !what->devices) || (what->mapping_count && !what->mappings))
+		return fail(err, VFD_EINVALID, op, "%u devices and %u mappings are declared, but the array is NULL",
+			    what->device_count, what->mapping_count);
+	return 0;
+}
+
+int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoption, struct vfd_container **container,
+		       struct vfd_error *err)
+{
+	struct vfd_adoption what;
+	int rc = copy_options(&what, sizeof what, sizeof what, adoption, "struct vfd_adoption", err);
+
+	if (!rc)
+		rc = check_declaration(&what, container, err);
+	if (rc)
+		return rc;
+	int fd = what.flags & VFD_ADOPT_DUP ? sys->dup(sys, what.container_fd) : what.container_fd;
+	if (fd < 0)
+		return fail_sys(err, fd == -1 ? EBADF : -fd, op, "descriptor %d", what.container_fd);
+	struct adopting a = { &what, container_make(sys, fd, what.log, err), err };
+	if (!a.container) {
+		if (what.flags & VFD_ADOPT_DUP)
+			sys->close(sys, fd);
+		return VFD_ENOMEMORY;
+	}
+	a.container->borrowed = what.flags & VFD_ADOPT_DUP;
+	rc = declare_all(&a);
+	if (rc)
+		forget_all(&a);
+	else
+		*container = a.container;
+	return rc;
+}
+
+int vfd_container_adopt(const struct vfd_adoption *adoption, struct vfd_container **container, struct vfd_error *err)
+{
+	return container_adopt_on(&sys_linux, adoption, container, err);
+}

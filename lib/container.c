@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+#include "container.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "options.h"
+#include "track.h"
+
+static int check_handle(struct vfd_container *container, const char *operation, struct vfd_error *err)
+{
+	if (!container)
+		return fail(err, VFD_EINVALID, operation, "the container is NULL: never opened, or closed already");
+	if (forked(&container->guard))
+		return fail(err, VFD_EFORKED, operation,
+			    "the container belongs to the parent process; a child may only call vfd_container_release");
+	return 0;
+}
+
+int container_enter(struct vfd_container *container, const char *operation, struct vfd_error *err)
+{
+	int rc = check_handle(container, operation, err);
+
+	if (!rc)
+		gate_enter(&container->gate);
+	return rc;
+}
+
+void container_leave(struct vfd_container *container)
+{
+	gate_leave(&container->gate);
+}
+
+int container_close_gate(struct vfd_container *container, const char *operation, struct vfd_error *err)
+{
+	int rc = check_handle(container, operation, err);
+
+	if (!rc)
+		gate_close(&container->gate);
+	return rc;
+}
+
+void container_open_gate(struct vfd_container *container)
+{
+	gate_open(&container->gate);
+}
+
+int check_destroy_flags(unsigned flags, const char *operation, struct vfd_error *err)
+{
+	if (flags & ~(unsigned)(VFD_COLLECT | VFD_DISCARD))
+		return fail(err, VFD_EINVALID, operation, "unknown flags %#x", flags);
+	if (flags == (VFD_COLLECT | VFD_DISCARD))
+		return fail(err, VFD_EINVALID, operation, "VFD_COLLECT and VFD_DISCARD exclude each other");
+	return 0;
+}
+
+struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_log *log, struct vfd_error *err)
+{
+	struct vfd_container *c = calloc(1, sizeof *c);
+
+	if (!c || forkguard_init(&c->guard)) {
+		free(c);
+		fail(err, VFD_ENOMEMORY, "open container", "no memory for the container's record");
+		return NULL;
+	}
+	c->sys = sys;
+	c->fd = fd;
+	c->kind = VFD_KIND_TYPE1_V2;
+	gate_init(&c->gate);
+	space_init(&c->space, sys, log, fd);
+	return c;
+}
+
+void container_free(struct vfd_container *container)
+{
+	while (container->groups)
+		group_free(container->groups);
+	space_end(&container->space);
+	gate_end(&container->gate);
+	forkguard_end(&container->guard);
+	free(container);
+}
+
+static int explain_open(const char *path, int rc, struct vfd_error *err)
+{
+	const char *hint = rc == -ENOENT ? "is the vfio module loaded (modprobe vfio vfio_iommu_type1)?" :
+			   rc == -EACCES ? "the node belongs to root by default: give this user access to it" :
+					   "cannot be opened";
+
+	return fail_sys(err, -rc, "open container", "%s: %s", path, hint);
+}
+
+/* iommufd in a container's clothes answers too, but knows no dirty tracking and keeps mappings where type1 drops them: it has no
+ * DIRTY_PAGES at all (ENOTTY), which a type1 container answers even before an IOMMU is set (EINVAL). */
+static int check_kind(const struct sys *sys, int fd, const char *path, struct vfd_error *err)
+{
+	int version = sys->ioctl(sys, fd, VFIO_GET_API_VERSION, NULL);
+
+	if (version != VFIO_API_VERSION)
+		return fail(err, VFD_EUNSUPPORTED, "open container", "%s is no VFIO container (API version %d, not %d)", path,
+			    version, VFIO_API_VERSION);
+	if (sys->ioctl(sys, fd, VFIO_CHECK_EXTENSION, (void *)VFIO_TYPE1v2_IOMMU) <= 0)
+		return fail(err, VFD_EUNSUPPORTED, "open container",
+			    "%s offers no type1 v2 IOMMU: modprobe vfio_iommu_type1", path);
+	struct vfio_iommu_type1_dirty_bitmap probe = { 0 };
+	if (sys->ioctl(sys, fd, VFIO_IOMMU_DIRTY_PAGES, &probe) == -ENOTTY)
+		return fail(err, VFD_EUNSUPPORTED, "open container",
+			    "%s is iommufd's compatibility container, which has no dirty tracking", path);
+	return 0;
+}
+
+int container_open_on(const struct sys *sys, const struct vfd_container_options *user, struct vfd_container **container,
+		      struct vfd_error *err)
+{
+	struct vfd_container_options options = { 0 };
+	int rc = user ? copy_options(&options, sizeof options, sizeof options, user, "struct vfd_container_options", err) : 0;
+
+	if (rc)
+		return rc;
+	if (!container || options.flags)
+		return fail(err, VFD_EINVALID, "open container", container ? "unknown flags" : "container is NULL");
+	const char *path = options.path ? options.path : "/dev/vfio/vfio";
+	int fd = sys->open(sys, path, O_RDWR);
+	if (fd < 0)
+		return explain_open(path, fd, err);
+	rc = check_kind(sys, fd, path, err);
+	struct vfd_container *c = rc ? NULL : container_make(sys, fd, options.log, err);
+	if (!c) {
+		sys->close(sys, fd);
+		return rc ? rc : VFD_ENOMEMORY;
+	}
+	*container = c;
+	return 0;
+}
+
+int vfd_container_open(const struct vfd_container_options *options, struct vfd_container **container,
+		       struct vfd_error *err)
+{
+	return container_open_on(&sys_linux, options, container, err);
+}
+
+int vfd_container_fd(const struct vfd_container *container)
+{
+	return container ? container->fd : -1;
+}
+
+unsigned container_open_devices(const struct vfd_container *container)
+{
+	unsigned count = 0;
+
+	for (const struct vfd_group *g = container->groups; g; g = g->next)
+		count += group_open_devices(g);
+	return count;
+}
+
+/* The order is devices, groups, container: each step's record is collected before the step. */
+static int drain_all(struct vfd_container *c, struct vfd_error *err)
+{
+	for (struct vfd_group *g = c->groups; g; g = g->next) {
+		int rc = group_drain(g, g->next ? 0 : VFD_HARVEST_FINAL, err);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int prepare_close(struct vfd_container *c, unsigned flags, struct vfd_error *err)
+{
+	static const char *const op = "close container";
+	unsigned open = container_open_devices(c);
+
+	if (flags & VFD_DISCARD)
+		return 0;
+	if (flags & VFD_COLLECT) {
+		int rc = drain_all(c, err);
+		if (rc)
+			return rc;
+	} else if (open) {
+		return fail(err, VFD_EDEVICES, op, "%u devices are open: close them, or pass VFD_COLLECT", open);
+	}
+	if (!space_clean(&c->space))
+		return fail(err, VFD_EDIRTY, op,
+			    "the kernel holds a dirty record that was not collected since the last device could write; pass "
+			    "VFD_COLLECT, or VFD_DISCARD to lose it");
+	return 0;
+}
+
+static int unset_groups(struct vfd_container *c, bool force, struct vfd_error *err)
+{
+	while (c->groups) {
+		struct vfd_group *g = c->groups;
+		group_close_devices(g);
+		int rc = c->borrowed ? 0 : group_unset(g, err);
+		if (rc && !force)
+			return rc;
+		if (rc || c->borrowed) {
+			c->sys->close(c->sys, g->fd);
+			group_free(g);
+		}
+	}
+	return 0;
+}
+
+int vfd_container_close(struct vfd_container **container, unsigned flags, struct vfd_error *err)
+{
+	static const char *const op = "close container";
+	struct vfd_container *c = container ? *container : NULL;
+	int rc = check_destroy_flags(flags, op, err);
+
+	if (!rc)
+		rc = container_close_gate(c, op, err);
+	if (rc)
+		return rc;
+	rc = prepare_close(c, flags, err);
+	if (!rc)
+		rc = unset_groups(c, flags & VFD_DISCARD, err);
+	container_open_gate(c);
+	if (rc)
+		return rc;
+	c->sys->close(c->sys, c->fd);
+	container_free(c);
+	*container = NULL;
+	return 0;
+}
+
+/* No ioctl, no lock: the parent's threads may have held them at the fork. */
+static void release_group(struct vfd_group *g)
+{
+	const struct sys *sys = g->container->sys;
+
+	for (struct vfd_device *d = g->devices; d; d = d->next) {
+		device_unmap_areas(d);
+		if (d->fd >= 0)
+			sys->close(sys, d->fd);
+	}
+	sys->close(sys, g->fd);
+}
+
+int vfd_container_release(struct vfd_container **container, struct vfd_error *err)
+{
+	struct vfd_container *c = container ? *container : NULL;
+
+	if (!c)
+		return fail(err, VFD_EINVALID, "release container", "the container is NULL");
+	if (!forked(&c->guard))
+		return fail(err, VFD_ESTATE, "release container",
+			    "this process opened the container: vfd_container_close it; release is for children");
+	for (struct vfd_group *g = c->groups; g; g = g->next)
+		release_group(g);
+	c->sys->close(c->sys, c->fd);
+	while (c->groups)
+		group_free(c->groups);
+	space_release(&c->space);
+	forkguard_end(&c->guard);
+	free(c);
+	*container = NULL;
+	return 0;
+}

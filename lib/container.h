@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LIB_CONTAINER_H
+#define LIB_CONTAINER_H
+
+/* Handles, and the way into every public call: check the handle, the fork guard, take the gate. */
+
+#include <vfiodirty/container.h>
+#include <vfiodirty/device.h>
+
+#include "forkguard.h"
+#include "space.h"
+
+struct vfd_container {
+	const struct sys *sys;
+	struct forkguard guard;
+	struct gate gate; /* closed: attach, detach, open and close of devices, start, stop; entered: all else */
+	int fd;
+	enum vfd_container_kind kind;
+	bool borrowed;	    /* adopted by duplicates: the owner's descriptors keep the container alive */
+	bool had_physical;  /* since the IOMMU was set: the kernel lists IOVA ranges from then on */
+	struct vfd_group *groups;
+	struct space space;
+};
+
+struct vfd_group {
+	struct vfd_container *container;
+	struct vfd_group *next;
+	struct vfd_device *devices; /* open, or closed by a detach that failed later */
+	int number;
+	int fd;
+	bool physical;
+	const char *why; /* the rule that decided, static text */
+};
+
+/* A mapped area of a device region. */
+struct area {
+	struct area *next;
+	void *memory;
+	size_t size;
+};
+
+struct vfd_device {
+	struct vfd_group *group;
+	struct vfd_device *next;
+	char *name;
+	int fd; /* -1: closed */
+	uint32_t flags;
+	uint32_t regions;
+	uint32_t irqs;
+	uint64_t irqs_on; /* by index */
+	bool quiesced;
+	pthread_mutex_t mutex; /* everything above, and the order of calls on the device */
+	struct area *areas;
+};
+
+/* Check, then enter the gate (shared) or close it (exclusive). 0, or a refusal with the gate untouched. */
+int container_enter(struct vfd_container *container, const char *operation, struct vfd_error *err);
+void container_leave(struct vfd_container *container);
+int container_close_gate(struct vfd_container *container, const char *operation, struct vfd_error *err);
+void container_open_gate(struct vfd_container *container);
+
+/* The same for a call on a device, which must be open; its mutex is held too. */
+int device_enter(struct vfd_device *device, const char *operation, struct vfd_error *err);
+void device_leave(struct vfd_device *device);
+
+/* 0 for a sensible set of destroy flags (none, one), else VFD_EINVALID. */
+int check_destroy_flags(unsigned flags, const char *operation, struct vfd_error *err);
+
+/* Openers with a kernel of one's choice. */
+int container_open_on(const struct sys *sys, const struct vfd_container_options *options,
+		      struct vfd_container **container, struct vfd_error *err);
+int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoption, struct vfd_container **container,
+		       struct vfd_error *err);
+
+/* Allocate and initialise a container around fd; NULL with *err filled in. Undo with container_free(). */
+struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_log *log, struct vfd_error *err);
+void container_free(struct vfd_container *container);
+
+unsigned container_open_devices(const struct vfd_container *container);
+
+/* ---- groups; gate closed ---- */
+
+struct vfd_group *group_make(struct vfd_container *container, int number, struct vfd_error *err);
+void group_free(struct vfd_group *group); /* its devices' records too; closes nothing */
+
+/* Physical, emulated or no-IOMMU, and why. VFD_EUNSUPPORTED for the last. */
+int group_classify(struct vfd_group *group, struct vfd_error *err);
+
+/* It is attached: put it into the list and count it. */
+void group_joined(struct vfd_group *group);
+
+/* Open, not closed by a detach. */
+unsigned group_open_devices(const struct vfd_group *group);
+
+/* Make the container forget the group, whose descriptor is closed. */
+void group_left(struct vfd_group *group);
+
+/* Detach with the devices closed and nothing left to collect: UNSET, close, forget, free. */
+int group_unset(struct vfd_group *group, struct vfd_error *err);
+
+/* Collect what devices of the group have written, closing them on the way: quiesce, harvest, close, harvest. */
+int group_drain(struct vfd_group *group, unsigned harvest_flags, struct vfd_error *err);
+void group_close_devices(struct vfd_group *group);
+
+/* Harvest if tracking. VFD_ELOST counts as collected: what was lost is assumed by then. */
+int group_collect(struct space *space, unsigned harvest_flags, struct vfd_error *err);
+
+/* ---- devices; gate closed, except where said ---- */
+
+struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd, struct vfd_error *err);
+int device_read_info(struct vfd_device *device, struct vfd_error *err);
+void device_joined(struct vfd_device *device);
+void device_free(struct vfd_device *device); /* the record only; takes it off the group's list */
+
+/* Interrupts off, areas unmapped, descriptor closed; the record stays. Idempotent. */
+void device_shut(struct vfd_device *device);
+
+/* As vfd_device_quiesce(); the device's mutex held, or the gate closed. */
+int device_make_quiet(struct vfd_device *device, struct vfd_error *err);
+/* After a write into region: was bus mastering turned on, so that the device is quiet no more? */
+void device_check_quiet(struct vfd_device *device, uint32_t region);
+void device_loud(struct vfd_device *device);
+void device_hushed(struct vfd_device *device);
+int device_query_region(struct vfd_device *device, uint32_t index, struct vfd_device_region *region, struct vfd_error *err);
+void device_unmap_areas(struct vfd_device *device);
+void device_irqs_off(struct vfd_device *device);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Public calls on a container that only check, take the gate, and go one floor down. */
+
+#include "container.h"
+
+#include "answer.h"
+#include "map.h"
+#include "options.h"
+#include "track.h"
+
+int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping, struct vfd_error *err)
+{
+	struct vfd_mapping want;
+	int rc = copy_options(&want, sizeof want, sizeof want, mapping, "struct vfd_mapping", err);
+
+	if (!rc)
+		rc = container_enter(container, "map", err);
+	if (rc)
+		return rc;
+	rc = map_add(&container->space, &want, err);
+	container_leave(container);
+	return rc;
+}
+
+int vfd_unmap(struct vfd_container *container, uint64_t iova, uint64_t size, struct vfd_error *err)
+{
+	struct range where;
+
+	if (!range_make(&where, iova, size))
+		return fail(err, size ? VFD_EWRAP : VFD_EINVALID, "unmap", size ? "the range wraps around 2^64" : "size is 0");
+	int rc = container_enter(container, "unmap", err);
+	if (rc)
+		return rc;
+	if (is_aligned(iova | size, container->space.type1.page_size))
+		rc = map_remove(&container->space, where, false, err);
+	else
+		rc = fail_range(err, VFD_EALIGN, "unmap", where.first, where.last,
+				"IOVA and size must be multiples of the page size, %llu",
+				(unsigned long long)container->space.type1.page_size);
+	container_leave(container);
+	return rc;
+}
+
+int vfd_unmap_all(struct vfd_container *container, struct vfd_error *err)
+{
+	int rc = container_enter(container, "unmap all", err);
+
+	if (rc)
+		return rc;
+	rc = map_remove(&container->space, RANGE_ALL, true, err);
+	container_leave(container);
+	return rc;
+}
+
+int vfd_track_start(struct vfd_container *container, const struct vfd_track_options *user, struct vfd_plan *plan,
+		    struct vfd_error *err)
+{
+	struct vfd_track_options options = { 0 };
+	int rc = user ? copy_options(&options, sizeof options, sizeof options, user, "struct vfd_track_options", err) : 0;
+
+	if (!rc && options.flags)
+		rc = fail(err, VFD_EINVALID, "track start", "unknown flags %#x", options.flags);
+	if (!rc && plan)
+		rc = check_answer(plan, sizeof *plan, "struct vfd_plan", err);
+	if (!rc)
+		rc = container_close_gate(container, "track start", err);
+	if (rc)
+		return rc;
+	rc = track_start(&container->space, err);
+	container_open_gate(container);
+	return !rc && plan ? vfd_track_plan(container, plan, err) : rc;
+}
+
+int vfd_track_harvest(struct vfd_container *container, unsigned flags, struct vfd_harvest *result,
+		      struct vfd_error *err)
+{
+	static const char *const op = "track harvest";
+	struct vfd_harvest answer = { 0 };
+	int rc = result ? check_answer(result, sizeof answer, "struct vfd_harvest", err) : 0;
+
+	if (!rc && (flags & ~(unsigned)VFD_HARVEST_FINAL))
+		rc = fail(err, VFD_EINVALID, op, "unknown flags %#x", flags);
+	if (!rc)
+		rc = container_enter(container, op, err);
+	if (rc)
+		return rc;
+	if (container->space.tracking)
+		rc = track_harvest(&container->space, flags, &answer, err);
+	else
+		rc = fail(err, VFD_ESTATE, op, "tracking is off: vfd_track_start first");
+	container_leave(container);
+	if (result)
+		copy_answer(result, &answer, sizeof answer);
+	return rc;
+}
+
+static int stop(struct vfd_container *c, unsigned flags, struct vfd_error *err)
+{
+	if (!c->space.tracking)
+		return 0;
+	if (flags & VFD_COLLECT) {
+		int rc = group_collect(&c->space, VFD_HARVEST_FINAL, err);
+		if (rc)
+			return rc;
+	}
+	if (!(flags & VFD_DISCARD) && !space_clean(&c->space))
+		return fail(err, VFD_EDIRTY, "track stop",
+			    "%u devices can still write, or wrote since the last harvest, and stopping would lose it: quiesce "
+			    "them and pass VFD_COLLECT, or VFD_DISCARD to lose it",
+			    c->space.writers);
+	return track_stop(&c->space, err);
+}
+
+int vfd_track_stop(struct vfd_container *container, unsigned flags, struct vfd_error *err)
+{
+	int rc = check_destroy_flags(flags, "track stop", err);
+
+	if (!rc)
+		rc = container_close_gate(container, "track stop", err);
+	if (rc)
+		return rc;
+	rc = stop(container, flags, err);
+	container_open_gate(container);
+	return rc;
+}

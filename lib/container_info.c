@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What a container can do and what state it is in; the plan. */
+
+#include "container.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <vfiodirty/track.h>
+
+#include "answer.h"
+
+static void add_kernel_part(const struct type1 *type1, struct vfd_container_info *info)
+{
+	const struct caps *caps = &type1->caps;
+
+	info->page_sizes = caps->page_sizes;
+	info->page_size = type1->page_size;
+	info->dirty_page_sizes = caps->dirty_page_sizes;
+	info->dirty_bitmap_limit = caps->dirty_bitmap_limit;
+	info->entries_available = caps->entries_available;
+	info->range_count = caps->range_count;
+	info->range_total = caps->range_total;
+	memcpy(info->ranges, caps->ranges, sizeof info->ranges);
+}
+
+static void add_own_part(struct vfd_container *c, struct vfd_container_info *info)
+{
+	info->kind = c->kind;
+	for (const struct vfd_group *g = c->groups; g; g = g->next) {
+		info->attached++;
+		info->physical += g->physical;
+	}
+	info->devices = container_open_devices(c);
+	info->tracking = c->space.tracking;
+	info->drained = space_clean(&c->space);
+	pthread_mutex_lock(&c->space.mutex);
+	info->writers = c->space.writers;
+	info->mappings = c->space.table.count;
+	info->mapped_bytes = c->space.mapped_bytes;
+	pthread_mutex_unlock(&c->space.mutex);
+}
+
+int vfd_container_info(struct vfd_container *container, struct vfd_container_info *info, struct vfd_error *err)
+{
+	struct vfd_container_info answer = { 0 };
+	int rc = check_answer(info, sizeof answer, "struct vfd_container_info", err);
+
+	if (!rc)
+		rc = container_enter(container, "container info", err);
+	if (rc)
+		return rc;
+	struct type1 now = container->space.type1;
+	if (container->space.attached)
+		rc = type1_refresh(&now);
+	add_kernel_part(&now, &answer);
+	add_own_part(container, &answer);
+	container_leave(container);
+	if (rc)
+		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "the kernel does not describe the container");
+	copy_answer(info, &answer, sizeof answer);
+	return 0;
+}
+
+/* One physical group makes the kernel answer "all" for the whole container, the emulated ones included. */
+static void plan_source(const struct vfd_container *c, const struct vfd_group *g, struct vfd_plan_entry *e)
+{
+	bool exact = c->space.can_track && !c->space.physical;
+	const char *why = c->space.can_track ? g->why : "a type1 v1 or no-IOMMU container records nothing";
+
+	e->source = exact ? VFD_SOURCE_TYPE1 : VFD_SOURCE_DEFERRED;
+	e->granularity = exact ? c->space.type1.page_size : 0;
+	snprintf(e->why, sizeof e->why, "%s%s", why,
+		 !g->physical && c->space.physical ?
+			 ", but a physical group in the same container makes the kernel answer \"all dirty\" for every page" :
+			 "");
+}
+
+static void plan_add(const struct vfd_container *c, const struct vfd_group *g, const char *device, struct vfd_plan *plan)
+{
+	plan->entry_total++;
+	if (plan->entry_count == VFD_PLAN_ENTRIES)
+		return;
+	struct vfd_plan_entry *e = &plan->entries[plan->entry_count++];
+	e->group = g->number;
+	snprintf(e->device, sizeof e->device, "%s", device);
+	plan_source(c, g, e);
+	plan->exact &= e->source == VFD_SOURCE_TYPE1;
+}
+
+static void plan_group(const struct vfd_container *c, const struct vfd_group *g, struct vfd_plan *plan)
+{
+	if (!group_open_devices(g))
+		plan_add(c, g, "", plan);
+	for (const struct vfd_device *d = g->devices; d; d = d->next)
+		if (d->fd >= 0)
+			plan_add(c, g, d->name, plan);
+}
+
+int vfd_track_plan(struct vfd_container *container, struct vfd_plan *plan, struct vfd_error *err)
+{
+	struct vfd_plan answer = { .exact = 1 };
+	int rc = check_answer(plan, sizeof answer, "struct vfd_plan", err);
+
+	if (!rc)
+		rc = container_enter(container, "track plan", err);
+	if (rc)
+		return rc;
+	answer.page_size = container->space.type1.page_size;
+	for (const struct vfd_group *g = container->groups; g; g = g->next)
+		plan_group(container, g, &answer);
+	if (container->space.tracking || container->space.physical)
+		answer.deferred_bytes = space_deferred_bytes(&container->space);
+	container_leave(container);
+	copy_answer(plan, &answer, sizeof answer);
+	return 0;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+#include "container.h"
+
+#include <errno.h>
+
+#include "track.h"
+
+static const char *const detach_op = "detach group";
+
+void group_close_devices(struct vfd_group *group)
+{
+	for (struct vfd_device *d = group->devices; d; d = d->next)
+		device_shut(d);
+}
+
+/* A lost record is assumed dirty already, and asking again would not bring it back: go on. */
+int group_collect(struct space *space, unsigned flags, struct vfd_error *err)
+{
+	struct vfd_harvest ignored = { 0 };
+	int rc = space->tracking ? track_harvest(space, flags, &ignored, err) : 0;
+
+	return rc == VFD_ELOST ? 0 : rc;
+}
+
+/* The lossless order. Harvest while the devices are open, for once the last one is closed the kernel may take the group away by
+ * itself; harvest again when they are closed, for a driver unpins at close and type1 keeps those bits until the detach. A device
+ * that cannot be quiesced is caught by the second harvest: closed devices do not write. */
+int group_drain(struct vfd_group *group, unsigned harvest_flags, struct vfd_error *err)
+{
+	struct space *space = &group->container->space;
+
+	for (struct vfd_device *d = group->devices; d; d = d->next)
+		if (d->fd >= 0)
+			device_make_quiet(d, NULL);
+	int rc = group_collect(space, harvest_flags, err);
+	if (rc)
+		return rc;
+	group_close_devices(group);
+	return group_collect(space, harvest_flags, err);
+}
+
+/* Own descriptors first: the library's are closed by now, so what is left was made through the raw fd, or in another process. */
+static int explain_busy(const struct vfd_group *g, struct vfd_error *err)
+{
+	unsigned descriptors, areas;
+
+	g->container->sys->count_holders(g->container->sys, &descriptors, &areas);
+	unsigned own = container_open_devices(g->container);
+	if (areas)
+		return fail_sys(err, EBUSY, detach_op,
+				"group %d: %u mapped areas of VFIO devices are left in this process; munmap them. Nothing was lost, "
+				"tracking goes on",
+				g->number, areas);
+	if (descriptors > own)
+		return fail_sys(err, EBUSY, detach_op,
+				"group %d: %u duplicates of device descriptors are open in this process; close them. Nothing was "
+				"lost, tracking goes on",
+				g->number, descriptors - own);
+	return fail_sys(err, EBUSY, detach_op,
+			"group %d: another process (a forked child?) holds one of its devices. Nothing was lost, tracking goes on",
+			g->number);
+}
+
+/* What a physical group wrote is owed at the end; the kernel's next answer says "everything" because of it. */
+static void physical_left(struct space *space)
+{
+	if (space->tracking && !space_drained(space))
+		space_owe_all(space, VFD_WHY_NO_TRACKING);
+	space->physical--;
+	if (space->started && !space->physical)
+		track_absorb(space);
+}
+
+void group_left(struct vfd_group *group)
+{
+	struct vfd_container *c = group->container;
+	bool physical = group->physical;
+	bool last = c->groups == group && !group->next;
+
+	group_free(group);
+	if (last) {
+		c->space.physical = 0;
+		c->had_physical = false;
+		track_detached(&c->space);
+		return;
+	}
+	if (physical)
+		physical_left(&c->space);
+	track_recheck(&c->space, NULL);
+}
+
+/* EINVAL and ENODEV: the kernel took the group away before us. */
+int group_unset(struct vfd_group *group, struct vfd_error *err)
+{
+	struct vfd_container *c = group->container;
+	int rc = c->sys->ioctl(c->sys, group->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
+
+	if (rc == -EBUSY)
+		return explain_busy(group, err);
+	if (rc < 0 && rc != -EINVAL && rc != -ENODEV)
+		return fail_sys(err, -rc, "VFIO_GROUP_UNSET_CONTAINER", "group %d", group->number);
+	c->sys->close(c->sys, group->fd);
+	group_left(group);
+	return 0;
+}
+
+static const char *first_open(const struct vfd_group *group)
+{
+	for (const struct vfd_device *d = group->devices; d; d = d->next)
+		if (d->fd >= 0)
+			return d->name;
+	return "";
+}
+
+/* Refusals come before anything is touched. */
+static int check_detach(struct vfd_group *g, bool last, struct vfd_error *err)
+{
+	unsigned open = group_open_devices(g);
+
+	if (last && !space_clean(&g->container->space))
+		return fail(err, VFD_EDIRTY, detach_op,
+			    "group %d is the last: the kernel would drop a dirty record that was not collected since the last "
+			    "device could write; pass VFD_COLLECT, or VFD_DISCARD to lose it",
+			    g->number);
+	if (open)
+		return fail(err, VFD_EDEVICES, detach_op,
+			    "group %d: %u devices are open (%s%s); close them, or pass VFD_COLLECT or VFD_DISCARD", g->number,
+			    open, first_open(g), open > 1 ? ", ..." : "");
+	return 0;
+}
+
+static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
+{
+	struct space *space = &g->container->space;
+	bool last = g->container->groups == g && !g->next;
+	int rc = 0;
+
+	if (!flags)
+		rc = check_detach(g, last, err);
+	else if (flags & VFD_COLLECT)
+		rc = group_drain(g, last ? VFD_HARVEST_FINAL : 0, err);
+	else
+		group_close_devices(g);
+	if (!rc && last && (flags & VFD_COLLECT) && !space_clean(space))
+		rc = fail(err, VFD_EDIRTY, detach_op, "group %d: a device became able to write while it was drained", g->number);
+	return rc ? rc : group_unset(g, err);
+}
+
+int vfd_group_detach(struct vfd_group **group, unsigned flags, struct vfd_error *err)
+{
+	if (!group || !*group)
+		return fail(err, VFD_EINVALID, detach_op, "the group is NULL: never attached, or detached already");
+	struct vfd_container *c = (*group)->container;
+	int rc = check_destroy_flags(flags, detach_op, err);
+	if (!rc)
+		rc = container_close_gate(c, detach_op, err);
+	if (rc)
+		return rc;
+	rc = detach(*group, flags, err);
+	container_open_gate(c);
+	if (!rc)
+		*group = NULL;
+	return rc;
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+#include "container.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "answer.h"
+
+static const char *const open_op = "open device";
+static const char *const close_op = "close device";
+
+int device_enter(struct vfd_device *device, const char *operation, struct vfd_error *err)
+{
+	if (!device)
+		return fail(err, VFD_EINVALID, operation, "the device is NULL: never opened, or closed already");
+	int rc = container_enter(device->group->container, operation, err);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&device->mutex);
+	if (device->fd >= 0)
+		return 0;
+	device_leave(device);
+	return fail(err, VFD_ESTATE, operation, "a detach closed the device; give the handle to vfd_device_close");
+}
+
+void device_leave(struct vfd_device *device)
+{
+	struct vfd_container *container = device->group->container;
+
+	pthread_mutex_unlock(&device->mutex);
+	container_leave(container);
+}
+
+struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd, struct vfd_error *err)
+{
+	struct vfd_device *d = calloc(1, sizeof *d);
+
+	if (d)
+		d->name = strdup(name);
+	if (!d || !d->name) {
+		free(d);
+		fail(err, VFD_ENOMEMORY, open_op, "no memory for the device's record");
+		return NULL;
+	}
+	d->group = group;
+	d->fd = fd;
+	pthread_mutex_init(&d->mutex, NULL);
+	return d;
+}
+
+int device_read_info(struct vfd_device *device, struct vfd_error *err)
+{
+	const struct sys *sys = device->group->container->sys;
+	struct vfio_device_info info = { .argsz = sizeof info };
+	int rc = sys->ioctl(sys, device->fd, VFIO_DEVICE_GET_INFO, &info);
+
+	if (rc < 0)
+		return fail_sys(err, -rc, "VFIO_DEVICE_GET_INFO", "device %s", device->name);
+	device->flags = info.flags;
+	device->regions = info.num_regions;
+	device->irqs = info.num_irqs;
+	return 0;
+}
+
+void device_joined(struct vfd_device *device)
+{
+	device->next = device->group->devices;
+	device->group->devices = device;
+	space_writer_add(&device->group->container->space);
+}
+
+void device_free(struct vfd_device *device)
+{
+	struct vfd_device **link = &device->group->devices;
+
+	while (*link && *link != device)
+		link = &(*link)->next;
+	if (*link)
+		*link = device->next;
+	pthread_mutex_destroy(&device->mutex);
+	free(device->name);
+	free(device);
+}
+
+/* A mapped area or an armed interrupt would keep the device open behind the closed descriptor. */
+void device_shut(struct vfd_device *device)
+{
+	struct vfd_container *c = device->group->container;
+
+	if (device->fd < 0)
+		return;
+	device_irqs_off(device);
+	device_unmap_areas(device);
+	c->sys->close(c->sys, device->fd);
+	device->fd = -1;
+	if (!device->quiesced)
+		space_writer_remove(&c->space);
+}
+
+static int explain_device(const struct vfd_group *g, const char *name, int rc, struct vfd_error *err)
+{
+	return fail_sys(err, -rc, "VFIO_GROUP_GET_DEVICE_FD", "device %s in group %d%s", name, g->number,
+			rc == -ENODEV ? ": the group has no such device bound to a VFIO driver" : "");
+}
+
+static int open_device(struct vfd_group *g, const char *name, struct vfd_device **out, struct vfd_error *err)
+{
+	const struct sys *sys = g->container->sys;
+
+	for (const struct vfd_device *d = g->devices; d; d = d->next)
+		if (d->fd >= 0 && !strcmp(d->name, name))
+			return fail(err, VFD_ESTATE, open_op, "device %s is open already", name);
+	char *copy = strdup(name); /* the kernel's argument is not const */
+	int fd = copy ? sys->ioctl(sys, g->fd, VFIO_GROUP_GET_DEVICE_FD, copy) : -ENOMEM;
+	free(copy);
+	if (fd < 0)
+		return explain_device(g, name, fd, err);
+	struct vfd_device *d = device_make(g, name, fd, err);
+	int rc = d ? device_read_info(d, err) : VFD_ENOMEMORY;
+	if (rc) {
+		sys->close(sys, fd);
+		if (d)
+			device_free(d);
+		return rc;
+	}
+	device_joined(d);
+	*out = d;
+	return 0;
+}
+
+int vfd_device_open(struct vfd_group *group, const char *name, struct vfd_device **device, struct vfd_error *err)
+{
+	if (!group || !name || !*name || !device)
+		return fail(err, VFD_EINVALID, open_op, "%s", !group ? "the group is NULL" : "name or device is NULL or empty");
+	struct vfd_container *c = group->container;
+	int rc = container_close_gate(c, open_op, err);
+	if (rc)
+		return rc;
+	rc = open_device(group, name, device, err);
+	container_open_gate(c);
+	return rc;
+}
+
+static int close_collecting(struct vfd_device *d, struct vfd_error *err)
+{
+	struct space *space = &d->group->container->space;
+
+	if (d->fd >= 0) {
+		device_make_quiet(d, NULL);
+		int rc = group_collect(space, 0, err);
+		if (rc)
+			return rc;
+		device_shut(d);
+	}
+	return group_collect(space, 0, err);
+}
+
+static int close_device(struct vfd_device *d, unsigned flags, struct vfd_error *err)
+{
+	int rc = 0;
+
+	if (flags & VFD_COLLECT)
+		rc = close_collecting(d, err);
+	else if (!flags && d->fd >= 0 && !space_clean(&d->group->container->space))
+		rc = fail(err, VFD_EDIRTY, close_op,
+			  "device %s: its last writes were not collected; pass VFD_COLLECT, or quiesce it and harvest first",
+			  d->name);
+	if (rc)
+		return rc;
+	device_shut(d);
+	device_free(d);
+	return 0;
+}
+
+int vfd_device_close(struct vfd_device **device, unsigned flags, struct vfd_error *err)
+{
+	if (!device || !*device)
+		return fail(err, VFD_EINVALID, close_op, "the device is NULL: never opened, or closed already");
+	struct vfd_container *c = (*device)->group->container;
+	int rc = check_destroy_flags(flags, close_op, err);
+	if (!rc)
+		rc = container_close_gate(c, close_op, err);
+	if (rc)
+		return rc;
+	rc = close_device(*device, flags, err);
+	container_open_gate(c);
+	if (!rc)
+		*device = NULL;
+	return rc;
+}
+
+int vfd_device_fd(const struct vfd_device *device)
+{
+	return device ? device->fd : -1;
+}
+
+const char *vfd_device_name(const struct vfd_device *device)
+{
+	return device ? device->name : NULL;
+}
+
+int vfd_device_info(struct vfd_device *device, struct vfd_device_info *info, struct vfd_error *err)
+{
+	struct vfd_device_info answer;
+	int rc = check_answer(info, sizeof answer, "struct vfd_device_info", err);
+
+	if (!rc)
+		rc = device_enter(device, "device info", err);
+	if (rc)
+		return rc;
+	answer = (struct vfd_device_info){
+		.struct_size = info->struct_size,
+		.flags = device->flags,
+		.regions = device->regions,
+		.irqs = device->irqs,
+		.quiesced = device->quiesced,
+		.group = device->group->number,
+	};
+	device_leave(device);
+	copy_answer(info, &answer, sizeof answer);
+	return 0;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LIB_LOCK_H
+#define LIB_LOCK_H
+
+/* Two locks that libc does not have: a gate (shared or exclusive, the exclusive never starve), and a queue of address
+ * ranges in which those that meet wait for each other in order of arrival. */
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "range.h"
+
+struct gate {
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	unsigned inside;  /* shared holders */
+	unsigned waiting; /* exclusive ones that queue: no new shared holder passes them */
+	bool closed;	  /* held exclusively */
+};
+
+void gate_init(struct gate *gate);
+void gate_end(struct gate *gate);
+void gate_enter(struct gate *gate);
+void gate_leave(struct gate *gate);
+void gate_close(struct gate *gate);
+void gate_open(struct gate *gate);
+
+/* A place in the queue; lives on the caller's stack. */
+struct range_claim {
+	struct range where;
+	struct range_claim *next;
+};
+
+struct range_queue {
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	struct range_claim *oldest;
+};
+
+void range_queue_init(struct range_queue *queue);
+void range_queue_end(struct range_queue *queue);
+
+/* Wait until no earlier claim meets `where`, then hold it. */
+void range_claim(struct range_queue *queue, struct range_claim *claim, struct range where);
+void range_release(struct range_queue *queue, struct range_claim *claim);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <vfiodirty/track.h>
+
+#include "error.h"
+
+/* Appends as snprintf would: counts what does not fit. */
+struct text {
+	char *at;
+	size_t room;
+	size_t length;
+};
+
+static void add(struct text *t, const char *line)
+{
+	size_t length = strlen(line);
+
+	if (t->length < t->room)
+		snprintf(t->at + t->length, t->room - t->length, "%s", line);
+	t->length += length;
+}
+
+static void add_entry(struct text *t, const struct vfd_plan *plan, const struct vfd_plan_entry *e)
+{
+	char line[512], name[64], answer[96];
+
+	snprintf(name, sizeof name, e->device[0] ? "%.47s (group %d)" : "%.0sgroup %d, no device open", e->device, e->group);
+	if (e->source == VFD_SOURCE_TYPE1)
+		snprintf(answer, sizeof answer, "type1 record, %" PRIu64 " bytes a bit", e->granularity);
+	else
+		snprintf(answer, sizeof answer, "nobody: %" PRIu64 " MiB deferred to the last round",
+			 plan->deferred_bytes >> 20);
+	snprintf(line, sizeof line, "%s: %s; %s\n", name, answer, e->why);
+	add(t, line);
+}
+
+int vfd_plan_text(const struct vfd_plan *plan, char *text, size_t size, size_t *needed, struct vfd_error *err)
+{
+	struct text t = { .at = text, .room = size };
+
+	if (!plan || (!text && size) || plan->entry_count > VFD_PLAN_ENTRIES)
+		return fail(err, VFD_EINVALID, "plan text", "%s", plan ? "text is NULL, or the plan was never filled in" : "plan is NULL");
+	if (size)
+		*text = 0;
+	for (uint32_t i = 0; i < plan->entry_count; i++)
+		add_entry(&t, plan, &plan->entries[i]);
+	if (!plan->entry_total)
+		add(&t, "no group is attached\n");
+	if (needed)
+		*needed = t.length + 1;
+	return 0;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+#include "container.h"
+
+#include <errno.h>
+
+/* PCI local bus specification, configuration space header. */
+#define PCI_COMMAND 4
+#define PCI_COMMAND_MASTER 0x4
+
+static const char *const op = "quiesce device";
+
+void device_hushed(struct vfd_device *device)
+{
+	if (!device->quiesced)
+		space_writer_remove(&device->group->container->space);
+	device->quiesced = true;
+}
+
+void device_loud(struct vfd_device *device)
+{
+	if (device->quiesced)
+		space_writer_add(&device->group->container->space);
+	device->quiesced = false;
+}
+
+/* Little endian on the wire, whatever the host. 0 or -errno. */
+static int read_command(struct vfd_device *d, const struct vfd_device_region *config, uint16_t *command)
+{
+	const struct sys *sys = d->group->container->sys;
+	unsigned char bytes[2];
+	ssize_t done = sys->pread(sys, d->fd, bytes, sizeof bytes, config->offset + PCI_COMMAND);
+
+	if (done != sizeof bytes)
+		return done < 0 ? (int)done : -EIO;
+	*command = (uint16_t)(bytes[0] | bytes[1] << 8);
+	return 0;
+}
+
+static int write_command(struct vfd_device *d, const struct vfd_device_region *config, uint16_t command)
+{
+	const struct sys *sys = d->group->container->sys;
+	unsigned char bytes[2] = { (unsigned char)command, (unsigned char)(command >> 8) };
+	ssize_t done = sys->pwrite(sys, d->fd, bytes, sizeof bytes, config->offset + PCI_COMMAND);
+
+	return done == sizeof bytes ? 0 : done < 0 ? (int)done : -EIO;
+}
+
+/* Believed when read back: a device torn out answers all ones, and a write that did not take leaves the bit. */
+static int set_bus_master(struct vfd_device *d, bool on, struct vfd_error *err)
+{
+	struct vfd_device_region config = { 0 };
+	uint16_t command;
+	int rc = device_query_region(d, VFIO_PCI_CONFIG_REGION_INDEX, &config, err);
+
+	if (rc)
+		return rc;
+	rc = read_command(d, &config, &command);
+	if (!rc)
+		rc = write_command(d, &config, (uint16_t)(on ? command | PCI_COMMAND_MASTER : command & ~PCI_COMMAND_MASTER));
+	if (!rc)
+		rc = read_command(d, &config, &command);
+	if (!rc && !(command & PCI_COMMAND_MASTER) == on)
+		rc = -EIO;
+	return rc ? fail_sys(err, -rc, op, "device %s: bus mastering could not be turned %s", d->name, on ? "on" : "off") : 0;
+}
+
+static int reset(struct vfd_device *d, struct vfd_error *err)
+{
+	const struct sys *sys = d->group->container->sys;
+
+	if (!(d->flags & VFIO_DEVICE_FLAGS_RESET))
+		return fail(err, VFD_EUNSUPPORTED, op, "device %s has neither bus mastering nor a reset", d->name);
+	int rc = sys->ioctl(sys, d->fd, VFIO_DEVICE_RESET, NULL);
+	return rc < 0 ? fail_sys(err, -rc, "VFIO_DEVICE_RESET", "device %s", d->name) : 0;
+}
+
+int device_make_quiet(struct vfd_device *device, struct vfd_error *err)
+{
+	int rc = -ENODEV;
+
+	if (device->quiesced)
+		return 0;
+	if (device->flags & VFIO_DEVICE_FLAGS_PCI)
+		rc = set_bus_master(device, false, err);
+	if (rc)
+		rc = reset(device, err);
+	if (!rc)
+		device_hushed(device);
+	return rc;
+}
+
+int vfd_device_quiesce(struct vfd_device *device, struct vfd_error *err)
+{
+	int rc = device_enter(device, op, err);
+
+	if (rc)
+		return rc;
+	rc = device_make_quiet(device, err);
+	device_leave(device);
+	return rc;
+}
+
+/* It counts as able to write before it is: a harvest in between must not believe itself the last. */
+int vfd_device_resume(struct vfd_device *device, struct vfd_error *err)
+{
+	int rc = device_enter(device, "resume device", err);
+
+	if (rc)
+		return rc;
+	device_loud(device);
+	if (device->flags & VFIO_DEVICE_FLAGS_PCI)
+		rc = set_bus_master(device, true, err);
+	device_leave(device);
+	return rc;
+}
+
+/* A reset stops a device, but the owner resets it in order to use it again. */
+int vfd_device_reset(struct vfd_device *device, struct vfd_error *err)
+{
+	int rc = device_enter(device, "reset device", err);
+
+	if (rc)
+		return rc;
+	device_loud(device);
+	rc = reset(device, err);
+	device_leave(device);
+	return rc;
+}
+
+void device_check_quiet(struct vfd_device *device, uint32_t region)
+{
+	struct vfd_device_region config = { 0 };
+	uint16_t command = PCI_COMMAND_MASTER;
+
+	if (!device->quiesced || region != VFIO_PCI_CONFIG_REGION_INDEX || !(device->flags & VFIO_DEVICE_FLAGS_PCI))
+		return;
+	if (device_query_region(device, region, &config, NULL) || read_command(device, &config, &command) ||
+	    (command & PCI_COMMAND_MASTER))
+		device_loud(device);
+}

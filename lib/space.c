@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+#include "space.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_PAGE_SIZE = 4096 };
+
+void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd)
+{
+	*space = (struct space){ .sys = sys, .log = log, .can_track = true };
+	space->type1 = (struct type1){ .sys = sys, .fd = fd, .page_size = DEFAULT_PAGE_SIZE };
+	space->type1.caps.entries_available = UINT64_MAX;
+	pthread_mutex_init(&space->mutex, NULL);
+	scratch_pool_init(&space->scratch, sys);
+	range_queue_init(&space->queue);
+	if (log)
+		log_user_add(log);
+}
+
+void space_end(struct space *space)
+{
+	for (size_t i = 0; i < space->table.count; i++) {
+		struct mapping *m = space->table.entries[i].item;
+		if (m->logged)
+			log_region_put(space->log, m->log_address);
+		free(m);
+	}
+	index_end(&space->table);
+	range_queue_end(&space->queue);
+	scratch_pool_end(&space->scratch);
+	pthread_mutex_destroy(&space->mutex);
+	if (space->log)
+		log_user_remove(space->log);
+}
+
+void space_release(struct space *space)
+{
+	for (size_t i = 0; i < space->table.count; i++)
+		free(space->table.entries[i].item);
+	index_end(&space->table);
+	scratch_pool_end(&space->scratch);
+}
+
+void space_writer_add(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	space->writers++;
+	space->epoch++;
+	pthread_mutex_unlock(&space->mutex);
+}
+
+void space_writer_remove(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	space->writers--;
+	pthread_mutex_unlock(&space->mutex);
+}
+
+bool space_drained(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	bool drained = !space->writers && space->drained_at == space->epoch;
+	pthread_mutex_unlock(&space->mutex);
+	return drained;
+}
+
+bool space_clean(struct space *space)
+{
+	return !space->tracking || !space->attached || space_drained(space);
+}
+
+enum vfd_reason space_owes_all(struct space *space, const struct mapping *m)
+{
+	if (space->attached && space->physical)
+		return VFD_WHY_NO_TRACKING;
+	if (space->attached && !space->started)
+		return VFD_WHY_STATE_LOST;
+	return m->owed;
+}
+
+uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_reason why)
+{
+	struct log_source source = {
+		.provenance = VFD_ASSUMED,
+		.reason = why,
+		.who = why == VFD_WHY_NO_TRACKING ? space->all_dirty_who : "type1",
+	};
+
+	return log_mark(space->log, mapping_log_range(m), &source);
+}
+
+void space_each_tracked(struct space *space, void (*visit)(struct space *space, struct mapping *m, void *arg), void *arg)
+{
+	pthread_mutex_lock(&space->mutex);
+	for (size_t i = 0; i < space->table.count; i++) {
+		struct mapping *m = space->table.entries[i].item;
+		if (mapping_tracked(m))
+			visit(space, m, arg);
+	}
+	pthread_mutex_unlock(&space->mutex);
+}
+
+static void owe(struct space *space, struct mapping *m, void *arg)
+{
+	(void)space;
+	m->owed = *(const enum vfd_reason *)arg;
+}
+
+void space_owe_all(struct space *space, enum vfd_reason why)
+{
+	space_each_tracked(space, owe, &why);
+}
+
+void space_owe_nothing(struct space *space)
+{
+	space_owe_all(space, VFD_WHY_NONE);
+}
+
+struct assumption {
+	enum vfd_reason why;
+	uint64_t pages;
+};
+
+static void assume(struct space *space, struct mapping *m, void *arg)
+{
+	struct assumption *assumption = arg;
+
+	assumption->pages += space_assume(space, m, assumption->why);
+}
+
+uint64_t space_assume_all(struct space *space, enum vfd_reason why)
+{
+	struct assumption assumption = { .why = why };
+
+	space_each_tracked(space, assume, &assumption);
+	return assumption.pages;
+}
+
+/* Once `started` is false nothing more is expected of the kernel: what devices write from here on is owed at the end. */
+uint64_t space_lost(struct space *space, enum vfd_reason why, bool gone)
+{
+	space->started = false;
+	if (gone)
+		space->attached = false;
+	return space->tracking ? space_assume_all(space, why) : 0;
+}
+
+void space_begin(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	space->epoch++;
+	if (!space->writers)
+		space->drained_at = space->epoch;
+	pthread_mutex_unlock(&space->mutex);
+}
+
+struct range space_hole(struct space *space)
+{
+	uint64_t page = space->type1.page_size;
+	uint64_t at = 0;
+
+	pthread_mutex_lock(&space->mutex);
+	for (size_t i = 0; i < space->table.count; i++) {
+		if (space->table.entries[i].where.first > at)
+			break;
+		at = space->table.entries[i].where.last + 1;
+	}
+	pthread_mutex_unlock(&space->mutex);
+	return (struct range){ at, at + page - 1 };
+}
+
+static void add_deferred(struct space *space, struct mapping *m, void *arg)
+{
+	if (space_owes_all(space, m))
+		*(uint64_t *)arg += range_size(m->where);
+}
+
+uint64_t space_deferred_bytes(struct space *space)
+{
+	uint64_t bytes = 0;
+
+	space_each_tracked(space, add_deferred, &bytes);
+	return bytes;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LIB_SPACE_H
+#define LIB_SPACE_H
+
+/* An I/O address space: the mapping table, what the kernel was told, and whether anything could be lost now. The floor above
+ * owns groups and devices and says here how many there are; the gate around every call is held by that floor too. */
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "index.h"
+#include "lock.h"
+#include "log.h"
+#include "scratch.h"
+#include "type1.h"
+
+struct mapping {
+	struct range where; /* IOVA */
+	void *memory;
+	uint64_t log_address; /* valid if logged */
+	uint32_t flags;	      /* enum vfd_map_flags */
+	bool logged;	      /* holds its region in the log */
+	bool uncertain;	      /* an unmap failed half-way: the kernel may have it, or not */
+	enum vfd_reason owed; /* all of it is owed at the final harvest, and why; 0: it is not */
+};
+
+struct space {
+	const struct sys *sys;
+	struct vfd_log *log; /* NULL: never tracks */
+	struct type1 type1;
+	bool can_track; /* type1 v2 */
+	bool adopted;	/* the kernel may have mappings that the table has not */
+	struct scratch_pool scratch;
+
+	pthread_mutex_t mutex; /* the table, the counters below; never held across an ioctl */
+	struct index table;    /* of struct mapping, by IOVA */
+	size_t reserved;       /* room in it that calls in flight will need */
+	struct range_queue queue; /* calls whose ranges meet exclude each other across their ioctls */
+	uint64_t mapped_bytes;
+
+	atomic_bool attached; /* the kernel has an IOMMU set, and every mapping of the table */
+	atomic_bool tracking; /* asked for; survives detach and attach */
+	atomic_bool started;  /* the kernel keeps a record now */
+
+	unsigned physical;   /* groups attached whose writes the kernel cannot see */
+	char all_dirty_who[32]; /* the last of them that came, for reports */
+	unsigned writers;    /* devices that can write now */
+	uint64_t epoch;	     /* moves on whenever a device becomes able to write */
+	uint64_t drained_at; /* the epoch whose writes are all collected */
+};
+
+void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd);
+void space_end(struct space *space);
+
+/* In a forked child: free what is private to this process, touch no lock and no log. */
+void space_release(struct space *space);
+
+/* A device can write from now on; cannot any more. */
+void space_writer_add(struct space *space);
+void space_writer_remove(struct space *space);
+
+/* Nothing that the kernel holds could be lost: not tracking, nothing attached, or drained. */
+bool space_clean(struct space *space);
+bool space_drained(struct space *space);
+
+/* Whether device writes to the mapping are to be collected at all. */
+static inline bool mapping_tracked(const struct mapping *m)
+{
+	return m->logged && (m->flags & VFD_MAP_WRITE);
+}
+
+static inline struct range mapping_log_range(const struct mapping *m)
+{
+	return (struct range){ m->log_address, m->log_address + (m->where.last - m->where.first) };
+}
+
+/* Why the kernel's answer for the mapping is not used, all of it being owed at the end; 0: it is used. Mutex held. */
+enum vfd_reason space_owes_all(struct space *space, const struct mapping *m);
+
+/* Owe all of the mapping now, labelled; returns the new pages. Mutex need not be held. */
+uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_reason why);
+
+/* Call visit for each tracked mapping, mutex held. */
+void space_each_tracked(struct space *space, void (*visit)(struct space *space, struct mapping *m, void *arg), void *arg);
+
+/* From now on everything that is mapped writable is owed at the final harvest. */
+void space_owe_all(struct space *space, enum vfd_reason why);
+void space_owe_nothing(struct space *space);
+
+/* Owe every tracked mapping now; returns the new pages. */
+uint64_t space_assume_all(struct space *space, enum vfd_reason why);
+
+/* The kernel's record vanished: expect nothing more of it. gone: the container has no IOMMU any more. Assume what it may have held. */
+uint64_t space_lost(struct space *space, enum vfd_reason why, bool gone);
+
+/* A record begins, or has ended: nothing was written yet that it could hold, unless a device can write. */
+void space_begin(struct space *space);
+
+/* A page of IOVA that no mapping of the table meets. */
+struct range space_hole(struct space *space);
+
+/* Bytes owed once, at the final harvest. */
+uint64_t space_deferred_bytes(struct space *space);
+
+#endif

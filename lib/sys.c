@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+#include "sys.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define UNUSED __attribute__((unused))
+
+static int linux_open(UNUSED const struct sys *sys, const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int linux_dup(UNUSED const struct sys *sys, int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	return copy < 0 ? -errno : copy;
+}
+
+static int linux_close(UNUSED const struct sys *sys, int fd)
+{
+	return close(fd) ? -errno : 0;
+}
+
+static int linux_ioctl(UNUSED const struct sys *sys, int fd, unsigned long request, void *arg)
+{
+	int rc = ioctl(fd, request, arg);
+
+	return rc < 0 ? -errno : rc;
+}
+
+static ssize_t linux_pread(UNUSED const struct sys *sys, int fd, void *data, size_t size, uint64_t offset)
+{
+	ssize_t done = pread(fd, data, size, (off_t)offset);
+
+	return done < 0 ? -errno : done;
+}
+
+static ssize_t linux_pwrite(UNUSED const struct sys *sys, int fd, const void *data, size_t size,
+			    uint64_t offset)
+{
+	ssize_t done = pwrite(fd, data, size, (off_t)offset);
+
+	return done < 0 ? -errno : done;
+}
+
+static ssize_t linux_read_file(const struct sys *sys, const char *path, char *text, size_t size)
+{
+	int fd = linux_open(sys, path, O_RDONLY);
+	if (fd < 0)
+		return fd;
+	ssize_t length = linux_pread(sys, fd, text, size - 1, 0);
+	close(fd);
+	if (length < 0)
+		return length;
+	if (length && text[length - 1] == '\n')
+		length--;
+	text[length] = 0;
+	return length;
+}
+
+static ssize_t linux_read_link(UNUSED const struct sys *sys, const char *path, char *text, size_t size)
+{
+	ssize_t length = readlink(path, text, size - 1);
+
+	if (length < 0)
+		return -errno;
+	text[length] = 0;
+	return length;
+}
+
+static int linux_exists(UNUSED const struct sys *sys, const char *path)
+{
+	return access(path, F_OK) ? -errno : 0;
+}
+
+static int linux_map_file(UNUSED const struct sys *sys, int fd, uint64_t offset, size_t size, int prot,
+			  void **memory)
+{
+	void *at = mmap(NULL, size, prot, MAP_SHARED, fd, (off_t)offset);
+
+	if (at == MAP_FAILED)
+		return -errno;
+	*memory = at;
+	return 0;
+}
+
+static int linux_map_scratch(UNUSED const struct sys *sys, size_t size, void **memory)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+
+	if (at == MAP_FAILED)
+		return -errno;
+	*memory = at;
+	return 0;
+}
+
+static int linux_unmap(UNUSED const struct sys *sys, void *memory, size_t size)
+{
+	return munmap(memory, size) ? -errno : 0;
+}
+
+static unsigned count_descriptors(void)
+{
+	unsigned count = 0;
+	DIR *dir = opendir("/proc/self/fd");
+
+	if (!dir)
+		return 0;
+	for (const struct dirent *entry; (entry = readdir(dir));) {
+		char target[64];
+		ssize_t length = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
+		if (length < 0)
+			continue;
+		target[length] = 0;
+		count += !strcmp(target, "anon_inode:[vfio-device]");
+	}
+	closedir(dir);
+	return count;
+}
+
+static unsigned count_areas(void)
+{
+	unsigned count = 0;
+	char line[512];
+	FILE *maps = fopen("/proc/self/maps", "re");
+
+	if (!maps)
+		return 0;
+	while (fgets(line, sizeof line, maps))
+		count += strstr(line, "[vfio-device]") != NULL;
+	fclose(maps);
+	return count;
+}
+
+static void linux_count_holders(UNUSED const struct sys *sys, unsigned *descriptors, unsigned *areas)
+{
+	int saved = errno;
+
+	*descriptors = count_descriptors();
+	*areas = count_areas();
+	errno = saved;
+}
+
+uint64_t sys_memlock_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY)
+		return UINT64_MAX;
+	return limit.rlim_cur;
+}
+
+const struct sys sys_linux = {
+	.open = linux_open,
+	.dup = linux_dup,
+	.close = linux_close,
+	.ioctl = linux_ioctl,
+	.pread = linux_pread,
+	.pwrite = linux_pwrite,
+	.read_file = linux_read_file,
+	.read_link = linux_read_link,
+	.exists = linux_exists,
+	.map_file = linux_map_file,
+	.map_scratch = linux_map_scratch,
+	.unmap = linux_unmap,
+	.count_holders = linux_count_holders,
+};

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+#include "type1.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static int call(const struct type1 *type1, unsigned long request, void *arg)
+{
+	return type1->sys->ioctl(type1->sys, type1->fd, request, arg);
+}
+
+enum { INFO_FIRST_TRY = 1024, INFO_MOST = 1 << 20 };
+
+/* Too small a buffer succeeds, with the capabilities left out and argsz telling what it takes: so grow until it fits. */
+static int get_info(const struct type1 *type1, struct vfio_iommu_type1_info **info)
+{
+	uint32_t size = INFO_FIRST_TRY;
+
+	for (;;) {
+		*info = calloc(1, size);
+		if (!*info)
+			return -ENOMEM;
+		(*info)->argsz = size;
+		int rc = call(type1, VFIO_IOMMU_GET_INFO, *info);
+		if (rc >= 0 && (*info)->argsz <= size)
+			return 0;
+		size = (*info)->argsz;
+		free(*info);
+		if (rc < 0)
+			return rc;
+		if (size > INFO_MOST)
+			return -E2BIG;
+	}
+}
+
+int type1_refresh(struct type1 *type1)
+{
+	struct vfio_iommu_type1_info *info;
+	int rc = get_info(type1, &info);
+
+	if (rc)
+		return rc;
+	caps_parse(info, info->argsz, &type1->caps);
+	free(info);
+	if (caps_page_size(&type1->caps))
+		type1->page_size = caps_page_size(&type1->caps);
+	return 0;
+}
+
+static int dirty_switch(const struct type1 *type1, uint32_t flag)
+{
+	struct vfio_iommu_type1_dirty_bitmap arg = { .argsz = sizeof arg, .flags = flag };
+	int rc = call(type1, VFIO_IOMMU_DIRTY_PAGES, &arg);
+
+	return rc < 0 ? rc : 0;
+}
+
+int type1_start(const struct type1 *type1)
+{
+	return dirty_switch(type1, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+}
+
+int type1_stop(const struct type1 *type1)
+{
+	return dirty_switch(type1, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
+}
+
+uint64_t type1_bitmap_bytes(const struct type1 *type1, struct range where)
+{
+	uint64_t pages = (where.last - where.first) / type1->page_size + 1;
+
+	return (pages / 64 + (pages % 64 != 0)) * sizeof(uint64_t);
+}
+
+static struct uapi_bitmap bitmap_arg(const struct type1 *type1, struct range where, uint64_t *words)
+{
+	return (struct uapi_bitmap){
+		.pgsize = type1->page_size,
+		.size = type1_bitmap_bytes(type1, where),
+		.data = (uintptr_t)words,
+	};
+}
+
+int type1_get(const struct type1 *type1, struct range where, uint64_t *words)
+{
+	struct uapi_dirty_get arg = {
+		.argsz = sizeof arg,
+		.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+		.iova = where.first,
+		.size = range_size(where),
+		.bitmap = bitmap_arg(type1, where, words),
+	};
+	int rc = call(type1, VFIO_IOMMU_DIRTY_PAGES, &arg);
+
+	return rc < 0 ? rc : 0;
+}
+
+/* A range without mappings answers 0 while tracking and writes nothing; EINVAL comes from the checks before. */
+static int probe_tracking(const struct type1 *type1, struct range hole)
+{
+	uint64_t word = 0;
+
+	hole.last = hole.first + type1->page_size - 1;
+	return type1_get(type1, hole, &word);
+}
+
+enum type1_fault type1_diagnose(const struct type1 *type1, struct range hole)
+{
+	struct type1 now = *type1;
+
+	if (type1_refresh(&now))
+		return TYPE1_GONE;
+	if (now.page_size != type1->page_size)
+		return TYPE1_PAGE_SIZE;
+	return probe_tracking(type1, hole) ? TYPE1_STOPPED : TYPE1_ALIVE;
+}
+
+int type1_map(const struct type1 *type1, struct range where, const void *memory, bool read, bool write)
+{
+	struct vfio_iommu_type1_dma_map arg = {
+		.argsz = sizeof arg,
+		.flags = (read ? VFIO_DMA_MAP_FLAG_READ : 0) | (write ? VFIO_DMA_MAP_FLAG_WRITE : 0),
+		.vaddr = (uintptr_t)memory,
+		.iova = where.first,
+		.size = range_size(where),
+	};
+	int rc = call(type1, VFIO_IOMMU_MAP_DMA, &arg);
+
+	return rc < 0 ? rc : 0;
+}
+
+/* size in the answer is valid on success only: on an error the kernel leaves what was asked. */
+static int unmap_call(const struct type1 *type1, struct uapi_unmap *arg, uint64_t *unmapped)
+{
+	int rc = call(type1, VFIO_IOMMU_UNMAP_DMA, arg);
+
+	*unmapped = rc < 0 ? 0 : arg->size;
+	return rc < 0 ? rc : 0;
+}
+
+int type1_unmap(const struct type1 *type1, struct range where, uint64_t *unmapped)
+{
+	struct uapi_unmap arg = {
+		.argsz = UAPI_UNMAP_PLAIN_SIZE,
+		.iova = where.first,
+		.size = range_size(where),
+	};
+
+	return unmap_call(type1, &arg, unmapped);
+}
+
+int type1_unmap_harvest(const struct type1 *type1, struct range where, uint64_t *words, uint64_t *unmapped)
+{
+	struct uapi_unmap arg = {
+		.argsz = sizeof arg,
+		.flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+		.iova = where.first,
+		.size = range_size(where),
+		.bitmap = bitmap_arg(type1, where, words),
+	};
+
+	return unmap_call(type1, &arg, unmapped);
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+#include "map.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+static const char *const unmap_op = "VFIO_IOMMU_UNMAP_DMA";
+
+/* The bits of one mapping, from words to the log. Also after a failure: what arrived is gone from the kernel. */
+static void merge(struct space *space, const struct mapping *m, const uint64_t *words)
+{
+	uint64_t page = space->type1.page_size;
+	struct log_bits bits = {
+		.address = m->log_address,
+		.granularity = page,
+		.words = words,
+		.bits = range_size(m->where) / page,
+	};
+	struct log_source source = { .provenance = VFD_REPORTED, .granularity = page, .who = "type1" };
+
+	if (mapping_tracked(m))
+		log_merge(space->log, &bits, &source);
+}
+
+/* EFAULT comes before the mapping is removed (bits intact, or delivered in part) or after it (bits delivered). Asking again
+ * tells: the mapping and its bits, or 0 bytes because it was gone already. */
+static int unmap_again(struct space *space, struct mapping *m, const struct scratch *scratch, uint64_t *unmapped)
+{
+	m->uncertain = true;
+	int rc = type1_unmap_harvest(&space->type1, m->where, scratch->words, unmapped);
+	merge(space, m, scratch->words);
+	return rc;
+}
+
+static int unmap_collect(struct space *space, struct mapping *m, uint64_t *unmapped)
+{
+	struct scratch scratch;
+	int rc = scratch_get(&space->scratch, type1_bitmap_bytes(&space->type1, m->where), &scratch);
+
+	if (rc)
+		return rc;
+	rc = type1_unmap_harvest(&space->type1, m->where, scratch.words, unmapped);
+	merge(space, m, scratch.words);
+	if (rc == -EFAULT)
+		rc = unmap_again(space, m, &scratch, unmapped);
+	scratch_put(&space->scratch, scratch);
+	return rc;
+}
+
+/* The kernel refused. Whatever it may have done with the mapping's bits, none is lost. */
+static int unmap_refused(struct space *space, struct mapping *m, int rc, struct vfd_error *err)
+{
+	struct range w = m->where;
+
+	if (rc == -EINVAL) {
+		enum type1_fault fault = type1_diagnose(&space->type1, space_hole(space));
+		if (fault == TYPE1_GONE || (space->started && fault != TYPE1_ALIVE)) {
+			space_lost(space, VFD_WHY_STATE_LOST, fault == TYPE1_GONE);
+			return fail_range(err, VFD_ELOST, unmap_op, w.first, w.last,
+					  "the kernel's record of the container vanished; what was tracked is assumed dirty. "
+					  "Nothing was unmapped: call again");
+		}
+	}
+	if (rc != -EINVAL && rc != -EFAULT && rc != -ENOMEM && mapping_tracked(m))
+		space_assume(space, m, VFD_WHY_UNMAP_FAILED);
+	return fail_sys_range(err, -rc, unmap_op, w.first, w.last,
+			      "IOVA %#" PRIx64 "..%#" PRIx64 " was not unmapped; its dirty pages are safe: call again",
+			      w.first, w.last);
+}
+
+/* Success, but less than asked. After a half-failed try that means: it was gone. Else nobody knows where its bits went. */
+static int unmap_short(struct space *space, struct mapping *m, uint64_t unmapped, struct vfd_error *err)
+{
+	struct range w = m->where;
+
+	if (m->uncertain && !unmapped)
+		return 0;
+	m->uncertain = true;
+	if (mapping_tracked(m))
+		space_assume(space, m, VFD_WHY_UNMAP_FAILED);
+	return fail_range(err, VFD_ESHORT, unmap_op, w.first, w.last,
+			  "the kernel unmapped %" PRIu64 " of %" PRIu64
+			  " bytes and said success; the mapping is kept and assumed dirty: call again",
+			  unmapped, range_size(w));
+}
+
+static int kernel_unmap(struct space *space, struct mapping *m, struct vfd_error *err)
+{
+	uint64_t unmapped = 0;
+	int rc = space->started ? unmap_collect(space, m, &unmapped) :
+				  type1_unmap(&space->type1, m->where, &unmapped);
+
+	if (rc)
+		return unmap_refused(space, m, rc, err);
+	return unmapped == range_size(m->where) ? 0 : unmap_short(space, m, unmapped, err);
+}
+
+static void forget(struct space *space, struct mapping *m)
+{
+	pthread_mutex_lock(&space->mutex);
+	index_remove(&space->table, m->where.first);
+	space->mapped_bytes -= range_size(m->where);
+	pthread_mutex_unlock(&space->mutex);
+	if (m->logged)
+		log_region_put(space->log, m->log_address);
+	free(m);
+}
+
+/* What is owed as a whole enters the log when the device cannot reach the memory any more, not before. */
+static int unmap_one(struct space *space, struct mapping *m, struct vfd_error *err)
+{
+	enum vfd_reason why = space->tracking && mapping_tracked(m) ? space_owes_all(space, m) : VFD_WHY_NONE;
+
+	if (space->attached) {
+		int rc = kernel_unmap(space, m, err);
+		if (rc)
+			return rc;
+	}
+	if (why)
+		space_assume(space, m, why);
+	forget(space, m);
+	return 0;
+}
+
+/* The mapping that `where` cuts, or NULL. */
+static const struct mapping *find_cut(const struct space *space, struct range where)
+{
+	const uint64_t edges[] = { where.first, where.last };
+
+	for (int i = 0; i < 2; i++) {
+		struct range edge = { edges[i], edges[i] };
+		const struct index_entry *there = index_meets(&space->table, edge);
+		if (there && !range_contains(where, there->where))
+			return there->item;
+	}
+	return NULL;
+}
+
+static int check_whole(struct space *space, struct range where, bool none_is_fine, struct vfd_error *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&space->mutex);
+	const struct mapping *cut = find_cut(space, where);
+	if (cut)
+		rc = fail_range(err, VFD_ECUT, "unmap", cut->where.first, cut->where.last,
+				"the range cuts the mapping at %#" PRIx64 "..%#" PRIx64
+				", which the kernel cannot split; unmap all of it",
+				cut->where.first, cut->where.last);
+	else if (!none_is_fine && !index_meets(&space->table, where))
+		rc = fail_range(err, VFD_ENOTMAPPED, "unmap", where.first, where.last,
+				"nothing is mapped in %#" PRIx64 "..%#" PRIx64, where.first, where.last);
+	pthread_mutex_unlock(&space->mutex);
+	return rc;
+}
+
+static struct mapping *first_in(struct space *space, struct range where)
+{
+	pthread_mutex_lock(&space->mutex);
+	const struct index_entry *there = index_meets(&space->table, where);
+	struct mapping *m = there ? there->item : NULL;
+	pthread_mutex_unlock(&space->mutex);
+	return m;
+}
+
+/* One mapping per ioctl: behind an error for several nobody could tell which are gone. */
+int map_remove(struct space *space, struct range where, bool none_is_fine, struct vfd_error *err)
+{
+	struct range_claim claim;
+	struct mapping *m;
+
+	range_claim(&space->queue, &claim, where);
+	int rc = check_whole(space, where, none_is_fine, err);
+	while (!rc && (m = first_in(space, where)))
+		rc = unmap_one(space, m, err);
+	range_release(&space->queue, &claim);
+	return rc;
+}
