@@ -230,14 +230,16 @@ verdict() {
 		say "the guest ended without a result (QEMU's exit code: $qemu_code)"
 		code=121
 	fi
-	# dmesg repeats the console's lines and is complete; the console is all
-	# there is when the guest died
-	[ -s "$tmp/dmesg" ] || cp "$tmp/console" "$tmp/dmesg" 2>/dev/null || true
-	if grep -qE "$complaints" "$tmp/dmesg"; then
-		say "the kernel complained:"
-		grep -E -m 3 -A 25 "$complaints" "$tmp/dmesg" | head -n 80 >&2
-		code=120
-	fi
+	show_complaints "$tmp/dmesg" || show_complaints "$tmp/console" || return 0
+	code=120
+}
+
+# dmesg is complete, unless the guest died or so much was said that the start is
+# overwritten; the console has warnings and worse in any case.
+show_complaints() {
+	grep -qE "$complaints" "$1" 2>/dev/null || return 1
+	say "the kernel complained:"
+	grep -E -m 3 -A 25 "$complaints" "$1" | tr -d '\r' | head -n 80 >&2
 }
 
 fetch_out() {
