@@ -29,7 +29,9 @@ static int own_fd(const struct adopting *a, int fd, const char *whose, int *out)
 	if (!(a->what->flags & VFD_ADOPT_DUP))
 		return 0;
 	*out = sys->dup(sys, fd);
-	return *out < 0 ? fail_sys(a->err, -*out, op, "descriptor %d of the %s cannot be duplicated", fd, whose) : 0;
+	return *out < 0 ? fail_sys(a->err, -*out, op, "descriptor %d of the %s cannot be duplicated", fd,
+				   whose)
+			: 0;
 }
 
 static bool is_noiommu(const struct vfd_adoption *what, const struct sys *sys)
@@ -59,13 +61,17 @@ static int probe_kind(const struct adopting *a)
 	int rc = c->sys->ioctl(c->sys, c->fd, VFIO_IOMMU_DIRTY_PAGES, &probe);
 	if (rc == -ENOTTY)
 		return fail(a->err, VFD_EUNSUPPORTED, op,
-			    "this is iommufd's compatibility container (or no container): it has no dirty tracking");
+			    "this is iommufd's compatibility container (or no container): it has no dirty "
+			    "tracking");
 	if (rc != -EACCES && rc != -EINVAL)
-		return fail_sys(a->err, rc < 0 ? -rc : EINVAL, op, "descriptor %d does not answer as a VFIO container", c->fd);
+		return fail_sys(a->err, rc < 0 ? -rc : EINVAL, op,
+				"descriptor %d does not answer as a VFIO container", c->fd);
 	rc = type1_refresh(&c->space.type1);
 	if (rc)
-		return fail_sys(a->err, -rc, "VFIO_IOMMU_GET_INFO",
-				"descriptor %d is no type1 container with its IOMMU set (sPAPR is not supported)", c->fd);
+		return fail_sys(
+			a->err, -rc, "VFIO_IOMMU_GET_INFO",
+			"descriptor %d is no type1 container with its IOMMU set (sPAPR is not supported)",
+			c->fd);
 	if (c->sys->ioctl(c->sys, c->fd, VFIO_IOMMU_DIRTY_PAGES, &probe) == -EACCES) {
 		c->kind = VFD_KIND_TYPE1_V1;
 		c->space.can_track = false;
@@ -108,7 +114,8 @@ static int adopt_device(const struct adopting *a, const struct vfd_adopt_device 
 	int fd;
 
 	if (!g || !declared->name)
-		return fail(a->err, VFD_EINVALID, op, "device %s: its group %d is not among the declared ones",
+		return fail(a->err, VFD_EINVALID, op,
+			    "device %s: its group %d is not among the declared ones",
 			    declared->name ? declared->name : "(NULL)", declared->group);
 	int rc = own_fd(a, declared->fd, "device", &fd);
 	if (rc)
@@ -139,10 +146,12 @@ static int adopt_tracking(const struct adopting *a)
 	struct space *space = &a->container->space;
 	struct vfd_harvest ignored = { 0 };
 
-	if (!space->can_track || !space->log || type1_diagnose(&space->type1, space_hole(space)) != TYPE1_ALIVE)
+	if (!space->can_track || !space->log ||
+	    type1_diagnose(&space->type1, space_hole(space)) != TYPE1_ALIVE)
 		return 0;
 	space->started = true;
 	space->tracking = true;
+	space->epoch++; /* whoever wrote before is not collected yet */
 	return track_harvest(space, 0, &ignored, a->err);
 }
 
@@ -178,20 +187,22 @@ static void forget_all(const struct adopting *a)
 	container_free(c);
 }
 
-static int check_declaration(const struct vfd_adoption *what, struct vfd_container **container, struct vfd_error *err)
+static int check_declaration(const struct vfd_adoption *what, struct vfd_container **container,
+			     struct vfd_error *err)
 {
 	if (!container || (what->flags & ~(uint32_t)VFD_ADOPT_DUP))
 		return fail(err, VFD_EINVALID, op, container ? "unknown flags" : "container is NULL");
 	if (!what->group_count || !what->groups)
 		return fail(err, VFD_EINVALID, op, "no group is declared: an IOMMU can only be set with one");
 	if ((what->device_count && !what->devices) || (what->mapping_count && !what->mappings))
-		return fail(err, VFD_EINVALID, op, "%u devices and %u mappings are declared, but the array is NULL",
+		return fail(err, VFD_EINVALID, op,
+			    "%u devices and %u mappings are declared, but the array is NULL",
 			    what->device_count, what->mapping_count);
 	return 0;
 }
 
-int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoption, struct vfd_container **container,
-		       struct vfd_error *err)
+int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoption,
+		       struct vfd_container **container, struct vfd_error *err)
 {
 	struct vfd_adoption what;
 	int rc = copy_options(&what, sizeof what, sizeof what, adoption, "struct vfd_adoption", err);
@@ -218,7 +229,8 @@ int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoptio
 	return rc;
 }
 
-int vfd_container_adopt(const struct vfd_adoption *adoption, struct vfd_container **container, struct vfd_error *err)
+int vfd_container_adopt(const struct vfd_adoption *adoption, struct vfd_container **container,
+			struct vfd_error *err)
 {
 	return container_adopt_on(&sys_linux, adoption, container, err);
 }

@@ -20,8 +20,8 @@ int check_answer(const void *user, size_t known, const char *what, struct vfd_er
 	if (!user)
 		return fail(err, VFD_EINVALID, what, "the pointer to %s is NULL", what);
 	if (size_of(user) < ANSWER_LEAST || size_of(user) > ANSWER_MOST)
-		return fail(err, VFD_EINVALID, what, "struct_size is %u: set it to sizeof(%s), %zu here", size_of(user), what,
-			    known);
+		return fail(err, VFD_EINVALID, what, "struct_size is %u: set it to sizeof(%s), %zu here",
+			    size_of(user), what, known);
 	return 0;
 }
 

@@ -26,7 +26,8 @@ static void parse_ranges(const void *info, size_t size, uint32_t chain, struct c
 {
 	struct vfio_iommu_type1_info_cap_iova_range head;
 	size_t available;
-	const char *cap = caps_find(info, size, chain, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, sizeof head, &available);
+	const char *cap =
+		caps_find(info, size, chain, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, sizeof head, &available);
 
 	if (!cap)
 		return;
@@ -46,7 +47,8 @@ static void parse_migration(const void *info, size_t size, uint32_t chain, struc
 {
 	struct vfio_iommu_type1_info_cap_migration migration;
 	size_t available;
-	const void *cap = caps_find(info, size, chain, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, sizeof migration, &available);
+	const void *cap = caps_find(info, size, chain, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, sizeof migration,
+				    &available);
 
 	if (!cap)
 		return;
@@ -59,7 +61,8 @@ static void parse_available(const void *info, size_t size, uint32_t chain, struc
 {
 	struct vfio_iommu_type1_info_dma_avail avail;
 	size_t available;
-	const void *cap = caps_find(info, size, chain, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, sizeof avail, &available);
+	const void *cap =
+		caps_find(info, size, chain, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, sizeof avail, &available);
 
 	if (!cap)
 		return;
@@ -91,7 +94,8 @@ static void parse_sparse(const void *info, size_t size, uint32_t chain, struct v
 {
 	struct vfio_region_info_cap_sparse_mmap head;
 	size_t available;
-	const char *cap = caps_find(info, size, chain, VFIO_REGION_INFO_CAP_SPARSE_MMAP, sizeof head, &available);
+	const char *cap =
+		caps_find(info, size, chain, VFIO_REGION_INFO_CAP_SPARSE_MMAP, sizeof head, &available);
 
 	if (!cap)
 		return;

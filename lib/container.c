@@ -11,10 +11,12 @@
 static int check_handle(struct vfd_container *container, const char *operation, struct vfd_error *err)
 {
 	if (!container)
-		return fail(err, VFD_EINVALID, operation, "the container is NULL: never opened, or closed already");
+		return fail(err, VFD_EINVALID, operation,
+			    "the container is NULL: never opened, or closed already");
 	if (forked(&container->guard))
 		return fail(err, VFD_EFORKED, operation,
-			    "the container belongs to the parent process; a child may only call vfd_container_release");
+			    "the container belongs to the parent process; a child may only call "
+			    "vfd_container_release");
 	return 0;
 }
 
@@ -55,7 +57,8 @@ int check_destroy_flags(unsigned flags, const char *operation, struct vfd_error 
 	return 0;
 }
 
-struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_log *log, struct vfd_error *err)
+struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_log *log,
+				     struct vfd_error *err)
 {
 	struct vfd_container *c = calloc(1, sizeof *c);
 
@@ -84,9 +87,10 @@ void container_free(struct vfd_container *container)
 
 static int explain_open(const char *path, int rc, struct vfd_error *err)
 {
-	const char *hint = rc == -ENOENT ? "is the vfio module loaded (modprobe vfio vfio_iommu_type1)?" :
-			   rc == -EACCES ? "the node belongs to root by default: give this user access to it" :
-					   "cannot be opened";
+	const char *hint = rc == -ENOENT ? "is the vfio module loaded (modprobe vfio vfio_iommu_type1)?"
+			   : rc == -EACCES
+				   ? "the node belongs to root by default: give this user access to it"
+				   : "cannot be opened";
 
 	return fail_sys(err, -rc, "open container", "%s: %s", path, hint);
 }
@@ -98,8 +102,9 @@ static int check_kind(const struct sys *sys, int fd, const char *path, struct vf
 	int version = sys->ioctl(sys, fd, VFIO_GET_API_VERSION, NULL);
 
 	if (version != VFIO_API_VERSION)
-		return fail(err, VFD_EUNSUPPORTED, "open container", "%s is no VFIO container (API version %d, not %d)", path,
-			    version, VFIO_API_VERSION);
+		return fail(err, VFD_EUNSUPPORTED, "open container",
+			    "%s is no VFIO container (API version %d, not %d)", path, version,
+			    VFIO_API_VERSION);
 	if (sys->ioctl(sys, fd, VFIO_CHECK_EXTENSION, (void *)VFIO_TYPE1v2_IOMMU) <= 0)
 		return fail(err, VFD_EUNSUPPORTED, "open container",
 			    "%s offers no type1 v2 IOMMU: modprobe vfio_iommu_type1", path);
@@ -110,16 +115,19 @@ static int check_kind(const struct sys *sys, int fd, const char *path, struct vf
 	return 0;
 }
 
-int container_open_on(const struct sys *sys, const struct vfd_container_options *user, struct vfd_container **container,
-		      struct vfd_error *err)
+int container_open_on(const struct sys *sys, const struct vfd_container_options *user,
+		      struct vfd_container **container, struct vfd_error *err)
 {
 	struct vfd_container_options options = { 0 };
-	int rc = user ? copy_options(&options, sizeof options, sizeof options, user, "struct vfd_container_options", err) : 0;
+	int rc = user ? copy_options(&options, sizeof options, sizeof options, user,
+				     "struct vfd_container_options", err)
+		      : 0;
 
 	if (rc)
 		return rc;
 	if (!container || options.flags)
-		return fail(err, VFD_EINVALID, "open container", container ? "unknown flags" : "container is NULL");
+		return fail(err, VFD_EINVALID, "open container",
+			    container ? "unknown flags" : "container is NULL");
 	const char *path = options.path ? options.path : "/dev/vfio/vfio";
 	int fd = sys->open(sys, path, O_RDWR);
 	if (fd < 0)
@@ -158,7 +166,8 @@ unsigned container_open_devices(const struct vfd_container *container)
 static int drain_all(struct vfd_container *c, struct vfd_error *err)
 {
 	for (struct vfd_group *g = c->groups; g; g = g->next) {
-		int rc = group_drain(g, g->next ? 0 : VFD_HARVEST_FINAL, err);
+		int rc = group_drain(g, g->next ? 0 : VFD_HARVEST_FINAL,
+				     err); /* the last time with all devices closed */
 		if (rc)
 			return rc;
 	}
@@ -177,26 +186,30 @@ static int prepare_close(struct vfd_container *c, unsigned flags, struct vfd_err
 		if (rc)
 			return rc;
 	} else if (open) {
-		return fail(err, VFD_EDEVICES, op, "%u devices are open: close them, or pass VFD_COLLECT", open);
+		return fail(err, VFD_EDEVICES, op, "%u devices are open: close them, or pass VFD_COLLECT",
+			    open);
 	}
 	if (!space_clean(&c->space))
 		return fail(err, VFD_EDIRTY, op,
-			    "the kernel holds a dirty record that was not collected since the last device could write; pass "
+			    "the kernel holds a dirty record that was not collected since the last device "
+			    "could write; pass "
 			    "VFD_COLLECT, or VFD_DISCARD to lose it");
 	return 0;
 }
 
+/* Handles stay valid until all of it succeeded. What cannot be unset goes with its descriptor if it is to be dropped anyway. */
 static int unset_groups(struct vfd_container *c, bool force, struct vfd_error *err)
 {
-	while (c->groups) {
-		struct vfd_group *g = c->groups;
+	for (struct vfd_group *g = c->groups; g; g = g->next) {
+		if (g->fd < 0)
+			continue;
 		group_close_devices(g);
 		int rc = c->borrowed ? 0 : group_unset(g, err);
 		if (rc && !force)
 			return rc;
 		if (rc || c->borrowed) {
 			c->sys->close(c->sys, g->fd);
-			group_free(g);
+			g->fd = -1;
 		}
 	}
 	return 0;
@@ -234,7 +247,8 @@ static void release_group(struct vfd_group *g)
 		if (d->fd >= 0)
 			sys->close(sys, d->fd);
 	}
-	sys->close(sys, g->fd);
+	if (g->fd >= 0)
+		sys->close(sys, g->fd);
 }
 
 int vfd_container_release(struct vfd_container **container, struct vfd_error *err)
@@ -244,8 +258,9 @@ int vfd_container_release(struct vfd_container **container, struct vfd_error *er
 	if (!c)
 		return fail(err, VFD_EINVALID, "release container", "the container is NULL");
 	if (!forked(&c->guard))
-		return fail(err, VFD_ESTATE, "release container",
-			    "this process opened the container: vfd_container_close it; release is for children");
+		return fail(
+			err, VFD_ESTATE, "release container",
+			"this process opened the container: vfd_container_close it; release is for children");
 	for (struct vfd_group *g = c->groups; g; g = g->next)
 		release_group(g);
 	c->sys->close(c->sys, c->fd);

@@ -13,11 +13,12 @@
 struct vfd_container {
 	const struct sys *sys;
 	struct forkguard guard;
-	struct gate gate; /* closed: attach, detach, open and close of devices, start, stop; entered: all else */
+	struct gate
+		gate; /* closed: attach, detach, open and close of devices, start, stop; entered: all else */
 	int fd;
 	enum vfd_container_kind kind;
-	bool borrowed;	    /* adopted by duplicates: the owner's descriptors keep the container alive */
-	bool had_physical;  /* since the IOMMU was set: the kernel lists IOVA ranges from then on */
+	bool borrowed;	   /* adopted by duplicates: the owner's descriptors keep the container alive */
+	bool had_physical; /* since the IOMMU was set: the kernel lists IOVA ranges from then on */
 	struct vfd_group *groups;
 	struct space space;
 };
@@ -27,7 +28,7 @@ struct vfd_group {
 	struct vfd_group *next;
 	struct vfd_device *devices; /* open, or closed by a detach that failed later */
 	int number;
-	int fd;
+	int fd; /* -1: detached by a container close that failed later */
 	bool physical;
 	const char *why; /* the rule that decided, static text */
 };
@@ -69,11 +70,12 @@ int check_destroy_flags(unsigned flags, const char *operation, struct vfd_error 
 /* Openers with a kernel of one's choice. */
 int container_open_on(const struct sys *sys, const struct vfd_container_options *options,
 		      struct vfd_container **container, struct vfd_error *err);
-int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoption, struct vfd_container **container,
-		       struct vfd_error *err);
+int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoption,
+		       struct vfd_container **container, struct vfd_error *err);
 
 /* Allocate and initialise a container around fd; NULL with *err filled in. Undo with container_free(). */
-struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_log *log, struct vfd_error *err);
+struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_log *log,
+				     struct vfd_error *err);
 void container_free(struct vfd_container *container);
 
 unsigned container_open_devices(const struct vfd_container *container);
@@ -92,10 +94,7 @@ void group_joined(struct vfd_group *group);
 /* Open, not closed by a detach. */
 unsigned group_open_devices(const struct vfd_group *group);
 
-/* Make the container forget the group, whose descriptor is closed. */
-void group_left(struct vfd_group *group);
-
-/* Detach with the devices closed and nothing left to collect: UNSET, close, forget, free. */
+/* Detach with the devices closed and nothing left to collect: UNSET, and close. The record stays, its fd is -1. */
 int group_unset(struct vfd_group *group, struct vfd_error *err);
 
 /* Collect what devices of the group have written, closing them on the way: quiesce, harvest, close, harvest. */
@@ -121,7 +120,8 @@ int device_make_quiet(struct vfd_device *device, struct vfd_error *err);
 void device_check_quiet(struct vfd_device *device, uint32_t region);
 void device_loud(struct vfd_device *device);
 void device_hushed(struct vfd_device *device);
-int device_query_region(struct vfd_device *device, uint32_t index, struct vfd_device_region *region, struct vfd_error *err);
+int device_query_region(struct vfd_device *device, uint32_t index, struct vfd_device_region *region,
+			struct vfd_error *err);
 void device_unmap_areas(struct vfd_device *device);
 void device_irqs_off(struct vfd_device *device);
 

@@ -28,7 +28,8 @@ int vfd_unmap(struct vfd_container *container, uint64_t iova, uint64_t size, str
 	struct range where;
 
 	if (!range_make(&where, iova, size))
-		return fail(err, size ? VFD_EWRAP : VFD_EINVALID, "unmap", size ? "the range wraps around 2^64" : "size is 0");
+		return fail(err, size ? VFD_EWRAP : VFD_EINVALID, "unmap",
+			    size ? "the range wraps around 2^64" : "size is 0");
 	int rc = container_enter(container, "unmap", err);
 	if (rc)
 		return rc;
@@ -53,11 +54,13 @@ int vfd_unmap_all(struct vfd_container *container, struct vfd_error *err)
 	return rc;
 }
 
-int vfd_track_start(struct vfd_container *container, const struct vfd_track_options *user, struct vfd_plan *plan,
-		    struct vfd_error *err)
+int vfd_track_start(struct vfd_container *container, const struct vfd_track_options *user,
+		    struct vfd_plan *plan, struct vfd_error *err)
 {
 	struct vfd_track_options options = { 0 };
-	int rc = user ? copy_options(&options, sizeof options, sizeof options, user, "struct vfd_track_options", err) : 0;
+	int rc = user ? copy_options(&options, sizeof options, sizeof options, user,
+				     "struct vfd_track_options", err)
+		      : 0;
 
 	if (!rc && options.flags)
 		rc = fail(err, VFD_EINVALID, "track start", "unknown flags %#x", options.flags);
@@ -106,7 +109,8 @@ static int stop(struct vfd_container *c, unsigned flags, struct vfd_error *err)
 	}
 	if (!(flags & VFD_DISCARD) && !space_clean(&c->space))
 		return fail(err, VFD_EDIRTY, "track stop",
-			    "%u devices can still write, or wrote since the last harvest, and stopping would lose it: quiesce "
+			    "%u devices can still write, or wrote since the last harvest, and stopping would "
+			    "lose it: quiesce "
 			    "them and pass VFD_COLLECT, or VFD_DISCARD to lose it",
 			    c->space.writers);
 	return track_stop(&c->space, err);

@@ -29,8 +29,8 @@ static void add_own_part(struct vfd_container *c, struct vfd_container_info *inf
 {
 	info->kind = c->kind;
 	for (const struct vfd_group *g = c->groups; g; g = g->next) {
-		info->attached++;
-		info->physical += g->physical;
+		info->attached += g->fd >= 0;
+		info->physical += g->fd >= 0 && g->physical;
 	}
 	info->devices = container_open_devices(c);
 	info->tracking = c->space.tracking;
@@ -42,7 +42,8 @@ static void add_own_part(struct vfd_container *c, struct vfd_container_info *inf
 	pthread_mutex_unlock(&c->space.mutex);
 }
 
-int vfd_container_info(struct vfd_container *container, struct vfd_container_info *info, struct vfd_error *err)
+int vfd_container_info(struct vfd_container *container, struct vfd_container_info *info,
+		       struct vfd_error *err)
 {
 	struct vfd_container_info answer = { 0 };
 	int rc = check_answer(info, sizeof answer, "struct vfd_container_info", err);
@@ -58,7 +59,8 @@ int vfd_container_info(struct vfd_container *container, struct vfd_container_inf
 	add_own_part(container, &answer);
 	container_leave(container);
 	if (rc)
-		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "the kernel does not describe the container");
+		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO",
+				"the kernel does not describe the container");
 	copy_answer(info, &answer, sizeof answer);
 	return 0;
 }
@@ -72,12 +74,13 @@ static void plan_source(const struct vfd_container *c, const struct vfd_group *g
 	e->source = exact ? VFD_SOURCE_TYPE1 : VFD_SOURCE_DEFERRED;
 	e->granularity = exact ? c->space.type1.page_size : 0;
 	snprintf(e->why, sizeof e->why, "%s%s", why,
-		 !g->physical && c->space.physical ?
-			 ", but a physical group in the same container makes the kernel answer \"all dirty\" for every page" :
-			 "");
+		 !g->physical && c->space.physical ? ", but a physical group in the same container makes the "
+						     "kernel answer \"all dirty\" for every page"
+						   : "");
 }
 
-static void plan_add(const struct vfd_container *c, const struct vfd_group *g, const char *device, struct vfd_plan *plan)
+static void plan_add(const struct vfd_container *c, const struct vfd_group *g, const char *device,
+		     struct vfd_plan *plan)
 {
 	plan->entry_total++;
 	if (plan->entry_count == VFD_PLAN_ENTRIES)
@@ -109,7 +112,8 @@ int vfd_track_plan(struct vfd_container *container, struct vfd_plan *plan, struc
 		return rc;
 	answer.page_size = container->space.type1.page_size;
 	for (const struct vfd_group *g = container->groups; g; g = g->next)
-		plan_group(container, g, &answer);
+		if (g->fd >= 0)
+			plan_group(container, g, &answer);
 	if (container->space.tracking || container->space.physical)
 		answer.deferred_bytes = space_deferred_bytes(&container->space);
 	container_leave(container);

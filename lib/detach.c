@@ -48,16 +48,19 @@ static int explain_busy(const struct vfd_group *g, struct vfd_error *err)
 	unsigned own = container_open_devices(g->container);
 	if (areas)
 		return fail_sys(err, EBUSY, detach_op,
-				"group %d: %u mapped areas of VFIO devices are left in this process; munmap them. Nothing was lost, "
+				"group %d: %u mapped areas of VFIO devices are left in this process; munmap "
+				"them. Nothing was lost, "
 				"tracking goes on",
 				g->number, areas);
 	if (descriptors > own)
 		return fail_sys(err, EBUSY, detach_op,
-				"group %d: %u duplicates of device descriptors are open in this process; close them. Nothing was "
+				"group %d: %u duplicates of device descriptors are open in this process; "
+				"close them. Nothing was "
 				"lost, tracking goes on",
 				g->number, descriptors - own);
 	return fail_sys(err, EBUSY, detach_op,
-			"group %d: another process (a forked child?) holds one of its devices. Nothing was lost, tracking goes on",
+			"group %d: another process (a forked child?) holds one of its devices. Nothing was "
+			"lost, tracking goes on",
 			g->number);
 }
 
@@ -71,20 +74,25 @@ static void physical_left(struct space *space)
 		track_absorb(space);
 }
 
-void group_left(struct vfd_group *group)
+static bool is_last(const struct vfd_group *group)
+{
+	for (const struct vfd_group *g = group->container->groups; g; g = g->next)
+		if (g != group && g->fd >= 0)
+			return false;
+	return true;
+}
+
+static void left(struct vfd_group *group)
 {
 	struct vfd_container *c = group->container;
-	bool physical = group->physical;
-	bool last = c->groups == group && !group->next;
 
-	group_free(group);
-	if (last) {
+	if (is_last(group)) {
 		c->space.physical = 0;
 		c->had_physical = false;
 		track_detached(&c->space);
 		return;
 	}
-	if (physical)
+	if (group->physical)
 		physical_left(&c->space);
 	track_recheck(&c->space, NULL);
 }
@@ -100,7 +108,8 @@ int group_unset(struct vfd_group *group, struct vfd_error *err)
 	if (rc < 0 && rc != -EINVAL && rc != -ENODEV)
 		return fail_sys(err, -rc, "VFIO_GROUP_UNSET_CONTAINER", "group %d", group->number);
 	c->sys->close(c->sys, group->fd);
-	group_left(group);
+	group->fd = -1;
+	left(group);
 	return 0;
 }
 
@@ -119,21 +128,26 @@ static int check_detach(struct vfd_group *g, bool last, struct vfd_error *err)
 
 	if (last && !space_clean(&g->container->space))
 		return fail(err, VFD_EDIRTY, detach_op,
-			    "group %d is the last: the kernel would drop a dirty record that was not collected since the last "
+			    "group %d is the last: the kernel would drop a dirty record that was not "
+			    "collected since the last "
 			    "device could write; pass VFD_COLLECT, or VFD_DISCARD to lose it",
 			    g->number);
 	if (open)
 		return fail(err, VFD_EDEVICES, detach_op,
-			    "group %d: %u devices are open (%s%s); close them, or pass VFD_COLLECT or VFD_DISCARD", g->number,
-			    open, first_open(g), open > 1 ? ", ..." : "");
+			    "group %d: %u devices are open (%s%s); close them, or pass VFD_COLLECT or "
+			    "VFD_DISCARD",
+			    g->number, open, first_open(g), open > 1 ? ", ..." : "");
 	return 0;
 }
 
 static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
 {
 	struct space *space = &g->container->space;
-	bool last = g->container->groups == g && !g->next;
+	bool last = is_last(g);
 	int rc = 0;
+
+	if (g->fd < 0)
+		return 0; /* a container close that failed later has detached it */
 
 	if (!flags)
 		rc = check_detach(g, last, err);
@@ -142,14 +156,16 @@ static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
 	else
 		group_close_devices(g);
 	if (!rc && last && (flags & VFD_COLLECT) && !space_clean(space))
-		rc = fail(err, VFD_EDIRTY, detach_op, "group %d: a device became able to write while it was drained", g->number);
+		rc = fail(err, VFD_EDIRTY, detach_op,
+			  "group %d: a device became able to write while it was drained", g->number);
 	return rc ? rc : group_unset(g, err);
 }
 
 int vfd_group_detach(struct vfd_group **group, unsigned flags, struct vfd_error *err)
 {
 	if (!group || !*group)
-		return fail(err, VFD_EINVALID, detach_op, "the group is NULL: never attached, or detached already");
+		return fail(err, VFD_EINVALID, detach_op,
+			    "the group is NULL: never attached, or detached already");
 	struct vfd_container *c = (*group)->container;
 	int rc = check_destroy_flags(flags, detach_op, err);
 	if (!rc)
@@ -157,8 +173,10 @@ int vfd_group_detach(struct vfd_group **group, unsigned flags, struct vfd_error 
 	if (rc)
 		return rc;
 	rc = detach(*group, flags, err);
-	container_open_gate(c);
-	if (!rc)
+	if (!rc) {
+		group_free(*group);
 		*group = NULL;
+	}
+	container_open_gate(c);
 	return rc;
 }

@@ -13,7 +13,8 @@ static const char *const close_op = "close device";
 int device_enter(struct vfd_device *device, const char *operation, struct vfd_error *err)
 {
 	if (!device)
-		return fail(err, VFD_EINVALID, operation, "the device is NULL: never opened, or closed already");
+		return fail(err, VFD_EINVALID, operation,
+			    "the device is NULL: never opened, or closed already");
 	int rc = container_enter(device->group->container, operation, err);
 	if (rc)
 		return rc;
@@ -21,7 +22,8 @@ int device_enter(struct vfd_device *device, const char *operation, struct vfd_er
 	if (device->fd >= 0)
 		return 0;
 	device_leave(device);
-	return fail(err, VFD_ESTATE, operation, "a detach closed the device; give the handle to vfd_device_close");
+	return fail(err, VFD_ESTATE, operation,
+		    "a detach closed the device; give the handle to vfd_device_close");
 }
 
 void device_leave(struct vfd_device *device)
@@ -129,15 +131,18 @@ static int open_device(struct vfd_group *g, const char *name, struct vfd_device 
 	return 0;
 }
 
-int vfd_device_open(struct vfd_group *group, const char *name, struct vfd_device **device, struct vfd_error *err)
+int vfd_device_open(struct vfd_group *group, const char *name, struct vfd_device **device,
+		    struct vfd_error *err)
 {
 	if (!group || !name || !*name || !device)
-		return fail(err, VFD_EINVALID, open_op, "%s", !group ? "the group is NULL" : "name or device is NULL or empty");
+		return fail(err, VFD_EINVALID, open_op, "%s",
+			    !group ? "the group is NULL" : "name or device is NULL or empty");
 	struct vfd_container *c = group->container;
 	int rc = container_close_gate(c, open_op, err);
 	if (rc)
 		return rc;
-	rc = open_device(group, name, device, err);
+	rc = group->fd < 0 ? fail(err, VFD_ESTATE, open_op, "the group is detached")
+			   : open_device(group, name, device, err);
 	container_open_gate(c);
 	return rc;
 }
@@ -164,7 +169,8 @@ static int close_device(struct vfd_device *d, unsigned flags, struct vfd_error *
 		rc = close_collecting(d, err);
 	else if (!flags && d->fd >= 0 && !space_clean(&d->group->container->space))
 		rc = fail(err, VFD_EDIRTY, close_op,
-			  "device %s: its last writes were not collected; pass VFD_COLLECT, or quiesce it and harvest first",
+			  "device %s: its last writes were not collected; pass VFD_COLLECT, or quiesce it "
+			  "and harvest first",
 			  d->name);
 	if (rc)
 		return rc;
@@ -176,7 +182,8 @@ static int close_device(struct vfd_device *d, unsigned flags, struct vfd_error *
 int vfd_device_close(struct vfd_device **device, unsigned flags, struct vfd_error *err)
 {
 	if (!device || !*device)
-		return fail(err, VFD_EINVALID, close_op, "the device is NULL: never opened, or closed already");
+		return fail(err, VFD_EINVALID, close_op,
+			    "the device is NULL: never opened, or closed already");
 	struct vfd_container *c = (*device)->group->container;
 	int rc = check_destroy_flags(flags, close_op, err);
 	if (!rc)

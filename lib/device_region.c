@@ -42,8 +42,8 @@ int device_query_region(struct vfd_device *device, uint32_t index, struct vfd_de
 	int rc = get_info(device, index, &info);
 
 	if (rc)
-		return fail_sys(err, -rc, "VFIO_DEVICE_GET_REGION_INFO", "device %s, region %u (it has %u)", device->name, index,
-				device->regions);
+		return fail_sys(err, -rc, "VFIO_DEVICE_GET_REGION_INFO", "device %s, region %u (it has %u)",
+				device->name, index, device->regions);
 	caps_parse_region(info, info->argsz, region);
 	free(info);
 	return 0;
@@ -73,7 +73,8 @@ static bool in_an_area(const struct vfd_device_region *region, uint64_t offset, 
 	if (!range_make(&want, offset, size))
 		return false;
 	for (uint32_t i = 0; i < region->area_count; i++)
-		if (range_make(&area, region->areas[i].offset, region->areas[i].size) && range_contains(area, want))
+		if (range_make(&area, region->areas[i].offset, region->areas[i].size) &&
+		    range_contains(area, want))
 			return true;
 	return false;
 }
@@ -95,17 +96,21 @@ static int map_area(struct vfd_device *d, uint32_t index, uint64_t offset, uint6
 	if (rc)
 		return rc;
 	if (!is_aligned(offset | size, 4096))
-		return fail(err, VFD_EALIGN, op, "offset %#" PRIx64 " and size %#" PRIx64 " must be multiples of 4096", offset,
+		return fail(err, VFD_EALIGN, op,
+			    "offset %#" PRIx64 " and size %#" PRIx64 " must be multiples of 4096", offset,
 			    size);
 	if (!in_an_area(&region, offset, size) || size > SIZE_MAX)
 		return fail(err, VFD_ERESERVED, op,
-			    "%#" PRIx64 " bytes at %#" PRIx64 " of region %u are in none of its %u mappable areas; the first has "
+			    "%#" PRIx64 " bytes at %#" PRIx64
+			    " of region %u are in none of its %u mappable areas; the first has "
 			    "%#" PRIx64 " bytes at %#" PRIx64,
-			    size, offset, index, region.area_count, region.areas[0].size, region.areas[0].offset);
+			    size, offset, index, region.area_count, region.areas[0].size,
+			    region.areas[0].offset);
 	struct area *area = malloc(sizeof *area);
 	if (!area)
 		return fail(err, VFD_ENOMEMORY, op, "no memory for the area's record");
-	rc = sys->map_file(sys, d->fd, region.offset + offset, (size_t)size, region_prot(&region), &area->memory);
+	rc = sys->map_file(sys, d->fd, region.offset + offset, (size_t)size, region_prot(&region),
+			   &area->memory);
 	if (rc) {
 		free(area);
 		return fail_sys(err, -rc, op, "device %s, region %u at %#" PRIx64, d->name, index, offset);
@@ -158,13 +163,14 @@ int vfd_device_unmap(struct vfd_device *device, void *memory, struct vfd_error *
 	if (*link)
 		unmap_area(device, link);
 	else
-		rc = fail(err, VFD_EINVALID, "unmap device region", "%p did not come from vfd_device_map on this device", memory);
+		rc = fail(err, VFD_EINVALID, "unmap device region",
+			  "%p did not come from vfd_device_map on this device", memory);
 	device_leave(device);
 	return rc;
 }
 
-static int check_io(struct vfd_device *d, uint32_t index, uint64_t offset, const void *data, size_t size, uint64_t *at,
-		    struct vfd_error *err)
+static int check_io(struct vfd_device *d, uint32_t index, uint64_t offset, const void *data, size_t size,
+		    uint64_t *at, struct vfd_error *err)
 {
 	struct vfd_device_region region = { 0 };
 	int rc = device_query_region(d, index, &region, err);
@@ -173,16 +179,16 @@ static int check_io(struct vfd_device *d, uint32_t index, uint64_t offset, const
 		return rc;
 	if (!data || !size || offset >= region.size || size > region.size - offset)
 		return fail(err, VFD_EINVALID, "device access",
-			    "%zu bytes at %#" PRIx64 " (data %p) of region %u, which has %#" PRIx64, size, offset, data, index,
-			    region.size);
+			    "%zu bytes at %#" PRIx64 " (data %p) of region %u, which has %#" PRIx64, size,
+			    offset, data, index, region.size);
 	*at = region.offset + offset;
 	return 0;
 }
 
 static int explain_io(const struct vfd_device *d, ssize_t done, size_t size, struct vfd_error *err)
 {
-	return fail_sys(err, done < 0 ? (int)-done : EIO, "device access", "device %s: %zd of %zu bytes", d->name,
-			done < 0 ? 0 : done, size);
+	return fail_sys(err, done < 0 ? (int)-done : EIO, "device access", "device %s: %zd of %zu bytes",
+			d->name, done < 0 ? 0 : done, size);
 }
 
 int vfd_device_read(struct vfd_device *device, uint32_t index, uint64_t offset, void *data, size_t size,
@@ -203,8 +209,8 @@ int vfd_device_read(struct vfd_device *device, uint32_t index, uint64_t offset, 
 	return rc;
 }
 
-int vfd_device_write(struct vfd_device *device, uint32_t index, uint64_t offset, const void *data, size_t size,
-		     struct vfd_error *err)
+int vfd_device_write(struct vfd_device *device, uint32_t index, uint64_t offset, const void *data,
+		     size_t size, struct vfd_error *err)
 {
 	uint64_t at;
 	int rc = device_enter(device, "device write", err);

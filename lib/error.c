@@ -12,8 +12,14 @@ struct known {
 	const char *text;
 };
 
-#define OWN(code, text) { code, #code, text }
-#define KERNEL(number, text) { -(number), #number, text }
+#define OWN(code, text)                                                                                      \
+	{                                                                                                    \
+		code, #code, text                                                                            \
+	}
+#define KERNEL(number, text)                                                                                 \
+	{                                                                                                    \
+		-(number), #number, text                                                                     \
+	}
 
 static const struct known known_codes[] = {
 	{ 0, "VFD_OK", "success" },
@@ -100,19 +106,19 @@ static void fill(struct vfd_error *err, int code, int sys_errno, const char *ope
 	err->last = last;
 	int used = vsnprintf(err->message, sizeof err->message, format, args);
 	if (sys_errno && used >= 0 && (size_t)used < sizeof err->message)
-		snprintf(err->message + used, sizeof err->message - (size_t)used, " (%s: %s)", vfd_strcode(-sys_errno),
-			 vfd_strerror(-sys_errno));
+		snprintf(err->message + used, sizeof err->message - (size_t)used, " (%s: %s)",
+			 vfd_strcode(-sys_errno), vfd_strerror(-sys_errno));
 	errno = saved;
 }
 
 #define FILL(err, code, sys_errno, operation, first, last, format)                                           \
-	do {                                                                                                  \
-		if (err) {                                                                                    \
-			va_list args;                                                                         \
-			va_start(args, format);                                                               \
-			fill(err, code, sys_errno, operation, first, last, format, args);                     \
-			va_end(args);                                                                         \
-		}                                                                                             \
+	do {                                                                                                 \
+		if (err) {                                                                                   \
+			va_list args;                                                                        \
+			va_start(args, format);                                                              \
+			fill(err, code, sys_errno, operation, first, last, format, args);                    \
+			va_end(args);                                                                        \
+		}                                                                                            \
 	} while (0)
 
 int fail(struct vfd_error *err, int code, const char *operation, const char *format, ...)

@@ -49,24 +49,26 @@ int group_classify(struct vfd_group *group, struct vfd_error *err)
 	snprintf(path, sizeof path, "/dev/vfio/noiommu-%d", group->number);
 	if (!sys->exists(sys, path))
 		return fail(err, VFD_EUNSUPPORTED, attach_op,
-			    "group %d has no IOMMU (%s): no protection and no tracking; only an adopted container may have it",
+			    "group %d has no IOMMU (%s): no protection and no tracking; only an adopted "
+			    "container may have it",
 			    group->number, path);
 	snprintf(path, sizeof path, "/sys/kernel/iommu_groups/%d/name", group->number);
 	ssize_t length = sys->read_file(sys, path, name, sizeof name);
 	group->physical = length < 0 || strcmp(name, "vfio-noiommu") != 0;
-	group->why = group->physical ?
-			     "behind an IOMMU that type1 does not ask: it answers \"all dirty\"" :
-			     "emulated IOMMU (sysfs group name vfio-noiommu): the driver's pins and writes are recorded page by page";
+	group->why = group->physical ? "behind an IOMMU that type1 does not ask: it answers \"all dirty\""
+				     : "emulated IOMMU (sysfs group name vfio-noiommu): the driver's pins "
+				       "and writes are recorded page by page";
 	return 0;
 }
 
 static int explain_open(int number, int rc, struct vfd_error *err)
 {
-	const char *hint = rc == -ENOENT ? "there is no such group; bind one of its devices to vfio-pci first" :
-			   rc == -EBUSY	 ? "it is open in another program (or in this one, outside the library)" :
-			   rc == -EACCES ? "give this user access to the node" :
-			   rc == -EPERM	 ? "a no-IOMMU group needs CAP_SYS_RAWIO" :
-					   "cannot be opened";
+	const char *hint = rc == -ENOENT ? "there is no such group; bind one of its devices to vfio-pci first"
+			   : rc == -EBUSY
+				   ? "it is open in another program (or in this one, outside the library)"
+			   : rc == -EACCES ? "give this user access to the node"
+			   : rc == -EPERM  ? "a no-IOMMU group needs CAP_SYS_RAWIO"
+					   : "cannot be opened";
 
 	return fail_sys(err, -rc, attach_op, "/dev/vfio/%d: %s", number, hint);
 }
@@ -81,7 +83,8 @@ static int check_viable(const struct vfd_group *g, struct vfd_error *err)
 		return fail_sys(err, -rc, "VFIO_GROUP_GET_STATUS", "group %d", g->number);
 	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
 		return fail(err, VFD_ESTATE, attach_op,
-			    "group %d is not viable: every device in /sys/kernel/iommu_groups/%d/devices must be bound to a "
+			    "group %d is not viable: every device in /sys/kernel/iommu_groups/%d/devices "
+			    "must be bound to a "
 			    "VFIO driver or to none",
 			    g->number, g->number);
 	return 0;
@@ -109,10 +112,11 @@ static int set_container(struct vfd_group *g, struct vfd_error *err)
 
 	if (rc >= 0)
 		return 0;
-	const char *hint = rc == -EINVAL ? "an existing mapping may lie outside what this group's IOMMU allows" :
-			   rc == -EPERM	 ? "its interrupts are not isolated, or another owner has its DMA" :
-			   rc == -EBUSY	 ? "another owner has its DMA" :
-					   "the kernel refused";
+	const char *hint = rc == -EINVAL
+				   ? "an existing mapping may lie outside what this group's IOMMU allows"
+			   : rc == -EPERM ? "its interrupts are not isolated, or another owner has its DMA"
+			   : rc == -EBUSY ? "another owner has its DMA"
+					  : "the kernel refused";
 	return fail_sys(err, -rc, "VFIO_GROUP_SET_CONTAINER", "group %d: %s", g->number, hint);
 }
 
@@ -138,7 +142,8 @@ static void cross_check(struct vfd_group *g)
 	if (g->physical || c->had_physical || !c->space.type1.caps.range_total)
 		return;
 	g->physical = true;
-	g->why = "sysfs says emulated, but the kernel lists IOVA ranges as for a real IOMMU: taken as \"all dirty\"";
+	g->why = "sysfs says emulated, but the kernel lists IOVA ranges as for a real IOMMU: taken as \"all "
+		 "dirty\"";
 }
 
 void group_joined(struct vfd_group *g)
@@ -154,10 +159,20 @@ void group_joined(struct vfd_group *g)
 	snprintf(c->space.all_dirty_who, sizeof c->space.all_dirty_who, "group %d", g->number);
 }
 
+/* The kernel may have taken the last group away without a word: then this one is the first of a new, empty space. */
+static bool still_attached(struct space *space)
+{
+	struct type1 now = space->type1;
+
+	if (space->attached && type1_refresh(&now) == -EINVAL)
+		space_lost(space, VFD_WHY_STATE_LOST, true);
+	return space->attached;
+}
+
 static int join(struct vfd_group *g, struct vfd_error *err)
 {
 	struct vfd_container *c = g->container;
-	bool first = !c->space.attached;
+	bool first = !still_attached(&c->space);
 	int rc = set_container(g, err);
 
 	if (rc)
@@ -177,7 +192,7 @@ static int join(struct vfd_group *g, struct vfd_error *err)
 static int attach(struct vfd_container *c, int number, struct vfd_group **out, struct vfd_error *err)
 {
 	for (const struct vfd_group *g = c->groups; g; g = g->next)
-		if (g->number == number)
+		if (g->number == number && g->fd >= 0)
 			return fail(err, VFD_ESTATE, attach_op, "group %d is attached already", number);
 	struct vfd_group *g = group_make(c, number, err);
 	if (!g)
@@ -197,10 +212,12 @@ static int attach(struct vfd_container *c, int number, struct vfd_group **out, s
 	return rc;
 }
 
-int vfd_group_attach(struct vfd_container *container, int number, struct vfd_group **group, struct vfd_error *err)
+int vfd_group_attach(struct vfd_container *container, int number, struct vfd_group **group,
+		     struct vfd_error *err)
 {
 	if (!group || number < 0)
-		return fail(err, VFD_EINVALID, attach_op, group ? "group number %d" : "group is NULL (number %d)", number);
+		return fail(err, VFD_EINVALID, attach_op,
+			    group ? "group number %d" : "group is NULL (number %d)", number);
 	int rc = container_close_gate(container, attach_op, err);
 	if (rc)
 		return rc;
@@ -228,13 +245,16 @@ int vfd_group_attach_device(struct vfd_container *container, const char *device,
 {
 	if (!container || !device || !*device || strlen(device) > 100 || strchr(device, '/'))
 		return fail(err, VFD_EINVALID, attach_op, "%s",
-			    container ? "device must be a name such as 0000:3b:00.0" : "the container is NULL");
+			    container ? "device must be a name such as 0000:3b:00.0"
+				      : "the container is NULL");
 	if (forked(&container->guard))
 		return fail(err, VFD_EFORKED, attach_op, "the container belongs to the parent process");
 	int number = group_of_device(container->sys, device);
 	if (number < 0)
-		return fail_sys(err, ENOENT, attach_op,
-				"device %s has no IOMMU group: does it exist, and is the IOMMU on (intel_iommu=on)?", device);
+		return fail_sys(
+			err, ENOENT, attach_op,
+			"device %s has no IOMMU group: does it exist, and is the IOMMU on (intel_iommu=on)?",
+			device);
 	return vfd_group_attach(container, number, group, err);
 }
 

@@ -13,7 +13,8 @@ struct harvest {
 	struct space *space;
 	struct vfd_harvest *result;
 	struct vfd_error *err;
-	int rc; /* the first failure */
+	int rc;	     /* the first failure */
+	bool absorb; /* drop the answer: all that it could say is owed already */
 };
 
 static uint64_t now_ns(void)
@@ -66,7 +67,7 @@ static void merge_span(struct harvest *h, struct range span, const uint64_t *wor
 	const struct mapping *m;
 
 	for (uint64_t at = span.first; (m = next_mapping(h->space, at, span)); at = m->where.last + 1)
-		if (mapping_tracked(m))
+		if (mapping_tracked(m) && !h->absorb)
 			merge(h, m, span, words);
 }
 
@@ -104,11 +105,11 @@ static void lost(struct harvest *h, enum type1_fault fault)
 	enum vfd_reason why = fault == TYPE1_PAGE_SIZE ? VFD_WHY_PAGE_SIZE : VFD_WHY_STATE_LOST;
 
 	add_assumed(h->result, why, space_lost(h->space, why, fault == TYPE1_GONE));
-	keep_first(h, fail(err_of(h), VFD_ELOST, get_op,
-			   "%s; all that was mapped writable is assumed dirty",
-			   fault == TYPE1_GONE	    ? "the kernel took the last group away, and the record with it" :
-			   fault == TYPE1_PAGE_SIZE ? "the IOMMU page size changed under the record" :
-						      "another holder of the container's descriptor stopped tracking"));
+	keep_first(h, fail(err_of(h), VFD_ELOST, get_op, "%s; all that was mapped writable is assumed dirty",
+			   fault == TYPE1_GONE ? "the kernel took the last group away, and the record with it"
+			   : fault == TYPE1_PAGE_SIZE
+				   ? "the IOMMU page size changed under the record"
+				   : "another holder of the container's descriptor stopped tracking"));
 }
 
 /* Errors that GET_BITMAP is not known for: what it did with the bits is unknown, so they are dirty. */
@@ -126,10 +127,13 @@ static void span_failed(struct harvest *h, struct range span, int rc)
 {
 	if (rc != -EFAULT && rc != -EINVAL && rc != -ENOMEM)
 		assume_span(h, span);
-	keep_first(h, fail_sys_range(err_of(h), -rc, get_op, span.first, span.last,
-				     "harvesting IOVA %#" PRIx64 "..%#" PRIx64
-				     " failed; what arrived is in the log, the rest is still with the kernel: call again",
-				     span.first, span.last));
+	keep_first(
+		h,
+		fail_sys_range(
+			err_of(h), -rc, get_op, span.first, span.last,
+			"harvesting IOVA %#" PRIx64 "..%#" PRIx64
+			" failed; what arrived is in the log, the rest is still with the kernel: call again",
+			span.first, span.last));
 }
 
 static void get_alone(struct harvest *h, const struct mapping *m)
@@ -139,8 +143,8 @@ static void get_alone(struct harvest *h, const struct mapping *m)
 	if (rc == -EINVAL) {
 		assume_span(h, m->where);
 		keep_first(h, fail_range(err_of(h), VFD_ECUT, get_op, m->where.first, m->where.last,
-					 "the kernel has a mapping across the edge of IOVA %#" PRIx64 "..%#" PRIx64
-					 " that was not declared",
+					 "the kernel has a mapping across the edge of IOVA %#" PRIx64
+					 "..%#" PRIx64 " that was not declared",
 					 m->where.first, m->where.last));
 	} else if (rc) {
 		span_failed(h, m->where, rc);
@@ -241,7 +245,7 @@ int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *resul
 void track_absorb(struct space *space)
 {
 	struct vfd_harvest ignored = { 0 };
-	struct harvest h = { .space = space, .result = &ignored };
+	struct harvest h = { .space = space, .result = &ignored, .absorb = true };
 
 	harvest_record(&h);
 }

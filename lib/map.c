@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define MAP_FLAGS (VFD_MAP_READ | VFD_MAP_WRITE | VFD_MAP_UNLOGGED | VFD_MAP_LOG_ADDRESS)
+#define MAP_FLAGS  (VFD_MAP_READ | VFD_MAP_WRITE | VFD_MAP_UNLOGGED | VFD_MAP_LOG_ADDRESS)
 
 /* The kernel keeps one bit per page and counts them in an int: START fails with EINVAL on a longer mapping. */
 #define MOST_PAGES ((UINT64_C(1) << 31) - 1)
@@ -23,7 +23,8 @@ static int check_range(const struct space *space, const struct vfd_mapping *want
 			    want->size ? "ends at or beyond 2^64; leave out the last page" : "size is 0");
 	if (!is_aligned(want->iova | want->size | (uintptr_t)want->memory, page))
 		return fail_range(err, VFD_EALIGN, map_op, where->first, where->last,
-				  "IOVA %#" PRIx64 ", size %#" PRIx64 " and memory %p must be multiples of %" PRIu64,
+				  "IOVA %#" PRIx64 ", size %#" PRIx64
+				  " and memory %p must be multiples of %" PRIu64,
 				  want->iova, want->size, want->memory, page);
 	if (space->log && range_size(*where) / page > MOST_PAGES)
 		return fail_range(err, VFD_ELIMIT, map_op, where->first, where->last,
@@ -36,7 +37,8 @@ static int check_range(const struct space *space, const struct vfd_mapping *want
 static int check_flags(const struct vfd_mapping *want, struct vfd_error *err)
 {
 	if (want->flags & ~(uint32_t)MAP_FLAGS)
-		return fail(err, VFD_EINVALID, map_op, "unknown flags %#x", want->flags & ~(uint32_t)MAP_FLAGS);
+		return fail(err, VFD_EINVALID, map_op, "unknown flags %#x",
+			    want->flags & ~(uint32_t)MAP_FLAGS);
 	if (!(want->flags & (VFD_MAP_READ | VFD_MAP_WRITE)))
 		return fail(err, VFD_EINVALID, map_op, "neither VFD_MAP_READ nor VFD_MAP_WRITE");
 	if (!want->memory)
@@ -61,13 +63,14 @@ static int check_allowed(const struct caps *caps, struct range where, struct vfd
 	if (!below)
 		below = &caps->ranges[0];
 	return fail_range(err, VFD_ERESERVED, map_op, where.first, where.last,
-			  "IOVA %#" PRIx64 "..%#" PRIx64 " is not in an allowed range; the nearest is %#" PRIx64
-			  "..%#" PRIx64,
+			  "IOVA %#" PRIx64 "..%#" PRIx64
+			  " is not in an allowed range; the nearest is %#" PRIx64 "..%#" PRIx64,
 			  where.first, where.last, (uint64_t)below->first, (uint64_t)below->last);
 }
 
 /* Find the log address and hold the region. */
-static int bind_log(struct space *space, const struct vfd_mapping *want, struct mapping *m, struct vfd_error *err)
+static int bind_log(struct space *space, const struct vfd_mapping *want, struct mapping *m,
+		    struct vfd_error *err)
 {
 	if (!space->log || (want->flags & VFD_MAP_UNLOGGED))
 		return 0;
@@ -158,9 +161,11 @@ static int explain_no_memory(const struct mapping *m, int rc, struct vfd_error *
 
 	if (limit == UINT64_MAX)
 		return fail_sys_range(err, -rc, "VFIO_IOMMU_MAP_DMA", m->where.first, m->where.last,
-				      "mapping %" PRIu64 " bytes: the kernel is out of memory", range_size(m->where));
+				      "mapping %" PRIu64 " bytes: the kernel is out of memory",
+				      range_size(m->where));
 	return fail_sys_range(err, -rc, "VFIO_IOMMU_MAP_DMA", m->where.first, m->where.last,
-			      "mapping %" PRIu64 " KiB needs as much locked memory; RLIMIT_MEMLOCK is %" PRIu64
+			      "mapping %" PRIu64
+			      " KiB needs as much locked memory; RLIMIT_MEMLOCK is %" PRIu64
 			      " KiB: raise it (ulimit -l), or give the process CAP_IPC_LOCK",
 			      range_size(m->where) / 1024, limit / 1024);
 }
@@ -175,23 +180,28 @@ static int explain_map(struct space *space, const struct mapping *m, int rc, str
 		return VFD_ERESERVED;
 	if (rc == -ENOMEM)
 		return explain_no_memory(m, rc, err);
-	const char *why = rc == -EEXIST ? "a mapping that was not made through this library is in the way" :
-			  rc == -ENOSPC ? "no mapping entry is left; raise vfio_iommu_type1's dma_entry_limit, or map "
-					  "larger pieces" :
-			  rc == -EFAULT ? "the memory cannot be pinned; is all of it mapped in this process?" :
-					  "the kernel refused";
+	const char *why =
+		rc == -EEXIST ? "a mapping that was not made through this library is in the way"
+		: rc == -ENOSPC
+			? "no mapping entry is left; raise vfio_iommu_type1's dma_entry_limit, or map "
+			  "larger pieces"
+		: rc == -EFAULT ? "the memory cannot be pinned; is all of it mapped in this process?"
+				: "the kernel refused";
 	return fail_sys_range(err, -rc, "VFIO_IOMMU_MAP_DMA", w.first, w.last,
-			      "mapping %#" PRIx64 " bytes at IOVA %#" PRIx64 ": %s", range_size(w), w.first, why);
+			      "mapping %#" PRIx64 " bytes at IOVA %#" PRIx64 ": %s", range_size(w), w.first,
+			      why);
 }
 
 static int kernel_map(struct space *space, const struct mapping *m, struct vfd_error *err)
 {
-	int rc = type1_map(&space->type1, m->where, m->memory, m->flags & VFD_MAP_READ, m->flags & VFD_MAP_WRITE);
+	int rc = type1_map(&space->type1, m->where, m->memory, m->flags & VFD_MAP_READ,
+			   m->flags & VFD_MAP_WRITE);
 
 	return rc ? explain_map(space, m, rc, err) : 0;
 }
 
-static int enter_table(struct space *space, const struct vfd_mapping *want, bool in_kernel, struct vfd_error *err)
+static int enter_table(struct space *space, const struct vfd_mapping *want, bool in_kernel,
+		       struct vfd_error *err)
 {
 	struct range_claim claim;
 	struct mapping *m;

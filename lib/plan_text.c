@@ -27,7 +27,8 @@ static void add_entry(struct text *t, const struct vfd_plan *plan, const struct 
 {
 	char line[512], name[64], answer[96];
 
-	snprintf(name, sizeof name, e->device[0] ? "%.47s (group %d)" : "%.0sgroup %d, no device open", e->device, e->group);
+	snprintf(name, sizeof name, e->device[0] ? "%.47s (group %d)" : "%.0sgroup %d, no device open",
+		 e->device, e->group);
 	if (e->source == VFD_SOURCE_TYPE1)
 		snprintf(answer, sizeof answer, "type1 record, %" PRIu64 " bytes a bit", e->granularity);
 	else
@@ -42,7 +43,8 @@ int vfd_plan_text(const struct vfd_plan *plan, char *text, size_t size, size_t *
 	struct text t = { .at = text, .room = size };
 
 	if (!plan || (!text && size) || plan->entry_count > VFD_PLAN_ENTRIES)
-		return fail(err, VFD_EINVALID, "plan text", "%s", plan ? "text is NULL, or the plan was never filled in" : "plan is NULL");
+		return fail(err, VFD_EINVALID, "plan text", "%s",
+			    plan ? "text is NULL, or the plan was never filled in" : "plan is NULL");
 	if (size)
 		*text = 0;
 	for (uint32_t i = 0; i < plan->entry_count; i++)

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 /* PCI local bus specification, configuration space header. */
-#define PCI_COMMAND 4
+#define PCI_COMMAND	   4
 #define PCI_COMMAND_MASTER 0x4
 
 static const char *const op = "quiesce device";
@@ -56,12 +56,16 @@ static int set_bus_master(struct vfd_device *d, bool on, struct vfd_error *err)
 		return rc;
 	rc = read_command(d, &config, &command);
 	if (!rc)
-		rc = write_command(d, &config, (uint16_t)(on ? command | PCI_COMMAND_MASTER : command & ~PCI_COMMAND_MASTER));
+		rc = write_command(
+			d, &config,
+			(uint16_t)(on ? command | PCI_COMMAND_MASTER : command & ~PCI_COMMAND_MASTER));
 	if (!rc)
 		rc = read_command(d, &config, &command);
 	if (!rc && !(command & PCI_COMMAND_MASTER) == on)
 		rc = -EIO;
-	return rc ? fail_sys(err, -rc, op, "device %s: bus mastering could not be turned %s", d->name, on ? "on" : "off") : 0;
+	return rc ? fail_sys(err, -rc, op, "device %s: bus mastering could not be turned %s", d->name,
+			     on ? "on" : "off")
+		  : 0;
 }
 
 static int reset(struct vfd_device *d, struct vfd_error *err)
@@ -69,7 +73,8 @@ static int reset(struct vfd_device *d, struct vfd_error *err)
 	const struct sys *sys = d->group->container->sys;
 
 	if (!(d->flags & VFIO_DEVICE_FLAGS_RESET))
-		return fail(err, VFD_EUNSUPPORTED, op, "device %s has neither bus mastering nor a reset", d->name);
+		return fail(err, VFD_EUNSUPPORTED, op, "device %s has neither bus mastering nor a reset",
+			    d->name);
 	int rc = sys->ioctl(sys, d->fd, VFIO_DEVICE_RESET, NULL);
 	return rc < 0 ? fail_sys(err, -rc, "VFIO_DEVICE_RESET", "device %s", d->name) : 0;
 }
@@ -132,7 +137,8 @@ void device_check_quiet(struct vfd_device *device, uint32_t region)
 	struct vfd_device_region config = { 0 };
 	uint16_t command = PCI_COMMAND_MASTER;
 
-	if (!device->quiesced || region != VFIO_PCI_CONFIG_REGION_INDEX || !(device->flags & VFIO_DEVICE_FLAGS_PCI))
+	if (!device->quiesced || region != VFIO_PCI_CONFIG_REGION_INDEX ||
+	    !(device->flags & VFIO_DEVICE_FLAGS_PCI))
 		return;
 	if (device_query_region(device, region, &config, NULL) || read_command(device, &config, &command) ||
 	    (command & PCI_COMMAND_MASTER))

@@ -90,7 +90,8 @@ uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_rea
 	return log_mark(space->log, mapping_log_range(m), &source);
 }
 
-void space_each_tracked(struct space *space, void (*visit)(struct space *space, struct mapping *m, void *arg), void *arg)
+void space_each_tracked(struct space *space, void (*visit)(struct space *space, struct mapping *m, void *arg),
+			void *arg)
 {
 	pthread_mutex_lock(&space->mutex);
 	for (size_t i = 0; i < space->table.count; i++) {

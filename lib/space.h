@@ -32,9 +32,9 @@ struct space {
 	bool adopted;	/* the kernel may have mappings that the table has not */
 	struct scratch_pool scratch;
 
-	pthread_mutex_t mutex; /* the table, the counters below; never held across an ioctl */
-	struct index table;    /* of struct mapping, by IOVA */
-	size_t reserved;       /* room in it that calls in flight will need */
+	pthread_mutex_t mutex;	  /* the table, the counters below; never held across an ioctl */
+	struct index table;	  /* of struct mapping, by IOVA */
+	size_t reserved;	  /* room in it that calls in flight will need */
 	struct range_queue queue; /* calls whose ranges meet exclude each other across their ioctls */
 	uint64_t mapped_bytes;
 
@@ -42,11 +42,11 @@ struct space {
 	atomic_bool tracking; /* asked for; survives detach and attach */
 	atomic_bool started;  /* the kernel keeps a record now */
 
-	unsigned physical;   /* groups attached whose writes the kernel cannot see */
+	unsigned physical;	/* groups attached whose writes the kernel cannot see */
 	char all_dirty_who[32]; /* the last of them that came, for reports */
-	unsigned writers;    /* devices that can write now */
-	uint64_t epoch;	     /* moves on whenever a device becomes able to write */
-	uint64_t drained_at; /* the epoch whose writes are all collected */
+	unsigned writers;	/* devices that can write now */
+	uint64_t epoch;		/* moves on whenever a device becomes able to write */
+	uint64_t drained_at;	/* the epoch whose writes are all collected */
 };
 
 void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd);
@@ -81,7 +81,8 @@ enum vfd_reason space_owes_all(struct space *space, const struct mapping *m);
 uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_reason why);
 
 /* Call visit for each tracked mapping, mutex held. */
-void space_each_tracked(struct space *space, void (*visit)(struct space *space, struct mapping *m, void *arg), void *arg);
+void space_each_tracked(struct space *space, void (*visit)(struct space *space, struct mapping *m, void *arg),
+			void *arg);
 
 /* From now on everything that is mapped writable is owed at the final harvest. */
 void space_owe_all(struct space *space, enum vfd_reason why);

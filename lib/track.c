@@ -9,10 +9,12 @@ static const char *const start_op = "VFIO_IOMMU_DIRTY_PAGES START";
 static int check_trackable(struct space *space, struct vfd_error *err)
 {
 	if (!space->log)
-		return fail(err, VFD_ESTATE, "track start", "the container has no log: name one when it is opened");
+		return fail(err, VFD_ESTATE, "track start",
+			    "the container has no log: name one when it is opened");
 	if (!space->can_track)
 		return fail(err, VFD_EUNSUPPORTED, "track start",
-			    "only a type1 v2 container can track, and this is v1 or no-IOMMU; the caller's own marks "
+			    "only a type1 v2 container can track, and this is v1 or no-IOMMU; the caller's "
+			    "own marks "
 			    "(vfd_log_mark) are what is left");
 	return 0;
 }
@@ -25,8 +27,8 @@ static int check_page_size(struct space *space, struct vfd_error *err)
 		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "cannot read the container's capabilities");
 	if (!(space->type1.caps.dirty_page_sizes & space->type1.page_size))
 		return fail(err, VFD_EUNSUPPORTED, start_op,
-			    "this kernel has no dirty tracking (page size %" PRIu64 ", trackable sizes %#" PRIx64
-			    "); Linux 5.8 or newer is needed",
+			    "this kernel has no dirty tracking (page size %" PRIu64
+			    ", trackable sizes %#" PRIx64 "); Linux 5.8 or newer is needed",
 			    space->type1.page_size, space->type1.caps.dirty_page_sizes);
 	return 0;
 }
@@ -39,9 +41,10 @@ static int kernel_start(struct space *space, struct vfd_error *err)
 		return rc;
 	rc = type1_start(&space->type1);
 	if (rc)
-		return fail_sys(err, -rc, start_op, "%s",
-				rc == -ENOMEM ? "no kernel memory for one bit per mapped page" :
-						"the kernel refused; a mapping longer than 8 TiB would be a reason");
+		return fail_sys(
+			err, -rc, start_op, "%s",
+			rc == -ENOMEM ? "no kernel memory for one bit per mapped page"
+				      : "the kernel refused; a mapping longer than 8 TiB would be a reason");
 	space->started = true;
 	return 0;
 }
@@ -82,7 +85,8 @@ int track_stop(struct space *space, struct vfd_error *err)
 	int rc = space->started ? type1_stop(&space->type1) : 0;
 
 	if (rc)
-		return fail_sys(err, -rc, "VFIO_IOMMU_DIRTY_PAGES STOP", "the kernel refused; tracking is still on");
+		return fail_sys(err, -rc, "VFIO_IOMMU_DIRTY_PAGES STOP",
+				"the kernel refused; tracking is still on");
 	space->started = false;
 	space->tracking = false;
 	space_owe_nothing(space);
@@ -106,7 +110,8 @@ int track_recheck(struct space *space, struct vfd_error *err)
 	space_assume_all(space, VFD_WHY_PAGE_SIZE);
 	if (rc)
 		return fail_sys(err, -rc, start_op,
-				"tracking could not be restarted after the page size changed from %" PRIu64 " to %" PRIu64,
+				"tracking could not be restarted after the page size changed from %" PRIu64
+				" to %" PRIu64,
 				page_size, space->type1.page_size);
 	return 0;
 }

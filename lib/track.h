@@ -26,8 +26,8 @@ int track_stop(struct space *space, struct vfd_error *err);
 /* Groups came or went: if the size of pages changed, the kernel's bitmaps are of no use: start over, assume all. Gate closed. */
 int track_recheck(struct space *space, struct vfd_error *err);
 
-/* A group that cannot report left while the record lives on: the kernel's next answer is "everything". All of it is owed at the
- * end, so take that answer off the kernel now. Gate closed. */
+/* A group that cannot report left while the record lives on, and the kernel's next answer is "everything" because of it. All that it
+ * could say is owed at the end already, or nothing was written: take that answer off the kernel and drop it. Gate closed. */
 void track_absorb(struct space *space);
 
 #endif

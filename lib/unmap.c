@@ -7,6 +7,14 @@
 
 static const char *const unmap_op = "VFIO_IOMMU_UNMAP_DMA";
 
+static enum vfd_reason owed_whole(struct space *space, const struct mapping *m)
+{
+	pthread_mutex_lock(&space->mutex);
+	enum vfd_reason why = space->tracking && mapping_tracked(m) ? space_owes_all(space, m) : VFD_WHY_NONE;
+	pthread_mutex_unlock(&space->mutex);
+	return why;
+}
+
 /* The bits of one mapping, from words to the log. Also after a failure: what arrived is gone from the kernel. */
 static void merge(struct space *space, const struct mapping *m, const uint64_t *words)
 {
@@ -19,13 +27,14 @@ static void merge(struct space *space, const struct mapping *m, const uint64_t *
 	};
 	struct log_source source = { .provenance = VFD_REPORTED, .granularity = page, .who = "type1" };
 
-	if (mapping_tracked(m))
+	if (mapping_tracked(m) && !owed_whole(space, m))
 		log_merge(space->log, &bits, &source);
 }
 
 /* EFAULT comes before the mapping is removed (bits intact, or delivered in part) or after it (bits delivered). Asking again
  * tells: the mapping and its bits, or 0 bytes because it was gone already. */
-static int unmap_again(struct space *space, struct mapping *m, const struct scratch *scratch, uint64_t *unmapped)
+static int unmap_again(struct space *space, struct mapping *m, const struct scratch *scratch,
+		       uint64_t *unmapped)
 {
 	m->uncertain = true;
 	int rc = type1_unmap_harvest(&space->type1, m->where, scratch->words, unmapped);
@@ -58,14 +67,16 @@ static int unmap_refused(struct space *space, struct mapping *m, int rc, struct 
 		if (fault == TYPE1_GONE || (space->started && fault != TYPE1_ALIVE)) {
 			space_lost(space, VFD_WHY_STATE_LOST, fault == TYPE1_GONE);
 			return fail_range(err, VFD_ELOST, unmap_op, w.first, w.last,
-					  "the kernel's record of the container vanished; what was tracked is assumed dirty. "
+					  "the kernel's record of the container vanished; what was tracked "
+					  "is assumed dirty. "
 					  "Nothing was unmapped: call again");
 		}
 	}
 	if (rc != -EINVAL && rc != -EFAULT && rc != -ENOMEM && mapping_tracked(m))
 		space_assume(space, m, VFD_WHY_UNMAP_FAILED);
 	return fail_sys_range(err, -rc, unmap_op, w.first, w.last,
-			      "IOVA %#" PRIx64 "..%#" PRIx64 " was not unmapped; its dirty pages are safe: call again",
+			      "IOVA %#" PRIx64 "..%#" PRIx64
+			      " was not unmapped; its dirty pages are safe: call again",
 			      w.first, w.last);
 }
 
@@ -88,8 +99,8 @@ static int unmap_short(struct space *space, struct mapping *m, uint64_t unmapped
 static int kernel_unmap(struct space *space, struct mapping *m, struct vfd_error *err)
 {
 	uint64_t unmapped = 0;
-	int rc = space->started ? unmap_collect(space, m, &unmapped) :
-				  type1_unmap(&space->type1, m->where, &unmapped);
+	int rc = space->started ? unmap_collect(space, m, &unmapped)
+				: type1_unmap(&space->type1, m->where, &unmapped);
 
 	if (rc)
 		return unmap_refused(space, m, rc, err);
@@ -110,13 +121,12 @@ static void forget(struct space *space, struct mapping *m)
 /* What is owed as a whole enters the log when the device cannot reach the memory any more, not before. */
 static int unmap_one(struct space *space, struct mapping *m, struct vfd_error *err)
 {
-	enum vfd_reason why = space->tracking && mapping_tracked(m) ? space_owes_all(space, m) : VFD_WHY_NONE;
-
 	if (space->attached) {
 		int rc = kernel_unmap(space, m, err);
 		if (rc)
 			return rc;
 	}
+	enum vfd_reason why = owed_whole(space, m);
 	if (why)
 		space_assume(space, m, why);
 	forget(space, m);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <vfiodirty/version.h>
 
-#define TEXT(x) #x
+#define TEXT(x)		#x
 #define DOTTED(a, b, c) TEXT(a) "." TEXT(b) "." TEXT(c)
 
 const char *vfd_version(void)

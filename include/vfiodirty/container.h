@@ -38,8 +38,9 @@ struct vfd_device;
 struct vfd_container_options {
 	uint32_t struct_size; /**< sizeof(struct vfd_container_options) */
 	uint32_t flags;	      /**< 0 */
-	struct vfd_log *log;  /**< where dirty pages go; must outlive the container; NULL: this one will never track */
-	const char *path;     /**< NULL: "/dev/vfio/vfio" */
+	struct vfd_log *
+		log; /**< where dirty pages go; must outlive the container; NULL: this one will never track */
+	const char *path; /**< NULL: "/dev/vfio/vfio" */
 };
 
 /**
@@ -55,20 +56,22 @@ VFD_API int vfd_container_open(const struct vfd_container_options *options, stru
 
 /** Flags of a mapping. */
 enum vfd_map_flags {
-	VFD_MAP_READ = 1u << 0,	       /**< devices may read */
-	VFD_MAP_WRITE = 1u << 1,       /**< devices may write; without it the mapping never becomes dirty */
-	VFD_MAP_UNLOGGED = 1u << 2,    /**< memory that nobody migrates, in no region: its dirty bits are dropped */
-	VFD_MAP_LOG_ADDRESS = 1u << 3, /**< log_address is stated: refuse with VFD_EALIAS if the region says otherwise */
+	VFD_MAP_READ = 1u << 0,	 /**< devices may read */
+	VFD_MAP_WRITE = 1u << 1, /**< devices may write; without it the mapping never becomes dirty */
+	VFD_MAP_UNLOGGED =
+		1u << 2, /**< memory that nobody migrates, in no region: its dirty bits are dropped */
+	VFD_MAP_LOG_ADDRESS =
+		1u << 3, /**< log_address is stated: refuse with VFD_EALIAS if the region says otherwise */
 };
 
 /** IOVA iova .. iova + size - 1 stands for the process memory at `memory`. */
 struct vfd_mapping {
-	uint32_t struct_size;	/**< sizeof(struct vfd_mapping) */
-	uint32_t flags;		/**< enum vfd_map_flags */
-	uint64_t iova;		/**< multiple of the container's page size */
-	uint64_t size;		/**< bytes, multiple of the container's page size */
-	void *memory;		/**< page-aligned; stays the caller's, must stay mapped */
-	uint64_t log_address;	/**< read only with VFD_MAP_LOG_ADDRESS */
+	uint32_t struct_size; /**< sizeof(struct vfd_mapping) */
+	uint32_t flags;	      /**< enum vfd_map_flags */
+	uint64_t iova;	      /**< multiple of the container's page size */
+	uint64_t size;	      /**< bytes, multiple of the container's page size */
+	void *memory;	      /**< page-aligned; stays the caller's, must stay mapped */
+	uint64_t log_address; /**< read only with VFD_MAP_LOG_ADDRESS */
 };
 
 /** A group that someone else opened. */
@@ -85,7 +88,8 @@ struct vfd_adopt_device {
 };
 
 enum vfd_adopt_flags {
-	VFD_ADOPT_DUP = 1u << 0, /**< work on duplicates of all fds; the caller keeps, and later closes, its own */
+	VFD_ADOPT_DUP =
+		1u << 0, /**< work on duplicates of all fds; the caller keeps, and later closes, its own */
 };
 
 /** What a program must say of a container that it opened without this library: no ioctl lists these. */
@@ -98,8 +102,9 @@ struct vfd_adoption {
 	uint32_t mapping_count;
 	const struct vfd_adopt_group *groups;
 	const struct vfd_adopt_device *devices;
-	const struct vfd_mapping *mappings; /**< all of them; one that is missing is found when the kernel refuses to cut it */
-	struct vfd_log *log;		    /**< as in vfd_container_options */
+	const struct vfd_mapping
+		*mappings; /**< all of them; one that is missing is found when the kernel refuses to cut it */
+	struct vfd_log *log; /**< as in vfd_container_options */
 };
 
 /**
@@ -150,23 +155,25 @@ struct vfd_iova_range {
 
 /** What the kernel says of a container, and what the library knows. */
 struct vfd_container_info {
-	uint32_t struct_size;	      /**< sizeof(struct vfd_container_info), set by the caller */
-	uint32_t kind;		      /**< enum vfd_container_kind */
-	uint32_t attached;	      /**< groups attached now */
-	uint32_t physical;	      /**< of those: groups behind a real IOMMU, which cannot tell what is dirty */
-	uint32_t devices;	      /**< devices open */
-	uint32_t writers;	      /**< of those: not quiesced */
-	uint32_t tracking;	      /**< 1: tracking is on */
-	uint32_t drained;	      /**< 1: nothing can be lost by closing things now */
-	uint64_t mappings;	      /**< in the library's table */
+	uint32_t struct_size; /**< sizeof(struct vfd_container_info), set by the caller */
+	uint32_t kind;	      /**< enum vfd_container_kind */
+	uint32_t attached;    /**< groups attached now */
+	uint32_t physical;    /**< of those: groups behind a real IOMMU, which cannot tell what is dirty */
+	uint32_t devices;     /**< devices open */
+	uint32_t writers;     /**< of those: not quiesced */
+	uint32_t tracking;    /**< 1: tracking is on */
+	uint32_t drained;     /**< 1: nothing can be lost by closing things now */
+	uint64_t mappings;    /**< in the library's table */
 	uint64_t mapped_bytes;
-	uint64_t page_sizes;	      /**< IOMMU page sizes, one bit each; 0 before the first attach */
-	uint64_t page_size;	      /**< bytes per dirty bit: the smallest of page_sizes */
-	uint64_t dirty_page_sizes;    /**< MIGRATION capability: page sizes of bitmaps; 0: absent */
-	uint64_t dirty_bitmap_limit;  /**< MIGRATION capability: largest bitmap, bytes; 0: absent */
-	uint64_t entries_available;   /**< mappings that can still be made; UINT64_MAX: the kernel does not say */
-	uint32_t range_count;	      /**< ranges filled in below */
-	uint32_t range_total;	      /**< ranges the kernel has; 0: no restriction known (only emulated groups so far) */
+	uint64_t page_sizes;	     /**< IOMMU page sizes, one bit each; 0 before the first attach */
+	uint64_t page_size;	     /**< bytes per dirty bit: the smallest of page_sizes */
+	uint64_t dirty_page_sizes;   /**< MIGRATION capability: page sizes of bitmaps; 0: absent */
+	uint64_t dirty_bitmap_limit; /**< MIGRATION capability: largest bitmap, bytes; 0: absent */
+	uint64_t
+		entries_available; /**< mappings that can still be made; UINT64_MAX: the kernel does not say */
+	uint32_t range_count;	   /**< ranges filled in below */
+	uint32_t
+		range_total; /**< ranges the kernel has; 0: no restriction known (only emulated groups so far) */
 	struct vfd_iova_range ranges[VFD_INFO_RANGES]; /**< IOVAs that can be mapped */
 };
 
@@ -191,8 +198,8 @@ VFD_API int vfd_group_attach(struct vfd_container *container, int number, struct
 			     struct vfd_error *err);
 
 /** As vfd_group_attach(), for the group of a device: "0000:3b:00.0", or its name on the platform or mdev bus. */
-VFD_API int vfd_group_attach_device(struct vfd_container *container, const char *device, struct vfd_group **group,
-				    struct vfd_error *err);
+VFD_API int vfd_group_attach_device(struct vfd_container *container, const char *device,
+				    struct vfd_group **group, struct vfd_error *err);
 
 /**
  * Detach a group: the lossless way. For the last group, with VFD_COLLECT: quiesce each device, harvest with the
@@ -223,7 +230,8 @@ VFD_API int vfd_group_fd(const struct vfd_group *group);
  * needed and what RLIMIT_MEMLOCK allows), -ENOSPC (dma_entry_limit), -EEXIST (a mapping that this library does not know),
  * -EFAULT; VFD_ENOMEMORY; VFD_EFORKED. On every failure nothing is mapped.
  */
-VFD_API int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping, struct vfd_error *err);
+VFD_API int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping,
+		    struct vfd_error *err);
 
 /**
  * Unmap all mappings in iova .. iova + size - 1; none may be cut by the range, holes are fine. While tracking, the bits

@@ -66,7 +66,8 @@ struct vfd_device_region {
 	uint32_t flags;	      /**< VFIO_REGION_INFO_FLAG_* of linux/vfio.h */
 	uint64_t size;	      /**< bytes; 0: the region is not there */
 	uint64_t offset;      /**< of the region in the device's fd */
-	uint32_t area_count;  /**< mappable areas; the whole region if the kernel lists none and it can be mapped */
+	uint32_t
+		area_count; /**< mappable areas; the whole region if the kernel lists none and it can be mapped */
 	uint32_t pad;
 	struct {
 		uint64_t offset, size; /**< in the region, bytes */
@@ -74,8 +75,8 @@ struct vfd_device_region {
 };
 
 /** Region `index` (VFIO_PCI_BAR0_REGION_INDEX ...). -EINVAL if the device has no such index. */
-VFD_API int vfd_device_region_info(struct vfd_device *device, uint32_t index, struct vfd_device_region *region,
-				   struct vfd_error *err);
+VFD_API int vfd_device_region_info(struct vfd_device *device, uint32_t index,
+				   struct vfd_device_region *region, struct vfd_error *err);
 
 /**
  * Map part of a region. The part must lie in one mappable area; the device owns the mapping and unmaps it at close.
@@ -84,8 +85,8 @@ VFD_API int vfd_device_region_info(struct vfd_device *device, uint32_t index, st
  * @param[out] memory the registers; readable and writable as far as the region is
  * @return 0; VFD_EINVALID; VFD_EALIGN; VFD_ERESERVED (not in a mappable area; first..last: the nearest one); -errno of mmap
  */
-VFD_API int vfd_device_map(struct vfd_device *device, uint32_t index, uint64_t offset, uint64_t size, void **memory,
-			   struct vfd_error *err);
+VFD_API int vfd_device_map(struct vfd_device *device, uint32_t index, uint64_t offset, uint64_t size,
+			   void **memory, struct vfd_error *err);
 
 /** Unmap what vfd_device_map() gave. VFD_EINVALID if it did not. */
 VFD_API int vfd_device_unmap(struct vfd_device *device, void *memory, struct vfd_error *err);
@@ -96,8 +97,8 @@ VFD_API int vfd_device_unmap(struct vfd_device *device, void *memory, struct vfd
  *
  * @return 0; VFD_EINVALID; -errno; -EIO when the device accepted only part
  */
-VFD_API int vfd_device_read(struct vfd_device *device, uint32_t index, uint64_t offset, void *data, size_t size,
-			    struct vfd_error *err);
+VFD_API int vfd_device_read(struct vfd_device *device, uint32_t index, uint64_t offset, void *data,
+			    size_t size, struct vfd_error *err);
 VFD_API int vfd_device_write(struct vfd_device *device, uint32_t index, uint64_t offset, const void *data,
 			     size_t size, struct vfd_error *err);
 
@@ -109,8 +110,8 @@ VFD_API int vfd_device_write(struct vfd_device *device, uint32_t index, uint64_t
  * @param eventfds `count` of them; -1: none for that vector. They stay the caller's.
  * @return 0; VFD_EINVALID (count 0, wraps or above 4096); -errno of VFIO_DEVICE_SET_IRQS
  */
-VFD_API int vfd_device_irq_enable(struct vfd_device *device, uint32_t irq, uint32_t start, const int *eventfds,
-				  uint32_t count, struct vfd_error *err);
+VFD_API int vfd_device_irq_enable(struct vfd_device *device, uint32_t irq, uint32_t start,
+				  const int *eventfds, uint32_t count, struct vfd_error *err);
 
 /** Unmask vectors start .. start + count - 1: level-triggered interrupts mask themselves when they fire. */
 VFD_API int vfd_device_irq_unmask(struct vfd_device *device, uint32_t irq, uint32_t start, uint32_t count,

@@ -47,10 +47,10 @@ enum vfd_reason {
 	VFD_WHY_NO_TRACKING = 1,    /**< the device cannot report: physical device under type1 */
 	VFD_WHY_HARVEST_FAILED = 2, /**< the kernel failed in the middle of reporting */
 	VFD_WHY_UNMAP_FAILED = 3,   /**< an unmap failed; its bits may be gone */
-	VFD_WHY_STATE_LOST = 4,	    /**< the kernel's record vanished (hot-removal, another holder of the fd) */
-	VFD_WHY_PAGE_SIZE = 5,	    /**< the tracking granularity changed; kernel bitmaps are unreliable */
-	VFD_WHY_NOT_QUIESCED = 6,   /**< a device could not be stopped before its record was closed */
-	VFD_WHY_ADOPTED = 7,	    /**< the previous owner of the container may have consumed the record */
+	VFD_WHY_STATE_LOST = 4,	  /**< the kernel's record vanished (hot-removal, another holder of the fd) */
+	VFD_WHY_PAGE_SIZE = 5,	  /**< the tracking granularity changed; kernel bitmaps are unreliable */
+	VFD_WHY_NOT_QUIESCED = 6, /**< a device could not be stopped before its record was closed */
+	VFD_WHY_ADOPTED = 7,	  /**< the previous owner of the container may have consumed the record */
 };
 
 enum vfd_log_flags {
@@ -62,10 +62,10 @@ struct vfd_log_options {
 	uint32_t struct_size; /**< sizeof(struct vfd_log_options) */
 	uint32_t flags;	      /**< enum vfd_log_flags */
 	uint64_t page_size;   /**< bytes per page of the log, a power of two from 512 to 1 GiB; 0: 4096 */
-	void *arena;	      /**< zero-filled memory for all the log's records, 4096-aligned; NULL: the log maps its own.
+	void *arena; /**< zero-filled memory for all the log's records, 4096-aligned; NULL: the log maps its own.
 			       *   It holds offsets only, no pointers, so that a shared mapping of it can be read elsewhere.
 			       *   It stays the caller's, and must outlive the log. */
-	uint64_t arena_size;  /**< bytes at `arena` */
+	uint64_t arena_size; /**< bytes at `arena` */
 };
 
 /**
@@ -76,7 +76,8 @@ struct vfd_log_options {
  * @return 0; VFD_EINVALID (bad size, page size, unknown flag, misaligned arena); VFD_ELIMIT (arena too small);
  * VFD_ENOMEMORY
  */
-VFD_API int vfd_log_create(const struct vfd_log_options *options, struct vfd_log **log, struct vfd_error *err);
+VFD_API int vfd_log_create(const struct vfd_log_options *options, struct vfd_log **log,
+			   struct vfd_error *err);
 
 /**
  * Destroy a log, its consumers and regions. Refuses while pages are owed to any consumer or a batch is open,
@@ -104,7 +105,7 @@ struct vfd_region {
 	uint32_t flags;	      /**< 0 */
 	uint64_t address;     /**< first log address, page-aligned (page of the log) */
 	uint64_t size;	      /**< bytes, page-aligned */
-	void *memory;	      /**< process memory, page-aligned; NULL in a log with VFD_LOG_IDENTITY. Stays the caller's. */
+	void *memory; /**< process memory, page-aligned; NULL in a log with VFD_LOG_IDENTITY. Stays the caller's. */
 };
 
 /**
@@ -174,7 +175,7 @@ struct vfd_bitmap {
 	uint64_t page_size;    /**< bytes per bit, a power of two; may be smaller or larger than the log's */
 	uint64_t bits;	       /**< how many bits count; the rest of the last word is ignored */
 	const uint64_t *words; /**< native 64-bit words, bit 0 is the lowest of words[0]; only read */
-	const char *who;       /**< culprit for reports, copied, at most 31 characters are kept; NULL: "caller" */
+	const char *who; /**< culprit for reports, copied, at most 31 characters are kept; NULL: "caller" */
 };
 
 /**
@@ -204,14 +205,14 @@ VFD_API int vfd_consumer_count(struct vfd_consumer *consumer, uint64_t first, ui
 
 /** Why pages are owed that no source reported exactly, and who reported the others. */
 struct vfd_cause {
-	uint32_t provenance;  /**< enum vfd_provenance */
-	uint32_t reason;      /**< enum vfd_reason; VFD_WHY_NONE unless VFD_ASSUMED */
-	uint64_t first;	      /**< log addresses that it spans, inclusive; neighbours are merged, so not all */
-	uint64_t last;	      /**< pages between need have this cause */
+	uint32_t provenance; /**< enum vfd_provenance */
+	uint32_t reason;     /**< enum vfd_reason; VFD_WHY_NONE unless VFD_ASSUMED */
+	uint64_t first;	     /**< log addresses that it spans, inclusive; neighbours are merged, so not all */
+	uint64_t last;	     /**< pages between need have this cause */
 	uint64_t granularity; /**< bytes that one bit of the source stands for; 0 if it has none */
-	uint64_t pages;	      /**< pages in first..last owed now and (REPORTED) reported, (others) not reported.
+	uint64_t pages; /**< pages in first..last owed now and (REPORTED) reported, (others) not reported.
 			       *   Causes may overlap, so these do not add up to a total. */
-	char who[32];	      /**< the source or culprit, e.g. "group 7", "kvm", "caller" */
+	char who[32];	/**< the source or culprit, e.g. "group 7", "kvm", "caller" */
 };
 
 /**
@@ -225,10 +226,10 @@ VFD_API int vfd_consumer_causes(struct vfd_consumer *consumer, struct vfd_cause 
 
 /** Pages taken and not yet resolved. Copyable: a plain value; `id` is what counts. */
 struct vfd_batch {
-	uint64_t id;	   /**< 0: nothing was there to take */
-	uint64_t first;	   /**< the span of log addresses that the batch claims: inclusive. Until the batch is */
-	uint64_t last;	   /**< resolved, no page in it is taken again; pages dirtied meanwhile stay owed. */
-	uint64_t pages;	   /**< pages taken */
+	uint64_t id;	/**< 0: nothing was there to take */
+	uint64_t first; /**< the span of log addresses that the batch claims: inclusive. Until the batch is */
+	uint64_t last;	/**< resolved, no page in it is taken again; pages dirtied meanwhile stay owed. */
+	uint64_t pages; /**< pages taken */
 	uint64_t reported; /**< of those: VFD_REPORTED */
 	uint64_t next;	   /**< where vfd_batch_runs() goes on; set to `first` to start over */
 };
@@ -270,8 +271,8 @@ VFD_API int vfd_batch_runs(struct vfd_consumer *consumer, struct vfd_batch *batc
  * @param first,last as in vfd_consumer_count(); 0 and UINT64_MAX: the whole batch
  * @return 0; VFD_EINVALID (no such open batch); VFD_EALIGN; VFD_EFORKED
  */
-VFD_API int vfd_commit(struct vfd_consumer *consumer, const struct vfd_batch *batch, uint64_t first, uint64_t last,
-		       struct vfd_error *err);
+VFD_API int vfd_commit(struct vfd_consumer *consumer, const struct vfd_batch *batch, uint64_t first,
+		       uint64_t last, struct vfd_error *err);
 
 /** Not delivered: pages of the batch in first..last are owed again. Else as vfd_commit(). */
 VFD_API int vfd_rollback(struct vfd_consumer *consumer, const struct vfd_batch *batch, uint64_t first,

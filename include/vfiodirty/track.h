@@ -62,21 +62,22 @@ VFD_API int vfd_track_start(struct vfd_container *container, const struct vfd_tr
 			    struct vfd_plan *plan, struct vfd_error *err);
 
 enum vfd_harvest_flags {
-	VFD_HARVEST_FINAL = 1u << 0, /**< also owe what all-dirty devices may have written; devices should be paused */
+	VFD_HARVEST_FINAL =
+		1u << 0, /**< also owe what all-dirty devices may have written; devices should be paused */
 };
 
 /** What one harvest did. Pages are pages of the log, new for the log's own consumer. */
 struct vfd_harvest {
-	uint32_t struct_size;	/**< sizeof(struct vfd_harvest), set by the caller */
-	uint32_t drained;	/**< 1: nothing is left that a close could lose */
-	uint64_t pages_new;	/**< clean before, owed now */
+	uint32_t struct_size;	 /**< sizeof(struct vfd_harvest), set by the caller */
+	uint32_t drained;	 /**< 1: nothing is left that a close could lose */
+	uint64_t pages_new;	 /**< clean before, owed now */
 	uint64_t pages_reported; /**< of those: said by the kernel */
-	uint64_t pages_assumed;	/**< of those: over-approximated */
-	uint64_t assumed[8];	/**< pages_assumed by enum vfd_reason */
+	uint64_t pages_assumed;	 /**< of those: over-approximated */
+	uint64_t assumed[8];	 /**< pages_assumed by enum vfd_reason */
 	uint64_t deferred_bytes; /**< still to come at the final harvest */
-	uint64_t ioctls;	/**< GET_BITMAP calls made */
-	uint64_t bytes;		/**< bitmap bytes that the kernel wrote */
-	uint64_t nanoseconds;	/**< duration of the call */
+	uint64_t ioctls;	 /**< GET_BITMAP calls made */
+	uint64_t bytes;		 /**< bitmap bytes that the kernel wrote */
+	uint64_t nanoseconds;	 /**< duration of the call */
 };
 
 /**
