@@ -8,55 +8,6 @@
 #include "options.h"
 #include "track.h"
 
-static int check_handle(struct vfd_container *container, const char *operation, struct vfd_error *err)
-{
-	if (!container)
-		return fail(err, VFD_EINVALID, operation,
-			    "the container is NULL: never opened, or closed already");
-	if (forked(&container->guard))
-		return fail(err, VFD_EFORKED, operation,
-			    "the container belongs to the parent process; a child may only call "
-			    "vfd_container_release");
-	return 0;
-}
-
-int container_enter(struct vfd_container *container, const char *operation, struct vfd_error *err)
-{
-	int rc = check_handle(container, operation, err);
-
-	if (!rc)
-		gate_enter(&container->gate);
-	return rc;
-}
-
-void container_leave(struct vfd_container *container)
-{
-	gate_leave(&container->gate);
-}
-
-int container_close_gate(struct vfd_container *container, const char *operation, struct vfd_error *err)
-{
-	int rc = check_handle(container, operation, err);
-
-	if (!rc)
-		gate_close(&container->gate);
-	return rc;
-}
-
-void container_open_gate(struct vfd_container *container)
-{
-	gate_open(&container->gate);
-}
-
-int check_destroy_flags(unsigned flags, const char *operation, struct vfd_error *err)
-{
-	if (flags & ~(unsigned)(VFD_COLLECT | VFD_DISCARD))
-		return fail(err, VFD_EINVALID, operation, "unknown flags %#x", flags);
-	if (flags == (VFD_COLLECT | VFD_DISCARD))
-		return fail(err, VFD_EINVALID, operation, "VFD_COLLECT and VFD_DISCARD exclude each other");
-	return 0;
-}
-
 struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_log *log,
 				     struct vfd_error *err)
 {
@@ -151,15 +102,6 @@ int vfd_container_open(const struct vfd_container_options *options, struct vfd_c
 int vfd_container_fd(const struct vfd_container *container)
 {
 	return container ? container->fd : -1;
-}
-
-unsigned container_open_devices(const struct vfd_container *container)
-{
-	unsigned count = 0;
-
-	for (const struct vfd_group *g = container->groups; g; g = g->next)
-		count += group_open_devices(g);
-	return count;
 }
 
 /* The order is devices, groups, container: each step's record is collected before the step. */

@@ -101,9 +101,6 @@ int group_unset(struct vfd_group *group, struct vfd_error *err);
 int group_drain(struct vfd_group *group, unsigned harvest_flags, struct vfd_error *err);
 void group_close_devices(struct vfd_group *group);
 
-/* Harvest if tracking. VFD_ELOST counts as collected: what was lost is assumed by then. */
-int group_collect(struct space *space, unsigned harvest_flags, struct vfd_error *err);
-
 /* ---- devices; gate closed, except where said ---- */
 
 struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd, struct vfd_error *err);
@@ -116,8 +113,10 @@ void device_shut(struct vfd_device *device);
 
 /* As vfd_device_quiesce(); the device's mutex held, or the gate closed. */
 int device_make_quiet(struct vfd_device *device, struct vfd_error *err);
-/* After a write into region: was bus mastering turned on, so that the device is quiet no more? */
-void device_check_quiet(struct vfd_device *device, uint32_t region);
+/* Around a write into a region: true if it meets the command register of a quiet device, which counts as loud until the
+ * register was read back. */
+bool device_write_begins(struct vfd_device *device, uint32_t region, uint64_t offset, uint64_t size);
+void device_write_ended(struct vfd_device *device);
 void device_loud(struct vfd_device *device);
 void device_hushed(struct vfd_device *device);
 int device_query_region(struct vfd_device *device, uint32_t index, struct vfd_device_region *region,

@@ -103,7 +103,7 @@ static int stop(struct vfd_container *c, unsigned flags, struct vfd_error *err)
 	if (!c->space.tracking)
 		return 0;
 	if (flags & VFD_COLLECT) {
-		int rc = group_collect(&c->space, VFD_HARVEST_FINAL, err);
+		int rc = track_collect(&c->space, VFD_HARVEST_FINAL, err);
 		if (rc)
 			return rc;
 	}

@@ -13,15 +13,6 @@ void group_close_devices(struct vfd_group *group)
 		device_shut(d);
 }
 
-/* A lost record is assumed dirty already, and asking again would not bring it back: go on. */
-int group_collect(struct space *space, unsigned flags, struct vfd_error *err)
-{
-	struct vfd_harvest ignored = { 0 };
-	int rc = space->tracking ? track_harvest(space, flags, &ignored, err) : 0;
-
-	return rc == VFD_ELOST ? 0 : rc;
-}
-
 /* The lossless order. Harvest while the devices are open, for once the last one is closed the kernel may take the group away by
  * itself; harvest again when they are closed, for a driver unpins at close and type1 keeps those bits until the detach. A device
  * that cannot be quiesced is caught by the second harvest: closed devices do not write. */
@@ -32,11 +23,11 @@ int group_drain(struct vfd_group *group, unsigned harvest_flags, struct vfd_erro
 	for (struct vfd_device *d = group->devices; d; d = d->next)
 		if (d->fd >= 0)
 			device_make_quiet(d, NULL);
-	int rc = group_collect(space, harvest_flags, err);
+	int rc = track_collect(space, harvest_flags, err);
 	if (rc)
 		return rc;
 	group_close_devices(group);
-	return group_collect(space, harvest_flags, err);
+	return track_collect(space, harvest_flags, err);
 }
 
 /* Own descriptors first: the library's are closed by now, so what is left was made through the raw fd, or in another process. */

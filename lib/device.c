@@ -6,50 +6,10 @@
 #include <string.h>
 
 #include "answer.h"
+#include "track.h"
 
 static const char *const open_op = "open device";
 static const char *const close_op = "close device";
-
-int device_enter(struct vfd_device *device, const char *operation, struct vfd_error *err)
-{
-	if (!device)
-		return fail(err, VFD_EINVALID, operation,
-			    "the device is NULL: never opened, or closed already");
-	int rc = container_enter(device->group->container, operation, err);
-	if (rc)
-		return rc;
-	pthread_mutex_lock(&device->mutex);
-	if (device->fd >= 0)
-		return 0;
-	device_leave(device);
-	return fail(err, VFD_ESTATE, operation,
-		    "a detach closed the device; give the handle to vfd_device_close");
-}
-
-void device_leave(struct vfd_device *device)
-{
-	struct vfd_container *container = device->group->container;
-
-	pthread_mutex_unlock(&device->mutex);
-	container_leave(container);
-}
-
-struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd, struct vfd_error *err)
-{
-	struct vfd_device *d = calloc(1, sizeof *d);
-
-	if (d)
-		d->name = strdup(name);
-	if (!d || !d->name) {
-		free(d);
-		fail(err, VFD_ENOMEMORY, open_op, "no memory for the device's record");
-		return NULL;
-	}
-	d->group = group;
-	d->fd = fd;
-	pthread_mutex_init(&d->mutex, NULL);
-	return d;
-}
 
 int device_read_info(struct vfd_device *device, struct vfd_error *err)
 {
@@ -63,26 +23,6 @@ int device_read_info(struct vfd_device *device, struct vfd_error *err)
 	device->regions = info.num_regions;
 	device->irqs = info.num_irqs;
 	return 0;
-}
-
-void device_joined(struct vfd_device *device)
-{
-	device->next = device->group->devices;
-	device->group->devices = device;
-	space_writer_add(&device->group->container->space);
-}
-
-void device_free(struct vfd_device *device)
-{
-	struct vfd_device **link = &device->group->devices;
-
-	while (*link && *link != device)
-		link = &(*link)->next;
-	if (*link)
-		*link = device->next;
-	pthread_mutex_destroy(&device->mutex);
-	free(device->name);
-	free(device);
 }
 
 /* A mapped area or an armed interrupt would keep the device open behind the closed descriptor. */
@@ -153,12 +93,12 @@ static int close_collecting(struct vfd_device *d, struct vfd_error *err)
 
 	if (d->fd >= 0) {
 		device_make_quiet(d, NULL);
-		int rc = group_collect(space, 0, err);
+		int rc = track_collect(space, 0, err);
 		if (rc)
 			return rc;
 		device_shut(d);
 	}
-	return group_collect(space, 0, err);
+	return track_collect(space, 0, err);
 }
 
 static int close_device(struct vfd_device *d, unsigned flags, struct vfd_error *err)

@@ -12,33 +12,6 @@
 
 static const char *const attach_op = "attach group";
 
-struct vfd_group *group_make(struct vfd_container *container, int number, struct vfd_error *err)
-{
-	struct vfd_group *g = calloc(1, sizeof *g);
-
-	if (!g) {
-		fail(err, VFD_ENOMEMORY, attach_op, "no memory for the group's record");
-		return NULL;
-	}
-	g->container = container;
-	g->number = number;
-	g->fd = -1;
-	return g;
-}
-
-void group_free(struct vfd_group *group)
-{
-	struct vfd_group **link = &group->container->groups;
-
-	while (*link && *link != group)
-		link = &(*link)->next;
-	if (*link)
-		*link = group->next;
-	while (group->devices)
-		device_free(group->devices);
-	free(group);
-}
-
 /* Decides whether type1 is exact. A device that only the driver's pins and copies write has a group whose name in sysfs is
  * vfio-noiommu and whose node has no prefix. In doubt it is physical: all dirty. */
 int group_classify(struct vfd_group *group, struct vfd_error *err)
@@ -144,19 +117,6 @@ static void cross_check(struct vfd_group *g)
 	g->physical = true;
 	g->why = "sysfs says emulated, but the kernel lists IOVA ranges as for a real IOMMU: taken as \"all "
 		 "dirty\"";
-}
-
-void group_joined(struct vfd_group *g)
-{
-	struct vfd_container *c = g->container;
-
-	g->next = c->groups;
-	c->groups = g;
-	if (!g->physical)
-		return;
-	c->had_physical = true;
-	c->space.physical++;
-	snprintf(c->space.all_dirty_who, sizeof c->space.all_dirty_who, "group %d", g->number);
 }
 
 /* The kernel may have taken the last group away without a word: then this one is the first of a new, empty space. */
@@ -266,13 +226,4 @@ int vfd_group_number(const struct vfd_group *group)
 int vfd_group_fd(const struct vfd_group *group)
 {
 	return group ? group->fd : -1;
-}
-
-unsigned group_open_devices(const struct vfd_group *group)
-{
-	unsigned count = 0;
-
-	for (const struct vfd_device *d = group->devices; d; d = d->next)
-		count += d->fd >= 0;
-	return count;
 }

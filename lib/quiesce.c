@@ -132,15 +132,25 @@ int vfd_device_reset(struct vfd_device *device, struct vfd_error *err)
 	return rc;
 }
 
-void device_check_quiet(struct vfd_device *device, uint32_t region)
+/* The write may turn bus mastering on: the device counts as able to write from before. */
+bool device_write_begins(struct vfd_device *device, uint32_t region, uint64_t offset, uint64_t size)
 {
-	struct vfd_device_region config = { 0 };
-	uint16_t command = PCI_COMMAND_MASTER;
+	struct range written = { offset, offset + size - 1 };
+	struct range command = { PCI_COMMAND, PCI_COMMAND + 1 };
 
 	if (!device->quiesced || region != VFIO_PCI_CONFIG_REGION_INDEX ||
-	    !(device->flags & VFIO_DEVICE_FLAGS_PCI))
-		return;
-	if (device_query_region(device, region, &config, NULL) || read_command(device, &config, &command) ||
-	    (command & PCI_COMMAND_MASTER))
-		device_loud(device);
+	    !(device->flags & VFIO_DEVICE_FLAGS_PCI) || !range_meets(written, command))
+		return false;
+	device_loud(device);
+	return true;
+}
+
+void device_write_ended(struct vfd_device *device)
+{
+	struct vfd_device_region config = { 0 };
+	uint16_t command;
+
+	if (!device_query_region(device, VFIO_PCI_CONFIG_REGION_INDEX, &config, NULL) &&
+	    !read_command(device, &config, &command) && !(command & PCI_COMMAND_MASTER))
+		device_hushed(device);
 }

@@ -20,6 +20,9 @@ void track_detached(struct space *space);
 /* As vfd_track_harvest(); *result is filled in always. */
 int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *result, struct vfd_error *err);
 
+/* Harvest if tracking. VFD_ELOST counts as collected: what was lost is assumed by then. */
+int track_collect(struct space *space, unsigned flags, struct vfd_error *err);
+
 /* The gate is closed and nothing is left to collect, or it is to be dropped. */
 int track_stop(struct space *space, struct vfd_error *err);
 

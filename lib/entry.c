@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What every public call on a container or device begins and ends with. */
+
+#include "container.h"
+
+static int check_handle(struct vfd_container *container, const char *operation, struct vfd_error *err)
+{
+	if (!container)
+		return fail(err, VFD_EINVALID, operation,
+			    "the container is NULL: never opened, or closed already");
+	if (forked(&container->guard))
+		return fail(err, VFD_EFORKED, operation,
+			    "the container belongs to the parent process; a child may only call "
+			    "vfd_container_release");
+	return 0;
+}
+
+int container_enter(struct vfd_container *container, const char *operation, struct vfd_error *err)
+{
+	int rc = check_handle(container, operation, err);
+
+	if (!rc)
+		gate_enter(&container->gate);
+	return rc;
+}
+
+void container_leave(struct vfd_container *container)
+{
+	gate_leave(&container->gate);
+}
+
+int container_close_gate(struct vfd_container *container, const char *operation, struct vfd_error *err)
+{
+	int rc = check_handle(container, operation, err);
+
+	if (!rc)
+		gate_close(&container->gate);
+	return rc;
+}
+
+void container_open_gate(struct vfd_container *container)
+{
+	gate_open(&container->gate);
+}
+
+int device_enter(struct vfd_device *device, const char *operation, struct vfd_error *err)
+{
+	if (!device)
+		return fail(err, VFD_EINVALID, operation,
+			    "the device is NULL: never opened, or closed already");
+	int rc = container_enter(device->group->container, operation, err);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&device->mutex);
+	if (device->fd >= 0)
+		return 0;
+	device_leave(device);
+	return fail(err, VFD_ESTATE, operation,
+		    "a detach closed the device; give the handle to vfd_device_close");
+}
+
+void device_leave(struct vfd_device *device)
+{
+	struct vfd_container *container = device->group->container;
+
+	pthread_mutex_unlock(&device->mutex);
+	container_leave(container);
+}
+
+int check_destroy_flags(unsigned flags, const char *operation, struct vfd_error *err)
+{
+	if (flags & ~(unsigned)(VFD_COLLECT | VFD_DISCARD))
+		return fail(err, VFD_EINVALID, operation, "unknown flags %#x", flags);
+	if (flags == (VFD_COLLECT | VFD_DISCARD))
+		return fail(err, VFD_EINVALID, operation, "VFD_COLLECT and VFD_DISCARD exclude each other");
+	return 0;
+}

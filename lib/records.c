@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The records of groups and devices, and their lists. No system call here. */
+
+#include "container.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct vfd_group *group_make(struct vfd_container *container, int number, struct vfd_error *err)
+{
+	struct vfd_group *g = calloc(1, sizeof *g);
+
+	if (!g) {
+		fail(err, VFD_ENOMEMORY, "attach group", "no memory for the group's record");
+		return NULL;
+	}
+	g->container = container;
+	g->number = number;
+	g->fd = -1;
+	return g;
+}
+
+void group_free(struct vfd_group *group)
+{
+	struct vfd_group **link = &group->container->groups;
+
+	while (*link && *link != group)
+		link = &(*link)->next;
+	if (*link)
+		*link = group->next;
+	while (group->devices)
+		device_free(group->devices);
+	free(group);
+}
+
+void group_joined(struct vfd_group *g)
+{
+	struct vfd_container *c = g->container;
+
+	g->next = c->groups;
+	c->groups = g;
+	if (!g->physical)
+		return;
+	c->had_physical = true;
+	c->space.physical++;
+	snprintf(c->space.all_dirty_who, sizeof c->space.all_dirty_who, "group %d", g->number);
+}
+
+unsigned group_open_devices(const struct vfd_group *group)
+{
+	unsigned count = 0;
+
+	for (const struct vfd_device *d = group->devices; d; d = d->next)
+		count += d->fd >= 0;
+	return count;
+}
+
+unsigned container_open_devices(const struct vfd_container *container)
+{
+	unsigned count = 0;
+
+	for (const struct vfd_group *g = container->groups; g; g = g->next)
+		count += group_open_devices(g);
+	return count;
+}
+
+struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd, struct vfd_error *err)
+{
+	struct vfd_device *d = calloc(1, sizeof *d);
+
+	if (d)
+		d->name = strdup(name);
+	if (!d || !d->name) {
+		free(d);
+		fail(err, VFD_ENOMEMORY, "open device", "no memory for the device's record");
+		return NULL;
+	}
+	d->group = group;
+	d->fd = fd;
+	pthread_mutex_init(&d->mutex, NULL);
+	return d;
+}
+
+void device_joined(struct vfd_device *device)
+{
+	device->next = device->group->devices;
+	device->group->devices = device;
+	space_writer_add(&device->group->container->space);
+}
+
+void device_free(struct vfd_device *device)
+{
+	struct vfd_device **link = &device->group->devices;
+
+	while (*link && *link != device)
+		link = &(*link)->next;
+	if (*link)
+		*link = device->next;
+	pthread_mutex_destroy(&device->mutex);
+	free(device->name);
+	free(device);
+}
