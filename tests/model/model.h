@@ -103,13 +103,14 @@ int model_vfdtest(struct model *model, unsigned long request, void *argument);
 uint64_t model_step(struct model *model, unsigned index, uint64_t count);
 
 /* A device of a physical group writes memory through its IOMMU: 8-byte words as VFDTEST_WRITE writes them. The kernel learns nothing.
- * 0; -ENODEV (no such device); -EACCES (bus mastering off, or reset and not open); -EFAULT (not mapped: an IOMMU fault), page by page. */
+ * 0; -ENODEV (no such device); -EACCES (bus mastering off, or reset and then neither written to nor opened); -EFAULT (not mapped: an
+ * IOMMU fault). Page by page: those before the one that failed are written. */
 int model_dma_write(struct model *model, const char *device, uint64_t iova, uint64_t size, uint64_t value);
 
 /* Fire an interrupt: add 1 to the eventfd of that vector. -ENOTCONN: none is set. */
 int model_irq(struct model *model, const char *device, uint32_t index, uint32_t vector);
 
-/* Another process holds the device: its descriptor stays open. */
+/* Another process holds the device: its descriptor stays open. -ENOTCONN: it is not open. */
 int model_hold(struct model *model, const char *device);
 void model_release(struct model *model, const char *device);
 
@@ -135,9 +136,9 @@ enum model_set {
 	 * write permission are left out, although the kernel marks those too; so are ghosts past a mapping's end. */
 	MODEL_RETURNED,
 	/* A fault, injected or natural, can have spoiled them, as far as its caller can know: GET failing with EFAULT: the mappings
-	 * at an offset that is not a multiple of 64 pages; GET failing with EINVAL while it should not: all mappings in
-	 * the range; a tracked UNMAP failing with EFAULT: all mappings in its range; a group taken away that was the container's
-	 * last, or page sizes that change while tracking: all mappings. Writable mappings only. */
+	 * at an offset that is not a multiple of 64 pages; a tracked UNMAP failing with EFAULT: all mappings in its range; either
+	 * failing with EINVAL while it should not (it looks as if the record were gone), a group taken away that was the
+	 * container's last, or page sizes that change while tracking: all mappings of the container. Writable ones only. */
 	MODEL_SPOILED,
 	/* Bits which the kernel held and destroyed undelivered: plain UNMAP, STOP, the last detach, a shifted bitmap. What careless code loses. */
 	MODEL_DROPPED,
@@ -215,9 +216,18 @@ void model_fault_clear(struct model *model);
 /* How often any has fired since model_new. */
 uint64_t model_fault_fired(struct model *model);
 
+/* What a descriptor is: VFIO's ioctl numbers mean different things on each. */
+enum model_file {
+	MODEL_FILE_NONE,
+	MODEL_FILE_CONTAINER,
+	MODEL_FILE_GROUP,
+	MODEL_FILE_DEVICE,
+};
+
 /* One call that was made. */
 struct model_trace {
 	enum model_call call;
+	enum model_file file; /* what it was made on */
 	unsigned long request; /* MODEL_IOCTL */
 	uint32_t flags;	       /* of DIRTY_PAGES and UNMAP_DMA */
 	uint32_t mappings;     /* that GET_BITMAP, or UNMAP, delivers or removes */

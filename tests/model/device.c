@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/* A device as VFIO shows it: open and close, regions, config space, reset. */
+#include <linux/pci_regs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define REGION_SHIFT	40
+#define REGION_MASK	((1ull << REGION_SHIFT) - 1)
+#define MEMORY_SIZE	(VFDTEST_REGION0_SIZE + VFDTEST_REGION1_SIZE)
+#define COMMAND_BITS	0x0547 /* what vfio-pci lets a user write of the command register */
+#define INFO_SIZE	20 /* struct vfio_device_info without its capability offset */
+
+void device_init(struct device *d, struct group *g, unsigned index)
+{
+	static const uint8_t ids[] = { 0x36, 0x1b, 0x10, 0x00 };
+
+	d->group = g;
+	d->config = &g->config.devices[index];
+	d->index = -1;
+	d->memory = -1;
+	d->removable_reset = !d->config->no_reset;
+	memcpy(d->space, ids, sizeof(ids));
+	memset(d->triggers, 0xff, sizeof(d->triggers));
+}
+
+void device_fini(struct device *d)
+{
+	if (d->memory >= 0)
+		close(d->memory);
+	device_drop_triggers(d);
+	free(d->pins);
+	pageset_empty(&d->truth);
+}
+
+struct device *device_by_name(struct model *m, const char *name)
+{
+	for (unsigned i = 0; i < m->state->config.group_count; i++)
+		for (unsigned j = 0; j < m->state->groups[i].device_count; j++)
+			if (strcmp(m->state->groups[i].devices[j].config->name, name) == 0)
+				return &m->state->groups[i].devices[j];
+	return NULL;
+}
+
+bool device_can_write(const struct device *d)
+{
+	return !d->quiet && (!d->config->pci || d->space[PCI_COMMAND] & PCI_COMMAND_MASTER);
+}
+
+/* The first opener makes the group busy and holds its file. */
+void device_ref(struct model *m, struct device *d)
+{
+	(void)m;
+	if (d->opens++)
+		return;
+	d->opened++;
+	d->quiet = false;
+	d->group->users++;
+	file_get(d->group->opened);
+}
+
+void device_unref(struct model *m, struct device *d)
+{
+	struct group *g = d->group;
+
+	if (--d->opens)
+		return;
+	d->writer.running = false;
+	pins_drop_all_in(m, d, 0, ~0ull);
+	device_drop_triggers(d);
+	d->space[PCI_COMMAND] &= (uint8_t)~PCI_COMMAND_MASTER;
+	d->quiet = !d->config->pci;
+	g->users--;
+	file_put(m, g->opened);
+	group_finish_unplug(m, g);
+}
+
+int device_open(struct model *m, struct device *d)
+{
+	struct file *file = file_new(FILE_DEVICE);
+
+	file->device = d;
+	device_ref(m, d);
+	return files_install(m, file);
+}
+
+int model_hold(struct model *m, const char *name)
+{
+	struct device *d;
+	int result = -ENOTCONN;
+
+	model_lock(m);
+	d = device_by_name(m, name);
+	if (d && d->opens) {
+		d->held++;
+		device_ref(m, d);
+		result = 0;
+	}
+	model_unlock(m);
+	return result;
+}
+
+void model_release(struct model *m, const char *name)
+{
+	struct device *d;
+
+	model_lock(m);
+	d = device_by_name(m, name);
+	if (d && d->held) {
+		d->held--;
+		device_unref(m, d);
+	}
+	model_unlock(m);
+}
+
+/* ---- regions ---- */
+
+static uint32_t region_count(const struct device *d)
+{
+	return d->config->pci ? VFIO_PCI_NUM_REGIONS : VFDTEST_REGIONS;
+}
+
+static uint64_t region_size(const struct device *d, uint64_t index)
+{
+	if (index == 0)
+		return VFDTEST_REGION0_SIZE;
+	if (index == 1)
+		return VFDTEST_REGION1_SIZE;
+	return d->config->pci && index == VFIO_PCI_CONFIG_REGION_INDEX ? sizeof(d->space) : 0;
+}
+
+static int memory_of(struct device *d)
+{
+	if (d->memory < 0) {
+		d->memory = memfd_create("model-device", MFD_CLOEXEC);
+		if (d->memory < 0 || ftruncate(d->memory, MEMORY_SIZE))
+			abort();
+	}
+	return d->memory;
+}
+
+static off_t memory_offset(uint64_t offset)
+{
+	return (off_t)((offset >> REGION_SHIFT ? VFDTEST_REGION0_SIZE : 0) + (offset & REGION_MASK));
+}
+
+static ssize_t space_write(struct device *d, const uint8_t *data, size_t size, uint64_t offset)
+{
+	for (size_t i = 0; i < size; i++) {
+		uint64_t at = offset + i;
+
+		if (at == PCI_COMMAND)
+			d->space[at] = data[i] & (COMMAND_BITS & 0xff);
+		else if (at == PCI_COMMAND + 1)
+			d->space[at] = data[i] & (COMMAND_BITS >> 8);
+		else if (at == PCI_INTERRUPT_LINE)
+			d->space[at] = data[i];
+	}
+	return (ssize_t)size;
+}
+
+/* How many bytes of an access are in its region, or what is wrong with it. */
+static ssize_t check_access(const struct device *d, size_t size, uint64_t offset)
+{
+	uint64_t length = region_size(d, offset >> REGION_SHIFT), at = offset & REGION_MASK;
+
+	if (offset >> REGION_SHIFT == VFIO_PCI_CONFIG_REGION_INDEX && (at >= length || size > length - at))
+		return -EFAULT;
+	if (at >= length)
+		return -EINVAL;
+	return (ssize_t)(size < length - at ? size : length - at);
+}
+
+ssize_t device_read(struct device *d, void *data, size_t size, uint64_t offset)
+{
+	ssize_t count = check_access(d, size, offset);
+
+	if (count <= 0)
+		return count;
+	if (offset >> REGION_SHIFT != VFIO_PCI_CONFIG_REGION_INDEX)
+		return pread(memory_of(d), data, (size_t)count, memory_offset(offset));
+	return copy_out(data, d->space + (offset & REGION_MASK), (size_t)count) ? -EFAULT : count;
+}
+
+ssize_t device_write(struct device *d, const void *data, size_t size, uint64_t offset)
+{
+	ssize_t count = check_access(d, size, offset);
+	uint8_t bytes[sizeof(d->space)];
+
+	if (count <= 0)
+		return count;
+	if (offset >> REGION_SHIFT != VFIO_PCI_CONFIG_REGION_INDEX) {
+		d->quiet = false;
+		return pwrite(memory_of(d), data, (size_t)count, memory_offset(offset));
+	}
+	if (copy_in(bytes, data, (size_t)count))
+		return -EFAULT;
+	return space_write(d, bytes, (size_t)count, offset & REGION_MASK);
+}
+
+/* Region 1 can be mapped in two places only. */
+static bool mappable(uint64_t offset, size_t size)
+{
+	uint64_t at = offset & REGION_MASK;
+
+	if (!size || at % MODEL_PAGE_SIZE)
+		return false;
+	if (offset >> REGION_SHIFT == 0)
+		return at < VFDTEST_REGION0_SIZE && size <= VFDTEST_REGION0_SIZE - at;
+	return offset >> REGION_SHIFT == 1 && (at == 0 || at == 2 * MODEL_PAGE_SIZE) && size <= MODEL_PAGE_SIZE;
+}
+
+int device_map(struct device *d, uint64_t offset, size_t size, int prot, void **memory)
+{
+	void *at;
+
+	if (!mappable(offset, size))
+		return -EINVAL;
+	at = mmap(NULL, size, prot, MAP_SHARED, memory_of(d), memory_offset(offset));
+	if (at == MAP_FAILED)
+		return -errno;
+	*memory = at;
+	return 0;
+}
+
+/* ---- ioctls ---- */
+
+static int get_info(const struct device *d, void *argument)
+{
+	struct vfio_device_info info = { 0 };
+	uint32_t argsz;
+
+	if (copy_in(&info, argument, INFO_SIZE))
+		return -EFAULT;
+	argsz = info.argsz;
+	if (argsz < INFO_SIZE)
+		return -EINVAL;
+	info.flags = (d->config->pci ? VFIO_DEVICE_FLAGS_PCI : 0) | (d->removable_reset ? VFIO_DEVICE_FLAGS_RESET : 0);
+	info.num_regions = region_count(d);
+	info.num_irqs = device_irq_count(d);
+	return copy_out(argument, &info, argsz < sizeof(info) ? INFO_SIZE : sizeof(info));
+}
+
+struct sparse {
+	struct vfio_region_info info;
+	struct vfio_info_cap_header head;
+	uint32_t count, pad;
+	struct vfio_region_sparse_mmap_area areas[2];
+};
+
+/* As everywhere: too small a buffer is a success that says how much is needed. */
+static int sparse_region(struct sparse *answer, void *argument)
+{
+	uint32_t argsz = answer->info.argsz;
+
+	answer->info.flags |= VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS;
+	answer->head.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP;
+	answer->head.version = 1;
+	answer->count = 2;
+	answer->areas[0].size = MODEL_PAGE_SIZE;
+	answer->areas[1].offset = 2 * MODEL_PAGE_SIZE;
+	answer->areas[1].size = MODEL_PAGE_SIZE;
+	answer->info.cap_offset = argsz < sizeof(*answer) ? 0 : sizeof(answer->info);
+	if (argsz >= sizeof(*answer))
+		return copy_out(argument, answer, sizeof(*answer));
+	answer->info.argsz = sizeof(*answer);
+	return copy_out(argument, answer, sizeof(answer->info));
+}
+
+static int get_region_info(const struct device *d, void *argument)
+{
+	struct sparse answer = { 0 };
+	uint32_t index;
+
+	if (copy_in(&answer.info, argument, sizeof(answer.info)))
+		return -EFAULT;
+	index = answer.info.index;
+	if (answer.info.argsz < sizeof(answer.info) || index >= region_count(d))
+		return -EINVAL;
+	answer.info.offset = (uint64_t)index << REGION_SHIFT;
+	answer.info.size = region_size(d, index);
+	answer.info.flags = answer.info.size ? VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE : 0;
+	answer.info.cap_offset = 0;
+	if (index == 1)
+		return sparse_region(&answer, argument);
+	if (index == 0)
+		answer.info.flags |= VFIO_REGION_INFO_FLAG_MMAP;
+	return copy_out(argument, &answer.info, sizeof(answer.info));
+}
+
+/* A PCI device's config space is saved and restored around it, the bus master bit too; the device itself forgets its work. */
+static int reset(struct device *d)
+{
+	static const char zeros[MEMORY_SIZE];
+
+	if (!d->removable_reset)
+		return -EINVAL;
+	d->writer.running = false;
+	d->quiet = true;
+	d->resets++;
+	return pwrite(memory_of(d), zeros, sizeof(zeros), 0) == (ssize_t)sizeof(zeros) ? 0 : -EIO;
+}
+
+int device_ioctl(struct call *call, struct device *d, unsigned long request, void *argument)
+{
+	(void)call;
+	switch (request) {
+	case VFIO_DEVICE_GET_INFO:
+		return get_info(d, argument);
+	case VFIO_DEVICE_GET_REGION_INFO:
+		return get_region_info(d, argument);
+	case VFIO_DEVICE_GET_IRQ_INFO:
+		return device_irq_info(d, argument);
+	case VFIO_DEVICE_SET_IRQS:
+		return device_set_irqs(d, argument);
+	case VFIO_DEVICE_RESET:
+		return reset(d);
+	default:
+		return -ENOTTY;
+	}
+}

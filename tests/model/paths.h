@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_MODEL_PATHS_H
+#define TESTS_MODEL_PATHS_H
+
+#include <sys/types.h>
+
+#include "model.h"
+
+int path_open(struct model *m, const char *path);
+int path_exists(struct model *m, const char *path);
+ssize_t path_read(struct model *m, const char *path, char *text, size_t size);
+ssize_t path_link(struct model *m, const char *path, char *text, size_t size);
+
+#endif
