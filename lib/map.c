@@ -204,7 +204,7 @@ static int enter_table(struct space *space, const struct vfd_mapping *want, bool
 		       struct vfd_error *err)
 {
 	struct range_claim claim;
-	struct mapping *m;
+	struct mapping *m = NULL;
 	int rc = mapping_make(space, want, &m, err);
 
 	if (rc)
