@@ -55,7 +55,7 @@ static int unmap(struct call *call, struct container *c, void *argument)
 		return -EINVAL;
 	if (!all && (!type1_find(t, ask.iova, ask.size) || cuts(t, ask.iova, ask.size)))
 		return -ENOENT;
-	return type1_unmap(call, c, argument);
+	return type1_do_unmap(call, c, argument);
 }
 
 int compat_ioctl(struct call *call, struct container *c, unsigned long request, void *argument)
@@ -79,7 +79,7 @@ int compat_ioctl(struct call *call, struct container *c, unsigned long request, 
 	case VFIO_IOMMU_GET_INFO:
 		return get_info(c, argument);
 	case VFIO_IOMMU_MAP_DMA:
-		return type1_map(call, c, argument);
+		return type1_do_map(call, c, argument);
 	case VFIO_IOMMU_UNMAP_DMA:
 		return unmap(call, c, argument);
 	default:

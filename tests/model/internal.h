@@ -107,10 +107,10 @@ void type1_remove(struct model *m, struct type1 *t, struct mapping *map);
 void type1_remove_all(struct model *m, struct type1 *t);
 int type1_iommu_map(struct model *m, struct type1 *t, struct mapping *map);
 void type1_iommu_unmap(struct type1 *t, struct mapping *map);
-int type1_map(struct call *call, struct container *c, void *argument);
+int type1_do_map(struct call *call, struct container *c, void *argument);
 
 /* type1_unmap.c */
-int type1_unmap(struct call *call, struct container *c, void *argument);
+int type1_do_unmap(struct call *call, struct container *c, void *argument);
 
 /* type1_dirty.c */
 int bitmap_alloc(struct type1 *t, struct mapping *map);

@@ -148,9 +148,9 @@ int type1_ioctl(struct call *call, struct container *c, unsigned long request, v
 	case VFIO_IOMMU_GET_INFO:
 		return type1_get_info(c, argument);
 	case VFIO_IOMMU_MAP_DMA:
-		return type1_map(call, c, argument);
+		return type1_do_map(call, c, argument);
 	case VFIO_IOMMU_UNMAP_DMA:
-		return type1_unmap(call, c, argument);
+		return type1_do_unmap(call, c, argument);
 	case VFIO_IOMMU_DIRTY_PAGES:
 		return type1_dirty_pages(call, c, argument);
 	default:

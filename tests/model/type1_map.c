@@ -149,7 +149,7 @@ static int new_mapping(struct model *m, struct type1 *t, const struct vfio_iommu
 	return 0;
 }
 
-int type1_map(struct call *call, struct container *c, void *argument)
+int type1_do_map(struct call *call, struct container *c, void *argument)
 {
 	struct type1 *t = c->type1;
 	uint32_t known = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE | VFIO_DMA_MAP_FLAG_VADDR;

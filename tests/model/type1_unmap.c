@@ -247,7 +247,7 @@ static int finish(struct request *r, int error, void *argument)
 	return error;
 }
 
-int type1_unmap(struct call *call, struct container *c, void *argument)
+int type1_do_unmap(struct call *call, struct container *c, void *argument)
 {
 	struct request r = { .call = call, .container = c };
 	int error = read_request(&r, argument);
