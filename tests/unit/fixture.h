@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_UNIT_FIXTURE_H
+#define TESTS_UNIT_FIXTURE_H
+
+/* What most tests over the model kernel begin with: a log with one region of real memory, a container on the model, and the oracle
+ * that compares the log with what the model knows. The log is never taken from, so that it holds all that was ever owed. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <vfiodirty.h>
+
+#include "container.h"
+#include "model/model.h"
+#include "track.h"
+
+#include <check.h>
+
+enum { PAGES = 1024, WORDS = PAGES / 64 };
+
+#define PAGE	     UINT64_C(4096)
+#define LOG_ADDRESS  UINT64_C(0x40000000) /* of the region: neither an IOVA nor a pointer looks like it */
+#define RW	     (VFD_MAP_READ | VFD_MAP_WRITE)
+#define NAME(number) "vfdtest." #number
+
+struct fixture {
+	struct model *model;
+	struct vfd_log *log;
+	struct vfd_container *container;
+	struct vfd_group *group, *group2;
+	struct vfd_device *device, *device2;
+	char *memory; /* PAGES pages */
+	struct vfd_error err;
+};
+
+/* Fails the test with the library's own words. Needs a `struct fixture *f`. */
+#define OK(call)                                                                                             \
+	do {                                                                                                 \
+		int ok_rc = (call);                                                                          \
+		ck_assert_msg(!ok_rc, "%s: %s: %s", #call, vfd_strcode(ok_rc), f->err.message);              \
+	} while (0)
+#define REFUSED(code, call)                                                                                  \
+	do {                                                                                                 \
+		int refused_rc = (call);                                                                     \
+		ck_assert_msg(refused_rc == (code), "%s: %s, not %s", #call, vfd_strcode(refused_rc),        \
+			      vfd_strcode(code));                                                            \
+		ck_assert_int_eq(f->err.code, (code));                                                       \
+		ck_assert_msg(f->err.message[0], "%s: no message", #call);                                   \
+	} while (0)
+
+/* Configurations: NULL is one emulated group, 7, with vfdtest.0. */
+extern const struct model_config two_emulated;	 /* 7 with vfdtest.0, 8 with vfdtest.1 */
+extern const struct model_config mixed;		 /* 7 emulated with vfdtest.0, 20 physical with a PCI device */
+extern const struct model_config mixed_64k;	 /* the same, and that IOMMU has no pages below 64 KiB */
+extern const struct model_config one_physical;	 /* 20 */
+extern const struct model_config emulated_pci;	 /* 7 with a PCI device "0000:00:01.0" that is vfdtest index 0 */
+extern const struct model_config stubborn;	 /* 7 with vfdtest.0, which can neither be reset nor quiesced */
+#define PCI_NAME "0000:00:01.0"
+
+/* Model, log, region, container; nothing is attached. */
+void fixture_begin(struct fixture *f, const struct model_config *config);
+/* That, group 7 attached, its first device open, all memory mapped at IOVA 0, tracking on. */
+void fixture_track(struct fixture *f, const struct model_config *config);
+/* Close what is open, destroy all, and fail if the kernel would have crashed or anything leaked. */
+void fixture_end(struct fixture *f);
+
+/* In pages. */
+int map_pages(struct fixture *f, uint64_t iova, uint64_t memory, uint64_t count, uint32_t flags);
+int unmap_pages(struct fixture *f, uint64_t iova, uint64_t count);
+/* Commands to a vfdtest device; fail the test on error. */
+void device_writes(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
+void device_pins(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
+void device_unpins(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
+void device_knob(struct fixture *f, unsigned index, uint32_t knob, uint64_t value);
+
+int harvest(struct fixture *f, unsigned flags);
+
+/* A call to the kernel behind the library's back. */
+int raw_ioctl(struct fixture *f, int fd, unsigned long request, void *arg);
+int raw_switch(struct fixture *f, uint32_t flag); /* DIRTY_PAGES START or STOP */
+int raw_get(struct fixture *f, uint64_t iova, uint64_t count, uint64_t *words);
+int raw_map(struct fixture *f, uint64_t iova, uint64_t memory, uint64_t count);
+int raw_unmap(struct fixture *f, uint64_t iova, uint64_t count);
+
+/* ---- the oracle ---- */
+
+/* Pages owed to the log's own consumer, open batches aside: one bit per page of the memory. Returns how many. */
+uint64_t logged(struct fixture *f, uint64_t *bitmap);
+bool is_logged(struct fixture *f, uint64_t page);
+uint64_t reported(struct fixture *f); /* of those: said by the kernel */
+void forget_log(struct fixture *f);   /* take and commit everything, and let the model forget too */
+
+/* TRUTH is in the log, or held by the kernel, or owed at the end by the library. */
+void check_law(struct fixture *f);
+/* TRUTH is in the log: nothing more is to come. */
+void check_all_logged(struct fixture *f);
+/* RETURNED is in the log, and the log in RETURNED and SPOILED. */
+void check_exact(struct fixture *f);
+/* All three sets are the same: no fault, nothing spoiled. */
+void check_precise(struct fixture *f);
+
+/* ---- frame ---- */
+
+struct vfd_container_info info_of(struct fixture *f);
+struct vfd_plan plan_of(struct fixture *f);
+
+/* A test case of its own, tagged "trapN". */
+void add_trap(Suite *suite, int trap, const char *what, const TTest *test);
+void add_case(Suite *suite, const char *name, const TTest *test);
+/* Status for main(). */
+int run_suite(Suite *suite);
+
+#endif
