@@ -238,7 +238,7 @@ static int get_info(const struct device *d, void *argument)
 	argsz = info.argsz;
 	if (argsz < INFO_SIZE)
 		return -EINVAL;
-	info.flags = (d->config->pci ? VFIO_DEVICE_FLAGS_PCI : 0) | (d->removable_reset ? VFIO_DEVICE_FLAGS_RESET : 0);
+	info.flags = (d->config->pci ? VFIO_DEVICE_FLAGS_PCI : VFIO_DEVICE_FLAGS_PLATFORM) | (d->removable_reset ? VFIO_DEVICE_FLAGS_RESET : 0);
 	info.num_regions = region_count(d);
 	info.num_irqs = device_irq_count(d);
 	return copy_out(argument, &info, argsz < sizeof(info) ? INFO_SIZE : sizeof(info));
@@ -292,13 +292,14 @@ static int get_region_info(const struct device *d, void *argument)
 }
 
 /* A PCI device's config space is saved and restored around it, the bus master bit too; the device itself forgets its work. */
-static int reset(struct device *d)
+static int reset(struct model *m, struct device *d)
 {
 	static const char zeros[MEMORY_SIZE];
 
 	if (!d->removable_reset)
 		return -EINVAL;
 	d->writer.running = false;
+	pins_enter_truth(m, d);
 	d->quiet = true;
 	d->resets++;
 	return pwrite(memory_of(d), zeros, sizeof(zeros), 0) == (ssize_t)sizeof(zeros) ? 0 : -EIO;
@@ -306,7 +307,6 @@ static int reset(struct device *d)
 
 int device_ioctl(struct call *call, struct device *d, unsigned long request, void *argument)
 {
-	(void)call;
 	switch (request) {
 	case VFIO_DEVICE_GET_INFO:
 		return get_info(d, argument);
@@ -317,7 +317,7 @@ int device_ioctl(struct call *call, struct device *d, unsigned long request, voi
 	case VFIO_DEVICE_SET_IRQS:
 		return device_set_irqs(d, argument);
 	case VFIO_DEVICE_RESET:
-		return reset(d);
+		return reset(call->model, d);
 	default:
 		return -ENOTTY;
 	}

@@ -30,7 +30,7 @@ int device_irq_info(struct device *d, void *argument)
 	info.flags = VFIO_IRQ_INFO_EVENTFD;
 	if (d->config->pci && info.index == VFIO_PCI_INTX_IRQ_INDEX)
 		info.flags |= VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED;
-	else
+	else if (d->config->pci)
 		info.flags |= VFIO_IRQ_INFO_NORESIZE;
 	info.count = vectors(d, info.index);
 	return copy_out(argument, &info, sizeof(info));
@@ -105,21 +105,22 @@ static int set_eventfds(struct device *d, const struct vfio_irq_set *set, const 
 	return 0;
 }
 
-static int fire(const struct device *d, uint32_t index, uint32_t vector)
+int device_fire(const struct device *d, uint32_t index, uint32_t vector)
 {
 	int fd = d->triggers[index][vector];
 
 	return fd < 0 || eventfd_write(fd, 1) ? -ENOTCONN : 0;
 }
 
-/* No data: fire, or with no vectors turn everything of the index off. */
-static int set_none(struct device *d, const struct vfio_irq_set *set)
+/* Fire those that are asked for (NULL: all), or with no vectors turn everything of the index off. */
+static int set_none(struct device *d, const struct vfio_irq_set *set, const uint8_t *wanted)
 {
 	if (!set->count)
 		for (uint32_t i = 0; i < VECTORS_MAX; i++)
 			set_trigger(d, set->index, i, -1);
 	for (uint32_t i = 0; i < set->count; i++)
-		fire(d, set->index, set->start + i);
+		if (!wanted || wanted[i])
+			device_fire(d, set->index, set->start + i);
 	return 0;
 }
 
@@ -145,9 +146,9 @@ int device_set_irqs(struct device *d, void *argument)
 	default:
 		return -ENOTTY;
 	}
-	if ((set.flags & VFIO_IRQ_SET_DATA_TYPE_MASK) == VFIO_IRQ_SET_DATA_EVENTFD)
+	if (set.flags & VFIO_IRQ_SET_DATA_EVENTFD)
 		return set_eventfds(d, &set, fds);
-	return set_none(d, &set);
+	return set_none(d, &set, set.flags & VFIO_IRQ_SET_DATA_BOOL ? (const uint8_t *)fds : NULL);
 }
 
 int model_irq(struct model *m, const char *name, uint32_t index, uint32_t vector)
@@ -158,7 +159,7 @@ int model_irq(struct model *m, const char *name, uint32_t index, uint32_t vector
 	model_lock(m);
 	d = device_by_name(m, name);
 	if (d && index < device_irq_count(d) && vector < vectors(d, index))
-		result = fire(d, index, vector);
+		result = device_fire(d, index, vector);
 	model_unlock(m);
 	return result;
 }

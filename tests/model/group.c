@@ -151,9 +151,14 @@ void group_finish_unplug(struct model *m, struct group *g)
 /* Ask the user to give the devices back: the request interrupt, if one is set, and a count. */
 static void request_devices(struct group *g)
 {
-	for (unsigned i = 0; i < g->device_count; i++)
-		if (g->devices[i].opens)
-			g->devices[i].requests++;
+	for (unsigned i = 0; i < g->device_count; i++) {
+		struct device *d = &g->devices[i];
+
+		if (!d->opens)
+			continue;
+		d->requests++;
+		device_fire(d, d->config->pci ? VFIO_PCI_REQ_IRQ_INDEX : 1, 0);
+	}
 }
 
 void group_unplug(struct model *m, struct group *g)

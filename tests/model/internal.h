@@ -236,6 +236,7 @@ struct device *device_by_name(struct model *m, const char *name);
 /* device_irq.c */
 int device_irq_info(struct device *d, void *argument);
 int device_set_irqs(struct device *d, void *argument);
+int device_fire(const struct device *d, uint32_t index, uint32_t vector);
 void device_drop_triggers(struct device *d);
 uint32_t device_irq_count(const struct device *d);
 unsigned device_trigger_count(const struct device *d);

@@ -76,9 +76,9 @@ struct model_state;
 
 struct model {
 	struct sys sys; /* must stay first: the table's functions find the model by it */
-	FILE *log;	/* NULL, or where each call is written: "12 ioctl 1000 MAP_DMA iova 0x0 size 0x1000 = 0" */
+	FILE *log;	/* NULL, or where each call is written: "12 MAP_DMA (fault) = -12" */
 	/* Microseconds slept inside each container ioctl, and inside the teardown of a container, without any lock: makes calls that
-	 * overlap in time, and must not, visible. 0: only yields when both meet. */
+	 * overlap in time, and must not, visible. 0: no sleep, the lock is kept. */
 	unsigned ioctl_delay, teardown_delay;
 	struct model_state *state;
 };
@@ -240,7 +240,7 @@ void model_trace_start(struct model *model);
 const struct model_trace *model_trace(struct model *model, size_t *count);
 
 /* Every single fault of the recorded run: call site x errno the contract lists x partial step. Fault i belongs to a run that makes
- * the same calls in the same order: nth counts from model_trace_start, of MODEL_ANY. The caller frees *faults. Returns how many. */
+ * the same calls in the same order: nth counts calls of any kind, so arm it where model_trace_start was called. The caller frees *faults. Returns how many. */
 size_t model_single_faults(struct model *model, struct model_fault **faults);
 
 /* "ioctl GET_BITMAP 3 mappings", "EFAULT" and the like into text: what to print when a fault run fails. */

@@ -53,13 +53,18 @@ static void enter_truth(struct model *m, struct device *d, const struct pin *pin
 	if (!pin->write || !device_can_write(d))
 		return;
 	pageset_add(&d->truth, pin->iova_page, 1);
+	d->sequence++;
 	truth_wrote(m, pin->memory_page * MODEL_PAGE_SIZE, 1);
 }
 
+/* Not an event of its own: the device may have written at any moment until now. */
 void pins_enter_truth(struct model *m, struct device *d)
 {
+	uint64_t sequence = d->sequence;
+
 	for (size_t i = 0; i < d->pin_count; i++)
 		enter_truth(m, d, &d->pins[i]);
+	d->sequence = sequence;
 }
 
 /* What vfio_pin_pages asks of a page before it pins it. */
@@ -95,8 +100,8 @@ static void pin_page(struct model *m, struct device *d, uint64_t iova, bool writ
 	pin->count++;
 	pin->write |= write;
 	bitmap_mark(m, t, map, iova - map->iova, MODEL_PAGE_SIZE);
-	d->sequence += write;
-	enter_truth(m, d, pin);
+	if (write)
+		enter_truth(m, d, pin);
 }
 
 /* All or nothing; but pages that were pinned before the one that failed stay marked, as in the kernel. */
@@ -116,9 +121,12 @@ int pins_add(struct model *m, struct device *d, uint64_t iova, uint64_t size, bo
 
 		bitmap_mark(m, t, map, iova + at - map->iova, MODEL_PAGE_SIZE);
 	}
-	for (uint64_t at = 0; !error && at < size; at += MODEL_PAGE_SIZE)
+	if (error)
+		return error;
+	d->quiet = false;
+	for (uint64_t at = 0; at < size; at += MODEL_PAGE_SIZE)
 		pin_page(m, d, iova + at, write);
-	return error;
+	return 0;
 }
 
 static void unpin(struct model *m, struct device *d, struct pin *pin)

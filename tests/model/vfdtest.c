@@ -36,17 +36,22 @@ static bool range_bad(uint64_t iova, uint64_t size)
 	return !size || iova + (size - 1) < iova;
 }
 
+/* The order of the module's checks: the range, the device, then flags. */
 static int read_range(struct model *m, const void *argument, struct vfdtest_range *range, struct device **d,
-		      uint32_t flags)
+		      uint64_t align, uint32_t flags)
 {
 	int error;
 
 	if (copy_in(range, argument, sizeof(*range)))
 		return -EFAULT;
+	if (!device_at(m, range->device))
+		return -ENODEV;
+	if (range_bad(range->iova, range->size) || (range->iova | range->size) & (align - 1))
+		return -EINVAL;
 	error = open_device(m, range->device, d);
 	if (error)
 		return error;
-	return range->flags & ~flags || range_bad(range->iova, range->size) ? -EINVAL : 0;
+	return range->flags & ~flags ? -EINVAL : 0;
 }
 
 /* ---- WRITE, READ ---- */
@@ -99,7 +104,7 @@ static int do_write(struct model *m, void *argument)
 {
 	struct vfdtest_range range = { 0 };
 	struct device *d;
-	int error = read_range(m, argument, &range, &d, VFDTEST_WRITE_PINNED);
+	int error = read_range(m, argument, &range, &d, 1, VFDTEST_WRITE_PINNED);
 	bool pinned = range.flags & VFDTEST_WRITE_PINNED;
 
 	if (!error && pinned && !pins_cover(d, range.iova, range.size))
@@ -123,7 +128,7 @@ static int do_read(struct model *m, void *argument)
 {
 	struct vfdtest_range range;
 	struct device *d;
-	int error = read_range(m, argument, &range, &d, 0);
+	int error = read_range(m, argument, &range, &d, 1, 0);
 	char bytes[MODEL_PAGE_SIZE];
 
 	while (!error && range.size) {
@@ -138,20 +143,22 @@ static int do_read(struct model *m, void *argument)
 
 /* ---- pins ---- */
 
-static int do_pin(struct model *m, void *argument, bool pin)
+static int do_pin(struct model *m, void *argument)
 {
 	struct vfdtest_range range;
 	struct device *d;
-	int error = read_range(m, argument, &range, &d, pin ? VFDTEST_PIN_WRITE : 0);
+	int error = read_range(m, argument, &range, &d, MODEL_PAGE_SIZE, VFDTEST_PIN_WRITE);
 
-	if (!error && (range.iova | range.size) & (MODEL_PAGE_SIZE - 1))
-		error = -EINVAL;
-	if (error)
-		return error;
-	if (!pin)
-		return pins_drop(m, d, range.iova, range.size);
-	d->quiet = false;
-	return pins_add(m, d, range.iova, range.size, range.flags & VFDTEST_PIN_WRITE);
+	return error ? error : pins_add(m, d, range.iova, range.size, range.flags & VFDTEST_PIN_WRITE);
+}
+
+static int do_unpin(struct model *m, void *argument)
+{
+	struct vfdtest_range range;
+	struct device *d;
+	int error = read_range(m, argument, &range, &d, MODEL_PAGE_SIZE, 0);
+
+	return error ? error : pins_drop(m, d, range.iova, range.size);
 }
 
 /* ---- the writer ---- */
@@ -173,10 +180,14 @@ static int do_run(struct model *m, void *argument)
 
 	if (copy_in(&run, argument, sizeof(run)))
 		return -EFAULT;
+	if (!device_at(m, run.device))
+		return -ENODEV;
+	if (range_bad(run.iova, run.size) || (run.iova | run.size) & (MODEL_PAGE_SIZE - 1))
+		return -EINVAL;
 	error = open_device(m, run.device, &d);
 	if (error)
 		return error;
-	if (run.flags || range_bad(run.iova, run.size) || (run.iova | run.size) & (MODEL_PAGE_SIZE - 1))
+	if (run.flags)
 		return -EINVAL;
 	if (d->writer.running)
 		return -EBUSY;
@@ -406,9 +417,9 @@ static int command(struct model *m, unsigned long request, void *argument)
 	case VFDTEST_READ:
 		return do_read(m, argument);
 	case VFDTEST_PIN:
-		return do_pin(m, argument, true);
+		return do_pin(m, argument);
 	case VFDTEST_UNPIN:
-		return do_pin(m, argument, false);
+		return do_unpin(m, argument);
 	case VFDTEST_RUN:
 		return do_run(m, argument);
 	case VFDTEST_HALT:

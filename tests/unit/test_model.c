@@ -600,6 +600,7 @@ START_TEST(shift_corruption)
 	ck_assert_uint_eq(model_page_count(m, MODEL_SPOILED), 128);
 	ck_assert_int_eq(get(32 * PAGE, 128 * PAGE, own), 0);
 	ck_assert_str_eq(bits(own, 192), "36,64,74,114");
+	ck_assert_uint_eq(model_page_count(m, MODEL_DROPPED), 4);
 	ck_assert_uint_eq(model_page_count(m, MODEL_TRUTH), 4);
 	down();
 	munmap(words, 2 * PAGE);
@@ -874,18 +875,15 @@ START_TEST(device_shows)
 		struct vfio_region_info info;
 		uint8_t caps[64];
 	} region = { .info = { .argsz = sizeof(region.info), .index = 1 } };
-	struct {
-		struct vfio_irq_set set;
-		int32_t fd;
-	} irq = { .set = { .argsz = sizeof(irq), .count = 1,
-			   .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER } };
+	int event = eventfd(0, EFD_CLOEXEC);
+	uint32_t irq[6] = { sizeof(irq), VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, 1, (uint32_t)event };
 	eventfd_t fired = 0;
 	void *area;
 	uint64_t word = 77;
 
 	up();
 	ck_assert_int_eq(sys_ioctl(device, VFIO_DEVICE_GET_INFO, &info), 0);
-	ck_assert_uint_eq(info.flags, VFIO_DEVICE_FLAGS_RESET);
+	ck_assert_uint_eq(info.flags, VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PLATFORM);
 	ck_assert_uint_eq(info.num_regions, 2);
 	ck_assert_int_eq(sys_ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &region), 0);
 	ck_assert_uint_eq(region.info.argsz, 32 + 48);
@@ -900,17 +898,16 @@ START_TEST(device_shows)
 	ck_assert_uint_eq(*(uint64_t *)area, 0);
 	ck_assert_int_eq(m->sys.unmap(&m->sys, area, PAGE), 0);
 	ck_assert_int_eq(model_irq(m, "vfdtest.0", 0, 0), -ENOTCONN);
-	irq.fd = eventfd(0, EFD_CLOEXEC);
-	ck_assert_int_eq(sys_ioctl(device, VFIO_DEVICE_SET_IRQS, &irq), 0);
+	ck_assert_int_eq(sys_ioctl(device, VFIO_DEVICE_SET_IRQS, irq), 0);
 	ck_assert_int_eq(model_irq(m, "vfdtest.0", 0, 0), 0);
-	ck_assert_int_eq(eventfd_read(irq.fd, &fired), 0);
+	ck_assert_int_eq(eventfd_read(event, &fired), 0);
 	ck_assert_uint_eq(fired, 1);
 	ck_assert_uint_eq(model_counts(m).triggers, 1);
-	irq.set = (struct vfio_irq_set){ .argsz = sizeof(irq.set),
-					 .flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER };
-	ck_assert_int_eq(sys_ioctl(device, VFIO_DEVICE_SET_IRQS, &irq), 0);
+	irq[1] = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
+	irq[4] = 0;
+	ck_assert_int_eq(sys_ioctl(device, VFIO_DEVICE_SET_IRQS, irq), 0);
 	ck_assert_uint_eq(model_counts(m).triggers, 0);
-	close(irq.fd);
+	close(event);
 	down();
 }
 END_TEST
@@ -1088,6 +1085,118 @@ START_TEST(faults_fire)
 }
 END_TEST
 
+/* ---- the oracle itself ---- */
+
+#define SLOTS	   16 /* mappings of 64 pages, some at offsets that are not a multiple of 64 */
+#define OPERATIONS 200000
+
+static uint64_t random_state = 1;
+
+static uint64_t random_below(uint64_t limit)
+{
+	random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
+	return (random_state >> 33) % limit;
+}
+
+static uint64_t slot_iova(uint64_t slot)
+{
+	return (slot * 80 + slot % 3 * 5) * PAGE;
+}
+
+static void random_operation(void)
+{
+	static uint64_t words[64];
+	uint64_t slot = random_below(SLOTS), iova = slot_iova(slot), last = slot + random_below(SLOTS - slot);
+	uint64_t page = iova + random_below(64) * PAGE;
+
+	memset(words, 0, sizeof(words));
+	switch (random_below(16)) {
+	case 0:
+		map_at(iova, slot * 64, 64, READ | (random_below(4) ? WRITE : 0));
+		break;
+	case 1:
+		unmap(iova, 64 * PAGE, random_below(4) ? VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP : 0, words, NULL);
+		break;
+	case 2:
+		unmap(iova, slot_iova(last) + 64 * PAGE - iova, VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, words, NULL);
+		break;
+	case 3:
+	case 4:
+		get(iova, slot_iova(last) + 64 * PAGE - iova, words);
+		break;
+	case 5:
+		command(VFDTEST_PIN, VFDTEST_PIN_WRITE, page, PAGE);
+		break;
+	case 6:
+		command(VFDTEST_UNPIN, 0, page, PAGE);
+		break;
+	case 7:
+		command(VFDTEST_WRITE, VFDTEST_WRITE_PINNED, page, 8);
+		break;
+	case 8:
+		if (random_below(64)) {
+			dirty(START);
+			break;
+		}
+		model_fault_clear(m);
+		dirty(STOP);
+		dirty(START);
+		model_forget(m);
+		break;
+	case 9:
+		model_fault_clear(m);
+		model_fault(m, (struct model_fault){ .call = MODEL_IOCTL, .error = EFAULT, .nth = 1 + random_below(4),
+						     .step = (unsigned)random_below(SLOTS + 2) });
+		break;
+	default:
+		command(VFDTEST_WRITE, 0, page, 8);
+	}
+}
+
+/* Nothing that was written while tracking is unaccounted for, whatever happens. */
+START_TEST(conservation)
+{
+	uint64_t truth[16], known[16];
+
+	up();
+	ck_assert_int_eq(dirty(START), 0);
+	for (unsigned i = 0; i < OPERATIONS; i++) {
+		random_operation();
+		if (i % 16)
+			continue;
+		memset(truth, 0, sizeof(truth));
+		memset(known, 0, sizeof(known));
+		model_pages(m, MODEL_TRUTH, memory, MEM_SIZE, truth);
+		for (int set = MODEL_RETURNED; set <= MODEL_HELD; set++)
+			model_pages(m, (enum model_set)set, memory, MEM_SIZE, known);
+		for (unsigned w = 0; w < 16; w++)
+			ck_assert_msg(!(truth[w] & ~known[w]), "operation %u, word %u", i, w);
+	}
+	down();
+}
+END_TEST
+
+/* 65 000 mappings, one harvest, all of it away again: no step is quadratic. */
+START_TEST(many_mappings)
+{
+	uint64_t *words = calloc(1024, 8), size;
+
+	up();
+	ck_assert_int_eq(dirty(START), 0);
+	for (uint64_t i = 0; i < 65000; i++)
+		map(i * 7919 % 65000 * PAGE, i % 1024, 1);
+	for (uint64_t i = 0; i < 65000; i += 100)
+		device_writes(i);
+	ck_assert_int_eq(get(0, 65000 * PAGE, words), 0);
+	ck_assert_uint_eq(words[0], 1);
+	ck_assert_uint_eq(model_counts(m).walked, 65000);
+	ck_assert_int_eq(unmap(0, 0, VFIO_DMA_UNMAP_FLAG_ALL, NULL, &size), 0);
+	ck_assert_uint_eq(size, 65000 * PAGE);
+	free(words);
+	down();
+}
+END_TEST
+
 static Suite *model_suite(void)
 {
 	Suite *suite = suite_create("model");
@@ -1127,6 +1236,9 @@ static Suite *model_suite(void)
 	tcase_add_test(tests, teardown_race);
 	tcase_add_test(tests, enumeration);
 	tcase_add_test(tests, faults_fire);
+	tcase_add_test(tests, conservation);
+	tcase_add_test(tests, many_mappings);
+	tcase_set_timeout(tests, 60);
 	suite_add_tcase(suite, tests);
 	return suite;
 }
