@@ -88,14 +88,16 @@ static void left(struct vfd_group *group)
 	track_recheck(&c->space, NULL);
 }
 
-/* EINVAL and ENODEV: the kernel took the group away before us. */
+/* EINVAL and ENODEV: the kernel took the group away before us. EBUSY: a device is open elsewhere, and who has it can write. */
 int group_unset(struct vfd_group *group, struct vfd_error *err)
 {
 	struct vfd_container *c = group->container;
 	int rc = c->sys->ioctl(c->sys, group->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
 
-	if (rc == -EBUSY)
+	if (rc == -EBUSY) {
+		space_stir(&c->space);
 		return explain_busy(group, err);
+	}
 	if (rc < 0 && rc != -EINVAL && rc != -ENODEV)
 		return fail_sys(err, -rc, "VFIO_GROUP_UNSET_CONTAINER", "group %d", group->number);
 	c->sys->close(c->sys, group->fd);

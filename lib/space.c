@@ -57,6 +57,13 @@ void space_writer_remove(struct space *space)
 	pthread_mutex_unlock(&space->mutex);
 }
 
+void space_stir(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	space->epoch++;
+	pthread_mutex_unlock(&space->mutex);
+}
+
 bool space_drained(struct space *space)
 {
 	pthread_mutex_lock(&space->mutex);

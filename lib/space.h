@@ -59,6 +59,9 @@ void space_release(struct space *space);
 void space_writer_add(struct space *space);
 void space_writer_remove(struct space *space);
 
+/* Someone unknown may have written, or still may: what was drained is not any more. */
+void space_stir(struct space *space);
+
 /* Nothing that the kernel holds could be lost: not tracking, nothing attached, or drained. */
 bool space_clean(struct space *space);
 bool space_drained(struct space *space);
