@@ -39,12 +39,12 @@ struct fixture {
 		int ok_rc = (call);                                                                          \
 		ck_assert_msg(!ok_rc, "%s: %s: %s", #call, vfd_strcode(ok_rc), f->err.message);              \
 	} while (0)
-#define REFUSED(code, call)                                                                                  \
+#define REFUSED(wanted, call)                                                                                \
 	do {                                                                                                 \
 		int refused_rc = (call);                                                                     \
-		ck_assert_msg(refused_rc == (code), "%s: %s, not %s", #call, vfd_strcode(refused_rc),        \
-			      vfd_strcode(code));                                                            \
-		ck_assert_int_eq(f->err.code, (code));                                                       \
+		ck_assert_msg(refused_rc == (wanted), "%s: %s, not %s", #call, vfd_strcode(refused_rc),        \
+			      vfd_strcode(wanted));                                                          \
+		ck_assert_int_eq(f->err.code, (wanted));                                                      \
 		ck_assert_msg(f->err.message[0], "%s: no message", #call);                                   \
 	} while (0)
 
