@@ -136,7 +136,7 @@ static int prepare_close(struct vfd_container *c, unsigned flags, struct vfd_err
 			    "the kernel holds a dirty record that was not collected since the last device "
 			    "could write; pass "
 			    "VFD_COLLECT, or VFD_DISCARD to lose it");
-	return 0;
+	return flags ? 0 : track_collect(&c->space, 0, err); /* as in detach() */
 }
 
 /* Handles stay valid until all of it succeeded. What cannot be unset goes with its descriptor if it is to be dropped anyway. */

@@ -264,6 +264,23 @@ START_TEST(held_by_another)
 }
 END_TEST
 
+/* Closed here, open there: it goes on writing, and nothing says so. */
+START_TEST(closed_but_held)
+{
+	for (int i = 0; i < 2; i++) {
+		fixture_track(f, &stubborn);
+		ck_assert_int_eq(model_hold(f->model, NAME(0)), 0);
+		OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+		device_writes(f, 0, 20, 1);
+		model_release(f->model, NAME(0));
+		OK(i ? vfd_group_detach(&f->group, 0, &f->err) :
+		       vfd_container_close(&f->container, 0, &f->err));
+		check_precise(f);
+		fixture_end(f);
+	}
+}
+END_TEST
+
 START_TEST(held_by_own_mapping)
 {
 	void *own, *foreign;
@@ -352,6 +369,7 @@ int main(void)
 	add_trap(suite, 29, "descriptors are close-on-exec", descriptors_are_private);
 	add_trap(suite, 29, "another holder of the fd stops tracking", stopped_by_another_holder);
 	add_trap(suite, 30, "another process holds the device", held_by_another);
+	add_trap(suite, 30, "closed here, held elsewhere", closed_but_held);
 	add_trap(suite, 30, "a mapping of this process holds the device", held_by_own_mapping);
 	add_trap(suite, 30, "the device's own mappings are undone", own_mapping_is_undone);
 	add_trap(suite, 50, "a physical group leaves Linux 5.8", physical_leaves_linux_58);
