@@ -5,7 +5,8 @@
 
 long compat_extension(unsigned long extension)
 {
-	return extension == VFIO_TYPE1_IOMMU || extension == VFIO_TYPE1v2_IOMMU || extension == VFIO_UNMAP_ALL;
+	return extension == VFIO_TYPE1_IOMMU || extension == VFIO_TYPE1v2_IOMMU ||
+	       extension == VFIO_UNMAP_ALL;
 }
 
 static int set_iommu(struct container *c, unsigned long type)
@@ -24,7 +25,7 @@ static int get_info(const struct container *c, void *argument)
 	struct {
 		uint32_t argsz, flags;
 		uint64_t page_sizes;
-	} info;
+	} info = { 0 };
 
 	if (copy_in(&info, argument, sizeof(info)))
 		return -EFAULT;
@@ -72,9 +73,9 @@ int compat_ioctl(struct call *call, struct container *c, unsigned long request, 
 	}
 	if (!c->group_count && !c->driver)
 		return request == VFIO_IOMMU_GET_INFO || request == VFIO_IOMMU_MAP_DMA ||
-				       request == VFIO_IOMMU_UNMAP_DMA ?
-			       -ENODEV :
-			       -ENOTTY;
+				       request == VFIO_IOMMU_UNMAP_DMA
+			       ? -ENODEV
+			       : -ENOTTY;
 	switch (request) {
 	case VFIO_IOMMU_GET_INFO:
 		return get_info(c, argument);

@@ -8,11 +8,11 @@
 
 #include "internal.h"
 
-#define REGION_SHIFT	40
-#define REGION_MASK	((1ull << REGION_SHIFT) - 1)
-#define MEMORY_SIZE	(VFDTEST_REGION0_SIZE + VFDTEST_REGION1_SIZE)
-#define COMMAND_BITS	0x0547 /* what vfio-pci lets a user write of the command register */
-#define INFO_SIZE	20 /* struct vfio_device_info without its capability offset */
+#define REGION_SHIFT 40
+#define REGION_MASK  ((1ull << REGION_SHIFT) - 1)
+#define MEMORY_SIZE  (VFDTEST_REGION0_SIZE + VFDTEST_REGION1_SIZE)
+#define COMMAND_BITS 0x0547 /* what vfio-pci lets a user write of the command register */
+#define INFO_SIZE    20	    /* struct vfio_device_info without its capability offset */
 
 void device_init(struct device *d, struct group *g, unsigned index)
 {
@@ -210,7 +210,8 @@ static bool mappable(uint64_t offset, size_t size)
 		return false;
 	if (offset >> REGION_SHIFT == 0)
 		return at < VFDTEST_REGION0_SIZE && size <= VFDTEST_REGION0_SIZE - at;
-	return offset >> REGION_SHIFT == 1 && (at == 0 || at == 2 * MODEL_PAGE_SIZE) && size <= MODEL_PAGE_SIZE;
+	return offset >> REGION_SHIFT == 1 && (at == 0 || at == 2 * MODEL_PAGE_SIZE) &&
+	       size <= MODEL_PAGE_SIZE;
 }
 
 int device_map(struct device *d, uint64_t offset, size_t size, int prot, void **memory)
@@ -238,7 +239,8 @@ static int get_info(const struct device *d, void *argument)
 	argsz = info.argsz;
 	if (argsz < INFO_SIZE)
 		return -EINVAL;
-	info.flags = (d->config->pci ? VFIO_DEVICE_FLAGS_PCI : VFIO_DEVICE_FLAGS_PLATFORM) | (d->removable_reset ? VFIO_DEVICE_FLAGS_RESET : 0);
+	info.flags = (d->config->pci ? VFIO_DEVICE_FLAGS_PCI : VFIO_DEVICE_FLAGS_PLATFORM) |
+		     (d->removable_reset ? VFIO_DEVICE_FLAGS_RESET : 0);
 	info.num_regions = region_count(d);
 	info.num_irqs = device_irq_count(d);
 	return copy_out(argument, &info, argsz < sizeof(info) ? INFO_SIZE : sizeof(info));

@@ -67,7 +67,8 @@ static ssize_t check(const struct device *d, const struct vfio_irq_set *set)
 {
 	uint32_t size = 0;
 
-	if (set->argsz < HEAD_SIZE || set->index >= device_irq_count(d) || set->count >= UINT32_MAX - set->start ||
+	if (set->argsz < HEAD_SIZE || set->index >= device_irq_count(d) ||
+	    set->count >= UINT32_MAX - set->start ||
 	    set->flags & ~(uint32_t)(VFIO_IRQ_SET_DATA_TYPE_MASK | VFIO_IRQ_SET_ACTION_TYPE_MASK))
 		return -EINVAL;
 	if (set->start >= vectors(d, set->index) || set->start + set->count > vectors(d, set->index))

@@ -33,8 +33,8 @@ uint64_t pageset_range(const struct pageset *set, uint64_t first, uint64_t count
 uint64_t pageset_count(const struct pageset *set);
 void pageset_empty(struct pageset *set);
 /* Bit i of words, from bit `skip` on, stands for `scale` pages from first + i * scale. */
-void pageset_add_bits(struct pageset *set, uint64_t first, const uint64_t *words, uint64_t skip, uint64_t bits,
-		      uint64_t scale);
+void pageset_add_bits(struct pageset *set, uint64_t first, const uint64_t *words, uint64_t skip,
+		      uint64_t bits, uint64_t scale);
 
 /* ---- user.c: this process' memory, where a bad address is an error; any thread, no lock ---- */
 
@@ -74,12 +74,12 @@ struct type1 {
 	struct mapping **tops; /* those that end at 2^64: the kernel's searches miss them */
 	size_t top_count;
 	uint64_t page_sizes;
-	unsigned available;	  /* mappings that can still be made */
-	unsigned suspended;	  /* with an invalid vaddr */
-	unsigned non_pinned;	  /* groups whose writes nobody sees */
-	unsigned physical, emulated; /* groups */
-	bool had_physical;	  /* the IOVA list exists */
-	uint64_t locked;	  /* bytes pinned by the IOMMU */
+	unsigned available;		/* mappings that can still be made */
+	unsigned suspended;		/* with an invalid vaddr */
+	unsigned non_pinned;		/* groups whose writes nobody sees */
+	unsigned physical, emulated;	/* groups */
+	bool had_physical;		/* the IOVA list exists */
+	uint64_t locked;		/* bytes pinned by the IOMMU */
 	uint64_t last_index, last_word; /* of the caller's bitmap, as bitmap_deliver last wrote it */
 };
 
@@ -120,7 +120,8 @@ void bitmap_populate_pins(struct model *m, struct container *c, struct mapping *
 void bitmap_populate_full(struct model *m, struct type1 *t);
 int bitmap_size_ok(uint64_t pages, uint64_t size);
 /* update_user_bitmap; `fault` makes the copy fail half-way */
-int bitmap_deliver(struct model *m, struct type1 *t, struct mapping *map, uint64_t base, uint64_t data, bool fault);
+int bitmap_deliver(struct model *m, struct type1 *t, struct mapping *map, uint64_t base, uint64_t data,
+		   bool fault);
 /* bitmap.c: words and bits */
 uint64_t bitmap_words(uint64_t bits);
 void bitmap_set_range(uint64_t *words, uint64_t first, uint64_t count);
@@ -144,7 +145,7 @@ enum file_kind { FILE_CONTAINER, FILE_GROUP, FILE_DEVICE };
 
 struct file {
 	enum file_kind kind;
-	unsigned refs; /* descriptors, mapped areas; for a group, open devices too */
+	unsigned refs;	     /* descriptors, mapped areas; for a group, open devices too */
 	unsigned generation; /* of the group, when it was opened */
 	struct container *container;
 	struct group *group;
@@ -160,7 +161,7 @@ struct container {
 	bool noiommu;
 	struct group *groups[MODEL_MAX_GROUPS];
 	unsigned group_count;
-	bool driver; /* SET_IOMMU done */
+	bool driver;	     /* SET_IOMMU done */
 	struct type1 *type1; /* NULL for no-IOMMU */
 	/* trap 6: nothing in the kernel orders these two */
 	unsigned in_flight;
@@ -187,7 +188,7 @@ struct writer {
 struct device {
 	struct group *group;
 	const struct model_device_config *config;
-	int index; /* vfdtest's; -1 */
+	int index;	      /* vfdtest's; -1 */
 	bool removable_reset; /* knob VFDTEST_RESET */
 	unsigned opens;	      /* open files, holders included */
 	unsigned held;	      /* by other processes */
@@ -260,8 +261,8 @@ void vfdtest_fill(void *bytes, uint64_t iova, size_t size, uint64_t value);
 /* ---- truth.c ---- */
 
 void truth_wrote(struct model *m, uint64_t address, uint64_t size);
-void truth_returned(struct model *m, const struct mapping *map, const uint64_t *words, uint64_t skip, uint64_t bits,
-		    uint64_t page_size);
+void truth_returned(struct model *m, const struct mapping *map, const uint64_t *words, uint64_t skip,
+		    uint64_t bits, uint64_t page_size);
 void truth_spoiled(struct model *m, const struct mapping *map);
 void truth_spoiled_range(struct model *m, uint64_t address, uint64_t size);
 void truth_spoiled_all(struct model *m, const struct type1 *t);
@@ -292,7 +293,8 @@ int areas_remove(struct model *m, void *memory, size_t size);
 /* ---- faults.c, trace.c ---- */
 
 /* Takes the lock; call_end gives it back. fd -1: none. */
-void call_begin(struct call *call, struct model *m, enum model_call kind, int fd, unsigned long request, void *argument);
+void call_begin(struct call *call, struct model *m, enum model_call kind, int fd, unsigned long request,
+		void *argument);
 int64_t call_end(struct call *call, int64_t result);
 /* Does the armed fault refuse the call before it does anything? */
 bool call_refused(const struct call *call);

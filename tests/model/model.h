@@ -50,8 +50,8 @@ enum model_container_kind {
 
 struct model_device_config {
 	const char *name; /* NULL ends the list */
-	bool pci;	  /* config space at region 7, whose bus master bit gates writes; else as vfdtest.h says */
-	bool no_reset;	  /* VFIO_DEVICE_RESET is not offered */
+	bool pci; /* config space at region 7, whose bus master bit gates writes; else as vfdtest.h says */
+	bool no_reset; /* VFIO_DEVICE_RESET is not offered */
 };
 
 struct model_group_config {
@@ -60,7 +60,9 @@ struct model_group_config {
 	struct model_device_config devices[MODEL_MAX_DEVICES];
 	/* Physical groups only; both have sane defaults (all zero): 0..2^48-1 without the MSI hole 0xfee00000..0xfeefffff,
 	 * and 4 KiB + 2 MiB + 1 GiB. */
-	struct { uint64_t first, last; } ranges[MODEL_MAX_RANGES]; /* ascending; one with last 0 ends the list */
+	struct {
+		uint64_t first, last;
+	} ranges[MODEL_MAX_RANGES]; /* ascending; one with last 0 ends the list */
 	uint64_t page_sizes;
 };
 
@@ -148,7 +150,8 @@ enum model_set {
 
 /* For each 4 KiB page of memory .. memory + size - 1 in the set, set its bit in *bitmap (may be NULL; nothing is
  * cleared); returns how many. memory must be page-aligned. */
-uint64_t model_pages(struct model *model, enum model_set set, const void *memory, uint64_t size, uint64_t *bitmap);
+uint64_t model_pages(struct model *model, enum model_set set, const void *memory, uint64_t size,
+		     uint64_t *bitmap);
 /* How many pages are in the set, wherever they are. */
 uint64_t model_page_count(struct model *model, enum model_set set);
 /* Empty all sets. Call it after track_start returned if anything was tracked before. */
@@ -161,9 +164,9 @@ uint64_t model_mapping_count(struct model *model, int container_fd);
 /* ---- counting ------------------------------------------------------------------------------------------------ */
 
 struct model_counts {
-	uint64_t calls;	      /* of the table, ever */
-	uint64_t ioctls;      /* of those */
-	uint64_t walked;      /* mappings that GET_BITMAP walked in the kernel's tree: quadratic use shows here */
+	uint64_t calls;	 /* of the table, ever */
+	uint64_t ioctls; /* of those */
+	uint64_t walked; /* mappings that GET_BITMAP walked in the kernel's tree: quadratic use shows here */
 	unsigned descriptors; /* open now */
 	unsigned areas;	      /* device memory mapped now */
 	unsigned scratch;     /* scratch areas mapped now */
@@ -201,12 +204,12 @@ enum model_call {
  * A step beyond the last possible one counts as the last. Steps of other errnos than EFAULT are always 0.
  */
 struct model_fault {
-	enum model_call call;	/* what is counted; MODEL_ANY: every call */
-	unsigned long request;	/* of MODEL_IOCTL; 0: any */
-	uint32_t flags;		/* of DIRTY_PAGES and UNMAP_DMA: only calls with all these flags; 0: any */
-	uint64_t nth;		/* 1: the next such call from now; 0 counts as 1 */
-	uint64_t times;		/* so many such calls in a row; 0 counts as 1 */
-	int error;		/* positive errno; 0 only for short reads and writes */
+	enum model_call call;  /* what is counted; MODEL_ANY: every call */
+	unsigned long request; /* of MODEL_IOCTL; 0: any */
+	uint32_t flags;	       /* of DIRTY_PAGES and UNMAP_DMA: only calls with all these flags; 0: any */
+	uint64_t nth;	       /* 1: the next such call from now; 0 counts as 1 */
+	uint64_t times;	       /* so many such calls in a row; 0 counts as 1 */
+	int error;	       /* positive errno; 0 only for short reads and writes */
 	unsigned step;
 };
 
@@ -227,7 +230,7 @@ enum model_file {
 /* One call that was made. */
 struct model_trace {
 	enum model_call call;
-	enum model_file file; /* what it was made on */
+	enum model_file file;  /* what it was made on */
 	unsigned long request; /* MODEL_IOCTL */
 	uint32_t flags;	       /* of DIRTY_PAGES and UNMAP_DMA */
 	uint32_t mappings;     /* that GET_BITMAP, or UNMAP, delivers or removes */
@@ -251,7 +254,8 @@ void model_fault_text(struct model *model, const struct model_fault *fault, char
 /* Called with no lock held: it may command devices, unplug, and make system calls of its own (which count). */
 
 /* Before each call of the table and after it; number counts calls since model_trace_start, from 1. */
-typedef void model_call_hook(struct model *model, const struct model_trace *call, uint64_t number, bool after, void *argument);
+typedef void model_call_hook(struct model *model, const struct model_trace *call, uint64_t number, bool after,
+			     void *argument);
 void model_on_call(struct model *model, model_call_hook *hook, void *argument);
 
 /* In UNMAP_DMA, after a driver's dma_unmap unpinned and before the kernel takes its lock again. */

@@ -99,8 +99,8 @@ static void put_range(struct pageset *set, uint64_t first, uint64_t count, bool 
 	while (count) {
 		uint64_t from = first % CHUNK_PAGES;
 		uint64_t take = count < CHUNK_PAGES - from ? count : CHUNK_PAGES - from;
-		struct chunk *chunk = value ? chunk_get(set, first / CHUNK_PAGES) :
-					      chunk_find(set, first / CHUNK_PAGES);
+		struct chunk *chunk =
+			value ? chunk_get(set, first / CHUNK_PAGES) : chunk_find(set, first / CHUNK_PAGES);
 
 		for (uint64_t word = from / 64; chunk && word <= (from + take - 1) / 64; word++) {
 			uint64_t mask = mask_of(from, take, word);
@@ -200,8 +200,8 @@ static uint64_t next_bit(const uint64_t *words, uint64_t bit, uint64_t end, bool
 	return bit < end ? bit : end;
 }
 
-void pageset_add_bits(struct pageset *set, uint64_t first, const uint64_t *words, uint64_t skip, uint64_t bits,
-		      uint64_t scale)
+void pageset_add_bits(struct pageset *set, uint64_t first, const uint64_t *words, uint64_t skip,
+		      uint64_t bits, uint64_t scale)
 {
 	uint64_t end = skip + bits;
 	uint64_t from = next_bit(words, skip, end, true);

@@ -12,7 +12,8 @@
 /* The group's node: /dev/vfio/7, or /dev/vfio/noiommu-7. */
 static void node_of(const struct group *g, char *path, size_t size)
 {
-	snprintf(path, size, "/dev/vfio/%s%d", g->config.kind == MODEL_NOIOMMU ? "noiommu-" : "", g->config.number);
+	snprintf(path, size, "/dev/vfio/%s%d", g->config.kind == MODEL_NOIOMMU ? "noiommu-" : "",
+		 g->config.number);
 }
 
 static struct group *group_at(struct model *m, const char *path)
@@ -58,8 +59,8 @@ static const struct device *device_at(struct model *m, const char *path, const c
 	for (unsigned i = 0; i < m->state->config.group_count; i++)
 		for (unsigned j = 0; j < m->state->groups[i].device_count; j++) {
 			const struct device *d = &m->state->groups[i].devices[j];
-			int length = snprintf(directory, sizeof(directory), "/sys/bus/%s/devices/%s", bus_of(d),
-					      d->config->name);
+			int length = snprintf(directory, sizeof(directory), "/sys/bus/%s/devices/%s",
+					      bus_of(d), d->config->name);
 
 			if (!d->group->present || strncmp(path, directory, (size_t)length) != 0)
 				continue;
@@ -87,7 +88,8 @@ ssize_t path_link(struct model *m, const char *path, char *text, size_t size)
 	if (!d)
 		return -ENOENT;
 	if (strcmp(rest, "/iommu_group") == 0)
-		snprintf(target, sizeof(target), "../../../../kernel/iommu_groups/%d", d->group->config.number);
+		snprintf(target, sizeof(target), "../../../../kernel/iommu_groups/%d",
+			 d->group->config.number);
 	else if (strcmp(rest, "/driver") == 0)
 		snprintf(target, sizeof(target), "../../../../bus/%s/drivers/%s", bus_of(d),
 			 d->config->pci ? "vfio-pci" : "vfdtest");

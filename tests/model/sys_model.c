@@ -166,7 +166,8 @@ static int m_map_file(const struct sys *sys, int fd, uint64_t offset, size_t siz
 	if (call_refused(&call))
 		result = -call.error;
 	else if (file)
-		result = file->kind == FILE_DEVICE ? device_map(file->device, offset, size, prot, memory) : -ENODEV;
+		result = file->kind == FILE_DEVICE ? device_map(file->device, offset, size, prot, memory)
+						   : -ENODEV;
 	if (!result)
 		areas_add(call.model, *memory, size, file);
 	return (int)call_end(&call, result);
@@ -196,7 +197,8 @@ static int m_unmap(const struct sys *sys, void *memory, size_t size)
 	struct call call;
 
 	call_begin(&call, model_of(sys), MODEL_UNMAP, -1, 0, NULL);
-	return (int)call_end(&call, call_refused(&call) ? -call.error : areas_remove(call.model, memory, size));
+	return (int)call_end(&call,
+			     call_refused(&call) ? -call.error : areas_remove(call.model, memory, size));
 }
 
 static void m_count_holders(const struct sys *sys, unsigned *descriptors, unsigned *areas)

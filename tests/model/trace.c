@@ -23,9 +23,9 @@ static enum model_file file_of(struct model *m, int fd)
 
 	if (!file)
 		return MODEL_FILE_NONE;
-	return file->kind == FILE_CONTAINER ? MODEL_FILE_CONTAINER :
-	       file->kind == FILE_GROUP	    ? MODEL_FILE_GROUP :
-					      MODEL_FILE_DEVICE;
+	return file->kind == FILE_CONTAINER ? MODEL_FILE_CONTAINER
+	       : file->kind == FILE_GROUP   ? MODEL_FILE_GROUP
+					    : MODEL_FILE_DEVICE;
 }
 
 static void run_hook(struct call *call, bool after)
@@ -41,7 +41,8 @@ static void run_hook(struct call *call, bool after)
 	in_hook = false;
 }
 
-void call_begin(struct call *call, struct model *m, enum model_call kind, int fd, unsigned long request, void *argument)
+void call_begin(struct call *call, struct model *m, enum model_call kind, int fd, unsigned long request,
+		void *argument)
 {
 	*call = (struct call){ .model = m, .trace = { .call = kind, .request = request } };
 	model_lock(m);
@@ -96,7 +97,8 @@ const struct model_trace *model_trace(struct model *m, size_t *count)
 bool trace_is_get(const struct model_trace *trace)
 {
 	return trace->call == MODEL_IOCTL && trace->file == MODEL_FILE_CONTAINER &&
-	       trace->request == VFIO_IOMMU_DIRTY_PAGES && trace->flags == VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
+	       trace->request == VFIO_IOMMU_DIRTY_PAGES &&
+	       trace->flags == VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
 }
 
 bool trace_is_unmap(const struct model_trace *trace)

@@ -22,11 +22,12 @@ static void add_bits(struct pageset *set, const struct mapping *map, const uint6
 void truth_wrote(struct model *m, uint64_t address, uint64_t size)
 {
 	if (m->state->recording && size)
-		pageset_add(&m->state->truth, page_of(address), page_of(address + size - 1) - page_of(address) + 1);
+		pageset_add(&m->state->truth, page_of(address),
+			    page_of(address + size - 1) - page_of(address) + 1);
 }
 
-void truth_returned(struct model *m, const struct mapping *map, const uint64_t *words, uint64_t skip, uint64_t bits,
-		    uint64_t page_size)
+void truth_returned(struct model *m, const struct mapping *map, const uint64_t *words, uint64_t skip,
+		    uint64_t bits, uint64_t page_size)
 {
 	add_bits(&m->state->returned, map, words, skip, bits, page_size);
 }
@@ -107,7 +108,8 @@ static struct pageset *set_of(struct model *m, enum model_set which, struct page
 	}
 }
 
-uint64_t model_pages(struct model *m, enum model_set which, const void *memory, uint64_t size, uint64_t *bitmap)
+uint64_t model_pages(struct model *m, enum model_set which, const void *memory, uint64_t size,
+		     uint64_t *bitmap)
 {
 	struct pageset scratch = { 0 };
 	uint64_t found;

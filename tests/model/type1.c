@@ -65,7 +65,8 @@ static bool fits_group(const struct mapping *map, const struct model_group_confi
 	if ((map->iova | map->size | map->vaddr) & ((config->page_sizes & -config->page_sizes) - 1))
 		return false;
 	for (unsigned i = 0; i < MODEL_MAX_RANGES && config->ranges[i].last; i++)
-		if (map->iova >= config->ranges[i].first && map->iova + (map->size - 1) <= config->ranges[i].last)
+		if (map->iova >= config->ranges[i].first &&
+		    map->iova + (map->size - 1) <= config->ranges[i].last)
 			return true;
 	return false;
 }

@@ -55,7 +55,8 @@ void bitmap_populate_pins(struct model *m, struct container *c, struct mapping *
 			size_t count;
 			const struct pin *pin = pins_from(&c->groups[i]->devices[j], map->iova, &count);
 
-			for (; count && pin->iova_page * MODEL_PAGE_SIZE - map->iova < map->size; pin++, count--)
+			for (; count && pin->iova_page * MODEL_PAGE_SIZE - map->iova < map->size;
+			     pin++, count--)
 				bitmap_mark(m, c->type1, map, pin->iova_page * MODEL_PAGE_SIZE - map->iova,
 					    MODEL_PAGE_SIZE);
 		}
@@ -90,10 +91,12 @@ static int copy_words(const struct mapping *map, uint64_t to, uint64_t words, bo
 	return fault || *written < words ? -EFAULT : 0;
 }
 
-int bitmap_deliver(struct model *m, struct type1 *t, struct mapping *map, uint64_t base, uint64_t data, bool fault)
+int bitmap_deliver(struct model *m, struct type1 *t, struct mapping *map, uint64_t base, uint64_t data,
+		   bool fault)
 {
 	uint64_t page = type1_page_size(t), bits = map->size / page, offset = (map->iova - base) / page;
-	uint64_t shift = offset % 64, to = data + offset / 64 * 8, words = bitmap_words(bits + shift), written = 0, got;
+	uint64_t shift = offset % 64, to = data + offset / 64 * 8, words = bitmap_words(bits + shift),
+		 written = 0, got;
 	int error = 0;
 
 	if (!fits(m, map, bits + shift))

@@ -85,7 +85,8 @@ static void ghosts_returned(struct model *m, struct type1 *t, size_t index, cons
 	uint64_t page = type1_page_size(t);
 
 	for (; inside(t, index, get->iova, get->size); index++) {
-		uint64_t offset = (t->maps[index]->iova - get->iova) / page, bits = t->maps[index]->size / page;
+		uint64_t offset = (t->maps[index]->iova - get->iova) / page,
+			 bits = t->maps[index]->size / page;
 
 		if (offset / 64 != t->last_index)
 			return;
@@ -144,7 +145,8 @@ static int check(const struct type1 *t, const struct uapi_dirty_get *get)
 	return !t->tracking || type1_cuts(t, get->iova, get->size) ? -EINVAL : 0;
 }
 
-static int get_bitmap(struct call *call, struct container *c, struct uapi_dirty_get *get, const char *argument)
+static int get_bitmap(struct call *call, struct container *c, struct uapi_dirty_get *get,
+		      const char *argument)
 {
 	int error;
 

@@ -39,17 +39,18 @@ struct caps { /* in the kernel's order: migration, entries available, ranges */
 };
 
 /* Ranges that lie both in a list and in a group. */
-static unsigned intersect(struct vfio_iova_range *ranges, unsigned count, const struct model_group_config *config)
+static unsigned intersect(struct vfio_iova_range *ranges, unsigned count,
+			  const struct model_group_config *config)
 {
-	struct vfio_iova_range both[MAX_RANGES];
+	struct vfio_iova_range both[MAX_RANGES] = { 0 };
 	unsigned found = 0;
 
 	for (unsigned i = 0; i < count; i++)
 		for (unsigned j = 0; j < MODEL_MAX_RANGES && config->ranges[j].last; j++) {
-			uint64_t first = ranges[i].start > config->ranges[j].first ? ranges[i].start :
-										     config->ranges[j].first;
-			uint64_t last = ranges[i].end < config->ranges[j].last ? ranges[i].end :
-										 config->ranges[j].last;
+			uint64_t first = ranges[i].start > config->ranges[j].first ? ranges[i].start
+										   : config->ranges[j].first;
+			uint64_t last = ranges[i].end < config->ranges[j].last ? ranges[i].end
+									       : config->ranges[j].last;
 
 			if (first <= last && found < MAX_RANGES)
 				both[found++] = (struct vfio_iova_range){ .start = first, .end = last };
@@ -90,8 +91,8 @@ static uint32_t build_caps(const struct container *c, struct caps *caps)
 	unsigned count = type1_ranges(c, caps->ranges.ranges);
 	uint32_t end = offsetof(struct caps, ranges);
 
-	caps->migration.head = (struct cap_head){ VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1,
-						  offsetof(struct caps, available) };
+	caps->migration.head =
+		(struct cap_head){ VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1, offsetof(struct caps, available) };
 	caps->migration.pgsize_bitmap = type1_page_size(t);
 	caps->migration.max_dirty_bitmap_size = BITMAP_BYTES_MAX;
 	caps->available.head = (struct cap_head){ VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, 0 };
@@ -100,7 +101,8 @@ static uint32_t build_caps(const struct container *c, struct caps *caps)
 		caps->available.head.next = end;
 		caps->ranges.head = (struct cap_head){ VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, 0 };
 		caps->ranges.count = count;
-		end = (uint32_t)(offsetof(struct caps, ranges.ranges) + count * sizeof(struct vfio_iova_range));
+		end = (uint32_t)(offsetof(struct caps, ranges.ranges) +
+				 count * sizeof(struct vfio_iova_range));
 	}
 	return end;
 }

@@ -134,7 +134,9 @@ static int new_mapping(struct model *m, struct type1 *t, const struct vfio_iommu
 	struct mapping *map = model_alloc(1, sizeof(*map));
 	int error = 0;
 
-	*map = (struct mapping){ .iova = from->iova, .size = from->size, .vaddr = from->vaddr, .prot = from->flags };
+	*map = (struct mapping){
+		.iova = from->iova, .size = from->size, .vaddr = from->vaddr, .prot = from->flags
+	};
 	if (t->physical)
 		error = type1_iommu_map(m, t, map);
 	if (!error && t->tracking)

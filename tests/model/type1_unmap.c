@@ -22,7 +22,7 @@ struct request {
 	bool restarted;
 	struct gone { /* writable mappings removed */
 		uint64_t address, size;
-	} *gone;
+	} * gone;
 	size_t gone_count, gone_room;
 };
 
@@ -31,8 +31,11 @@ static void settle(struct request *r)
 {
 	struct type1 *t = r->container->type1;
 
+	if (!r->removed)
+		return;
 	t->count -= r->removed;
-	memmove(t->maps + r->index, t->maps + r->index + r->removed, (t->count - r->index) * sizeof(*t->maps));
+	memmove(t->maps + r->index, t->maps + r->index + r->removed,
+		(t->count - r->index) * sizeof(*t->maps));
 	r->removed = 0;
 }
 
@@ -203,7 +206,8 @@ static int run(struct request *r)
 
 static int read_request(struct request *r, const void *argument)
 {
-	uint32_t known = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP | VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR;
+	uint32_t known =
+		VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP | VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR;
 	const char *from = argument;
 
 	if (copy_in(&r->ask, from, UAPI_UNMAP_PLAIN_SIZE))
@@ -216,7 +220,8 @@ static int read_request(struct request *r, const void *argument)
 		return -EINVAL;
 	if (!r->bitmap)
 		return 0;
-	if (r->ask.flags & (VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR) || r->ask.argsz < sizeof(r->ask))
+	if (r->ask.flags & (VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR) ||
+	    r->ask.argsz < sizeof(r->ask))
 		return -EINVAL;
 	if (copy_in(&r->ask.bitmap, from + UAPI_UNMAP_PLAIN_SIZE, sizeof(r->ask.bitmap)))
 		return -EFAULT;

@@ -76,7 +76,8 @@ static int write_pinned(struct model *m, struct device *d, uint64_t iova, const 
 	return 0;
 }
 
-static int write_page(struct model *m, struct device *d, uint64_t iova, size_t size, uint64_t value, bool pinned)
+static int write_page(struct model *m, struct device *d, uint64_t iova, size_t size, uint64_t value,
+		      bool pinned)
 {
 	char bytes[MODEL_PAGE_SIZE];
 	int error;
@@ -192,7 +193,8 @@ static int do_run(struct model *m, void *argument)
 	if (d->writer.running)
 		return -EBUSY;
 	d->quiet = false;
-	d->writer = (struct writer){ .running = true, .iova = run.iova, .size = run.size, .random = run.seed };
+	d->writer =
+		(struct writer){ .running = true, .iova = run.iova, .size = run.size, .random = run.seed };
 	return 0;
 }
 
@@ -285,8 +287,8 @@ static int do_truth(struct model *m, void *argument)
 	d = device_at(m, ask.device);
 	if (!d)
 		return -ENODEV;
-	if (ask.flags & ~VFDTEST_TRUTH_CLEAR || range_bad(ask.iova, ask.size) || ask.size > VFDTEST_TRUTH_MAX ||
-	    (ask.iova | ask.size) & (MODEL_PAGE_SIZE - 1))
+	if (ask.flags & ~VFDTEST_TRUTH_CLEAR || range_bad(ask.iova, ask.size) ||
+	    ask.size > VFDTEST_TRUTH_MAX || (ask.iova | ask.size) & (MODEL_PAGE_SIZE - 1))
 		return -EINVAL;
 	pins_enter_truth(m, d);
 	if (hand_out(d, &ask, &pages))
@@ -326,7 +328,9 @@ static int do_status(struct model *m, void *argument)
 	g = d->group;
 	status = (struct vfdtest_status){
 		.device = index,
-		.state = g->going ? VFDTEST_REMOVING : g->present ? VFDTEST_PRESENT : VFDTEST_ABSENT,
+		.state = g->going     ? VFDTEST_REMOVING
+			 : g->present ? VFDTEST_PRESENT
+				      : VFDTEST_ABSENT,
 		.group = g->present && !g->going ? g->config.number : -1,
 		.open = d->opens > 0,
 		.running = d->writer.running,
@@ -359,7 +363,8 @@ static int set_knob(struct device *d, const struct vfdtest_set *set)
 		d->removable_reset = set->value;
 		return 0;
 	case VFDTEST_IRQ:
-		return d->triggers[0][0] >= 0 && !eventfd_write(d->triggers[0][0], set->value) ? 0 : -ENOTCONN;
+		return d->triggers[0][0] >= 0 && !eventfd_write(d->triggers[0][0], set->value) ? 0
+											       : -ENOTCONN;
 	default:
 		return -EINVAL;
 	}

@@ -180,10 +180,12 @@ START_TEST(extensions_and_paths)
 	ck_assert_int_eq(dirty(START), -EINVAL);
 	ck_assert_int_eq(open_path("/dev/vfio/8"), -ENOENT);
 	ck_assert_int_eq(open_path("/dev/vfio/noiommu-7"), -ENOENT);
-	ck_assert_int_eq(m->sys.read_file(&m->sys, "/sys/kernel/iommu_groups/7/name", text, sizeof(text)), 12);
+	ck_assert_int_eq(m->sys.read_file(&m->sys, "/sys/kernel/iommu_groups/7/name", text, sizeof(text)),
+			 12);
 	ck_assert_str_eq(text, "vfio-noiommu");
 	ck_assert_int_gt(m->sys.read_link(&m->sys, "/sys/bus/platform/devices/vfdtest.0/iommu_group", text,
-					  sizeof(text)), 0);
+					  sizeof(text)),
+			 0);
 	ck_assert_str_eq(text, "../../../../kernel/iommu_groups/7");
 	ck_assert_int_eq(m->sys.exists(&m->sys, "/dev/vfio/7"), 0);
 	ck_assert_int_eq(m->sys.exists(&m->sys, "/dev/vfio/70"), -ENOENT);
@@ -394,7 +396,8 @@ START_TEST(unmap_plain)
 	ck_assert_int_eq(unmap(0, 16 * PAGE, VFIO_DMA_UNMAP_FLAG_ALL, NULL, &size), -EINVAL);
 	ck_assert_int_eq(unmap(0, 0, VFIO_DMA_UNMAP_FLAG_ALL, NULL, &size), 0);
 	ck_assert_uint_eq(size, 8 * PAGE);
-	ck_assert_int_eq(unmap(0, 0, VFIO_DMA_UNMAP_FLAG_VADDR | VFIO_DMA_UNMAP_FLAG_ALL, NULL, &size), -EBUSY);
+	ck_assert_int_eq(unmap(0, 0, VFIO_DMA_UNMAP_FLAG_VADDR | VFIO_DMA_UNMAP_FLAG_ALL, NULL, &size),
+			 -EBUSY);
 	ck_assert_uint_eq(model_mapping_count(m, container), 0);
 	down();
 }
@@ -423,7 +426,8 @@ END_TEST
 /* The buffer faults at the second mapping: EFAULT, the first is unmapped, size unchanged. */
 START_TEST(unmap_fault_half_way)
 {
-	uint64_t *words = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), size;
+	uint64_t *words = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+		 size;
 	uint64_t pages = PAGE * 8;
 
 	up();
@@ -432,7 +436,8 @@ START_TEST(unmap_fault_half_way)
 	ck_assert_int_eq(map_at(pages * PAGE, 0, pages, READ | WRITE), 0);
 	ck_assert_int_eq(dirty(START), 0);
 	device_writes(2);
-	ck_assert_int_eq(unmap(0, 2 * pages * PAGE, VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, words, &size), -EFAULT);
+	ck_assert_int_eq(unmap(0, 2 * pages * PAGE, VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, words, &size),
+			 -EFAULT);
 	ck_assert_uint_eq(size, 2 * pages * PAGE);
 	ck_assert_uint_eq(model_mapping_count(m, container), 1);
 	ck_assert_str_eq(bits(words, 64), "2");
@@ -453,7 +458,9 @@ START_TEST(unmap_fault_steps)
 		map((uint64_t)i * 64 * PAGE, (uint64_t)i * 64, 64);
 	ck_assert_int_eq(dirty(START), 0);
 	uint64_t buffer[3] = { 0 };
-	model_fault(m, (struct model_fault){ .call = MODEL_IOCTL, .request = VFIO_IOMMU_UNMAP_DMA, .error = EFAULT,
+	model_fault(m, (struct model_fault){ .call = MODEL_IOCTL,
+					     .request = VFIO_IOMMU_UNMAP_DMA,
+					     .error = EFAULT,
 					     .step = (unsigned)_i });
 	ck_assert_int_eq(unmap(0, 192 * PAGE, VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, buffer, words), -EFAULT);
 	ck_assert_uint_eq(words[0], 192 * PAGE);
@@ -669,7 +676,9 @@ END_TEST
 
 START_TEST(mapping_too_large_for_start)
 {
-	struct vfio_iommu_type1_dma_map big = { .argsz = sizeof(big), .flags = READ, .size = 1ull << 43, .iova = 1ull << 43 };
+	struct vfio_iommu_type1_dma_map big = {
+		.argsz = sizeof(big), .flags = READ, .size = 1ull << 43, .iova = 1ull << 43
+	};
 
 	up();
 	ck_assert_int_eq(sys_ioctl(container, VFIO_IOMMU_MAP_DMA, &big), 0);
@@ -720,9 +729,15 @@ END_TEST
 static const struct model_config mixed = {
 	.group_count = 4,
 	.groups = { { .number = 7, .kind = MODEL_EMULATED, .devices = { { .name = "vfdtest.0" } } },
-		    { .number = 3, .kind = MODEL_PHYSICAL, .devices = { { .name = "0000:01:00.0", .pci = true } } },
-		    { .number = 9, .kind = MODEL_NOIOMMU, .devices = { { .name = "0000:02:00.0", .pci = true } } },
-		    { .number = 4, .kind = MODEL_PHYSICAL, .page_sizes = 1ull << 16,
+		    { .number = 3,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = "0000:01:00.0", .pci = true } } },
+		    { .number = 9,
+		      .kind = MODEL_NOIOMMU,
+		      .devices = { { .name = "0000:02:00.0", .pci = true } } },
+		    { .number = 4,
+		      .kind = MODEL_PHYSICAL,
+		      .page_sizes = 1ull << 16,
 		      .devices = { { .name = "0000:03:00.0", .pci = true } } } },
 };
 
@@ -748,7 +763,8 @@ START_TEST(physical_group)
 	map(0, 0, 16);
 	ck_assert_int_eq(dirty(START), 0);
 	physical = attach("/dev/vfio/3");
-	ck_assert_int_eq(m->sys.read_file(&m->sys, "/sys/kernel/iommu_groups/3/name", text, sizeof(text)), -ENOENT);
+	ck_assert_int_eq(m->sys.read_file(&m->sys, "/sys/kernel/iommu_groups/3/name", text, sizeof(text)),
+			 -ENOENT);
 	for (int i = 0; i < 2; i++) {
 		ck_assert_int_eq(get(0, 16 * PAGE, words), 0);
 		ck_assert_uint_eq(words[0], 0xffff);
@@ -876,7 +892,8 @@ START_TEST(device_shows)
 		uint8_t caps[64];
 	} region = { .info = { .argsz = sizeof(region.info), .index = 1 } };
 	int event = eventfd(0, EFD_CLOEXEC);
-	uint32_t irq[6] = { sizeof(irq), VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, 1, (uint32_t)event };
+	uint32_t irq[6] = { sizeof(irq),    VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, 1,
+			    (uint32_t)event };
 	eventfd_t fired = 0;
 	void *area;
 	uint64_t word = 77;
@@ -890,8 +907,10 @@ START_TEST(device_shows)
 	ck_assert_uint_eq(region.info.size, VFDTEST_REGION1_SIZE);
 	ck_assert_int_eq(sys_ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &region), 0);
 	ck_assert_uint_eq(region.info.cap_offset, 32);
-	ck_assert_int_eq(m->sys.map_file(&m->sys, device, region.info.offset + PAGE, PAGE, PROT_READ, &area), -EINVAL);
-	ck_assert_int_eq(m->sys.map_file(&m->sys, device, region.info.offset + 2 * PAGE, PAGE, PROT_READ, &area), 0);
+	ck_assert_int_eq(m->sys.map_file(&m->sys, device, region.info.offset + PAGE, PAGE, PROT_READ, &area),
+			 -EINVAL);
+	ck_assert_int_eq(
+		m->sys.map_file(&m->sys, device, region.info.offset + 2 * PAGE, PAGE, PROT_READ, &area), 0);
 	ck_assert_int_eq(m->sys.pwrite(&m->sys, device, &word, 8, region.info.offset + 2 * PAGE), 8);
 	ck_assert_uint_eq(*(uint64_t *)area, 77);
 	ck_assert_int_eq(sys_ioctl(device, VFIO_DEVICE_RESET, NULL), 0);
@@ -917,7 +936,9 @@ START_TEST(writer_and_truth)
 	struct vfdtest_run run = { .iova = 0, .size = 16 * PAGE, .seed = 1 };
 	struct vfdtest_halt halt = { 0 };
 	uint64_t words[1] = { 0 }, truth[1] = { 0 };
-	struct vfdtest_truth ask = { .size = 16 * PAGE, .bitmap = (uintptr_t)truth, .flags = VFDTEST_TRUTH_CLEAR };
+	struct vfdtest_truth ask = { .size = 16 * PAGE,
+				     .bitmap = (uintptr_t)truth,
+				     .flags = VFDTEST_TRUTH_CLEAR };
 
 	up();
 	map(0, 0, 16);
@@ -1059,7 +1080,8 @@ START_TEST(enumeration)
 }
 END_TEST
 
-static void count_calls(struct model *model, const struct model_trace *call, uint64_t nth, bool after, void *argument)
+static void count_calls(struct model *model, const struct model_trace *call, uint64_t nth, bool after,
+			void *argument)
 {
 	(void)model, (void)call, (void)nth;
 	*(unsigned *)argument += after;
@@ -1071,7 +1093,10 @@ START_TEST(faults_fire)
 
 	up();
 	model_on_call(m, count_calls, &calls);
-	model_fault(m, (struct model_fault){ .call = MODEL_IOCTL, .request = VFIO_IOMMU_MAP_DMA, .nth = 2, .times = 2,
+	model_fault(m, (struct model_fault){ .call = MODEL_IOCTL,
+					     .request = VFIO_IOMMU_MAP_DMA,
+					     .nth = 2,
+					     .times = 2,
 					     .error = ENOMEM });
 	ck_assert_int_eq(map_at(0, 0, 1, READ), 0);
 	ck_assert_int_eq(map_at(PAGE, 0, 1, READ), -ENOMEM);
@@ -1115,10 +1140,12 @@ static void random_operation(void)
 		map_at(iova, slot * 64, 64, READ | (random_below(4) ? WRITE : 0));
 		break;
 	case 1:
-		unmap(iova, 64 * PAGE, random_below(4) ? VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP : 0, words, NULL);
+		unmap(iova, 64 * PAGE, random_below(4) ? VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP : 0, words,
+		      NULL);
 		break;
 	case 2:
-		unmap(iova, slot_iova(last) + 64 * PAGE - iova, VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, words, NULL);
+		unmap(iova, slot_iova(last) + 64 * PAGE - iova, VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, words,
+		      NULL);
 		break;
 	case 3:
 	case 4:
@@ -1145,7 +1172,9 @@ static void random_operation(void)
 		break;
 	case 9:
 		model_fault_clear(m);
-		model_fault(m, (struct model_fault){ .call = MODEL_IOCTL, .error = EFAULT, .nth = 1 + random_below(4),
+		model_fault(m, (struct model_fault){ .call = MODEL_IOCTL,
+						     .error = EFAULT,
+						     .nth = 1 + random_below(4),
 						     .step = (unsigned)random_below(SLOTS + 2) });
 		break;
 	default:
