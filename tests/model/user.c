@@ -11,6 +11,7 @@
 
 size_t user_read(void *to, uint64_t from, size_t size)
 {
+	/* cppcheck-suppress ctuuninitvar; it is only written to */
 	struct iovec local = { to, size }, remote = { (void *)(uintptr_t)from, size };
 	ssize_t count = size ? process_vm_readv(getpid(), &local, 1, &remote, 1, 0) : 0;
 
