@@ -7,6 +7,8 @@ uint64_t word_lowest(uint64_t word, uint64_t n)
 {
 	uint64_t rest = word;
 
+	if (n >= WORD_BITS)
+		return word;
 	for (; rest && n; n--)
 		rest &= rest - 1;
 	return word & ~rest;

@@ -24,9 +24,17 @@ static inline uint64_t word_mask(uint64_t w, uint64_t first, uint64_t last)
 			  last / WORD_BITS == w ? (unsigned)(last % WORD_BITS) : WORD_BITS - 1);
 }
 
+/* Without a popcount instruction at compile time the builtin is a call; this is not, and compilers vectorise it. */
 static inline unsigned word_count(uint64_t word)
 {
+#ifdef __POPCNT__
 	return (unsigned)__builtin_popcountll(word);
+#else
+	word -= word >> 1 & UINT64_C(0x5555555555555555);
+	word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
+	word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	return (unsigned)(word * UINT64_C(0x0101010101010101) >> 56);
+#endif
 }
 
 /* Lowest and highest set bit of a word that is not 0 */
