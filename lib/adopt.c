@@ -139,6 +139,15 @@ static int adopt_mapping(const struct adopting *a, const struct vfd_mapping *dec
 	return rc ? rc : map_declare(&a->container->space, &want, a->err);
 }
 
+/* "No" is believed when said twice: nobody would ever collect a record that is missed here. */
+static bool is_tracking(struct space *space)
+{
+	struct range hole = space_hole(space);
+
+	return type1_diagnose(&space->type1, hole) == TYPE1_ALIVE ||
+	       type1_diagnose(&space->type1, hole) == TYPE1_ALIVE;
+}
+
 /* GET_BITMAP over a hole is 0 while tracking and clears nothing. A record that runs is kept, and harvested once: the kernel refuses
  * to cut a mapping, so this finds a declared one that is not as the kernel has it. */
 static int adopt_tracking(const struct adopting *a)
@@ -146,8 +155,7 @@ static int adopt_tracking(const struct adopting *a)
 	struct space *space = &a->container->space;
 	struct vfd_harvest ignored = { 0 };
 
-	if (!space->can_track || !space->log ||
-	    type1_diagnose(&space->type1, space_hole(space)) != TYPE1_ALIVE)
+	if (!space->can_track || !space->log || !is_tracking(space))
 		return 0;
 	space->started = true;
 	space->tracking = true;

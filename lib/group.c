@@ -119,12 +119,13 @@ static void cross_check(struct vfd_group *g)
 		 "dirty\"";
 }
 
-/* The kernel may have taken the last group away without a word: then this one is the first of a new, empty space. */
+/* The kernel may have taken the last group away without a word: then this one is the first of a new, empty space.
+ * Believed when said twice: the record of a space that is there after all would be out of reach. */
 static bool still_attached(struct space *space)
 {
 	struct type1 now = space->type1;
 
-	if (space->attached && type1_refresh(&now) == -EINVAL)
+	if (space->attached && type1_refresh(&now) == -EINVAL && type1_refresh(&now) == -EINVAL)
 		space_lost(space, VFD_WHY_STATE_LOST, true);
 	return space->attached;
 }

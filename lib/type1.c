@@ -108,9 +108,11 @@ enum type1_fault type1_diagnose(const struct type1 *type1, struct range hole)
 {
 	struct type1 now = *type1;
 
-	if (type1_refresh(&now))
+	int rc = type1_refresh(&now);
+
+	if (rc == -EINVAL)
 		return TYPE1_GONE;
-	if (now.page_size != type1->page_size)
+	if (!rc && now.page_size != type1->page_size)
 		return TYPE1_PAGE_SIZE;
 	return probe_tracking(type1, hole) ? TYPE1_STOPPED : TYPE1_ALIVE;
 }
