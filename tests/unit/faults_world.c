@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+#include "faults_world.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MESSAGES_MOST = 12 };
+
+void world_fail(struct world *w, const char *format, ...)
+{
+	static unsigned said;
+	va_list args;
+
+	w->failures++;
+	if (said++ >= MESSAGES_MOST)
+		return;
+	printf("FAIL %s: ", w->what);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+}
+
+/* ---- sets of pages of the region ---- */
+
+static struct pages model_set(struct world *w, enum model_set set)
+{
+	struct pages pages = { 0 };
+
+	model_pages(w->model, set, w->memory, WORLD_PAGES * WORLD_PAGE, pages.words);
+	return pages;
+}
+
+static void add_range(struct pages *pages, uint64_t first, uint64_t count)
+{
+	for (uint64_t page = first; page < first + count; page++)
+		pages->words[page / 64] |= UINT64_C(1) << page % 64;
+}
+
+static struct pages join(struct pages a, const struct pages *b)
+{
+	for (int i = 0; i < WORLD_WORDS; i++)
+		a.words[i] |= b->words[i];
+	return a;
+}
+
+/* How many pages of a are not in b; *first: the first of them. */
+static unsigned missing(const struct pages *a, const struct pages *b, unsigned *first)
+{
+	unsigned count = 0;
+
+	for (unsigned i = WORLD_WORDS; i-- > 0;) {
+		uint64_t only = a->words[i] & ~b->words[i];
+		count += (unsigned)__builtin_popcountll(only);
+		if (only)
+			*first = i * 64 + (unsigned)__builtin_ctzll(only);
+	}
+	return count;
+}
+
+static struct pages without(struct pages a, const struct pages *b)
+{
+	for (int i = 0; i < WORLD_WORDS; i++)
+		a.words[i] &= ~b->words[i];
+	return a;
+}
+
+static void add_batch(struct world *w, struct vfd_consumer *consumer, struct vfd_batch *batch,
+		      struct pages *pages)
+{
+	struct vfd_run runs[16];
+	size_t count;
+
+	while (!vfd_batch_runs(consumer, batch, runs, 16, &count, &w->err) && count)
+		for (size_t i = 0; i < count; i++)
+			add_range(pages, (runs[i].address - WORLD_LOG) / WORLD_PAGE,
+				  runs[i].size / WORLD_PAGE);
+}
+
+typedef int resolve(struct vfd_consumer *consumer, const struct vfd_batch *batch, uint64_t first,
+		    uint64_t last, struct vfd_error *err);
+
+/* What is owed: take all of it, look, and give it back or commit it. */
+static struct pages owed(struct world *w, resolve *end)
+{
+	struct vfd_consumer *consumer = vfd_log_consumer(w->log);
+	struct pages pages = { 0 };
+	struct vfd_batch batch;
+	struct vfd_error err;
+
+	if (vfd_take(consumer, 0, UINT64_MAX, UINT64_MAX, &batch, &err))
+		world_fail(w, "take: %s", err.message);
+	else if (batch.id) {
+		add_batch(w, consumer, &batch, &pages);
+		if (end(consumer, &batch, 0, UINT64_MAX, &err))
+			world_fail(w, "commit or rollback: %s", err.message);
+	}
+	return pages;
+}
+
+/* ---- what the library knows ---- */
+
+struct looking {
+	struct pages *pages;
+	bool deferred_only;
+};
+
+static void look_at(struct space *space, struct mapping *m, void *arg)
+{
+	struct looking *looking = arg;
+	uint64_t page = (m->log_address - WORLD_LOG) / WORLD_PAGE;
+
+	if (!looking->deferred_only || space_owes_all(space, m))
+		add_range(looking->pages, page, range_size(m->where) / WORLD_PAGE);
+}
+
+static struct pages mapped(struct world *w, bool deferred_only)
+{
+	struct pages pages = { 0 };
+	struct looking looking = { &pages, deferred_only };
+
+	if (w->container && w->container->space.tracking)
+		space_each_tracked(&w->container->space, look_at, &looking);
+	return pages;
+}
+
+/* ---- the law ---- */
+
+static void check_law(struct world *w, const char *call)
+{
+	struct pages log = owed(w, vfd_rollback);
+	struct pages truth = model_set(w, MODEL_TRUTH), returned = model_set(w, MODEL_RETURNED);
+	struct pages held = model_set(w, MODEL_HELD), spoiled = model_set(w, MODEL_SPOILED);
+	struct pages deferred = mapped(w, true), all = mapped(w, false), kept = log;
+	unsigned first = 0, count;
+
+	if (w->container || (w->fds[0] >= 0 && !w->adopted))
+		kept = join(join(log, &held), &deferred);
+	if (w->physical || w->doubt)
+		w->all_dirty = join(w->all_dirty, &all);
+	truth = join(truth, &w->unpaid);
+	count = missing(&truth, &kept, &first);
+	if (count)
+		world_fail(w, "after %s: %u pages LOST, the first is %u", call, count, first);
+	struct pages recorded = join(log, &deferred);
+	count = missing(&returned, &recorded, &first);
+	if (count)
+		world_fail(w,
+			   "after %s: %u pages that the kernel returned are not in the log, the first is %u",
+			   call, count, first);
+	struct pages fair = join(join(join(returned, &spoiled), &w->spoiled), &w->all_dirty);
+	count = missing(&log, &fair, &first);
+	if (count)
+		world_fail(w, "after %s: %u pages in the log that nothing can have spoiled, the first is %u",
+			   call, count, first);
+	if (model_crashed(w->model))
+		world_fail(w, "after %s: the kernel died: %s", call, model_crashed(w->model));
+}
+
+void world_consume(struct world *w)
+{
+	struct pages truth = model_set(w, MODEL_TRUTH), spoiled = model_set(w, MODEL_SPOILED);
+	struct pages log = owed(w, vfd_commit);
+
+	truth = join(truth, &w->unpaid);
+	w->unpaid = without(truth, &log);
+	w->spoiled = join(w->spoiled, &spoiled);
+	model_forget(w->model);
+}
+
+bool world_after(struct world *w, int rc, const char *call)
+{
+	check_law(w, call);
+	if (!rc)
+		return false;
+	if (!model_fault_fired(w->model))
+		world_fail(w, "%s is %s without a fault: %s", call, vfd_strcode(rc), w->err.message);
+	w->gave_up = w->policy == GIVE_UP;
+	return true;
+}
+
+bool world_after_retry(struct world *w, int rc, const char *call)
+{
+	check_law(w, call);
+	w->gave_up = rc != 0;
+	w->retries_failed += rc != 0;
+	if (rc)
+		printf("# %s: second try of %s is %s: %s\n", w->what, call, vfd_strcode(rc), w->err.message);
+	return rc != 0;
+}
+
+/* ---- the devices at work ---- */
+
+static void write_somewhere(struct model *model, const struct model_trace *call, uint64_t number, bool after,
+			    void *arg)
+{
+	struct world *w = arg;
+
+	(void)number;
+	if (after) {
+		w->doubt |= call->call == MODEL_READ_FILE && call->result < 0;
+		return;
+	}
+	w->writes += model_step(model, 0, 4) + model_step(model, 1, 4);
+	if (w->physical)
+		w->writes += !model_dma_write(model, w->physical, w->writes * 37 % WORLD_PAGES * WORLD_PAGE,
+					      8, w->writes);
+}
+
+void world_run(struct world *w, unsigned index)
+{
+	struct vfdtest_run run = { .device = index, .size = WORLD_PAGES * WORLD_PAGE, .seed = index + 1 };
+
+	model_vfdtest(w->model, VFDTEST_RUN, &run);
+}
+
+void world_pin(struct world *w, unsigned index, uint64_t iova, uint64_t count)
+{
+	struct vfdtest_range range = {
+		.device = index,
+		.flags = VFDTEST_PIN_WRITE,
+		.iova = iova * WORLD_PAGE,
+		.size = count * WORLD_PAGE,
+	};
+
+	model_vfdtest(w->model, VFDTEST_PIN, &range);
+}
+
+void world_unpin(struct world *w, unsigned index, uint64_t iova, uint64_t count)
+{
+	struct vfdtest_range range = { .device = index,
+				       .iova = iova * WORLD_PAGE,
+				       .size = count * WORLD_PAGE };
+
+	model_vfdtest(w->model, VFDTEST_UNPIN, &range);
+}
+
+/* ---- calls with many arguments ---- */
+
+int world_open(struct world *w)
+{
+	struct vfd_container_options options = { .struct_size = sizeof options, .log = w->log };
+
+	return container_open_on(&w->model->sys, &options, &w->container, &w->err);
+}
+
+int world_map(struct world *w, uint64_t iova, uint64_t page, uint64_t count, uint32_t flags)
+{
+	struct vfd_mapping mapping = {
+		.struct_size = sizeof mapping,
+		.flags = flags,
+		.iova = iova * WORLD_PAGE,
+		.size = count * WORLD_PAGE,
+		.memory = w->memory + page * WORLD_PAGE,
+	};
+
+	return vfd_map(w->container, &mapping, &w->err);
+}
+
+int world_unmap(struct world *w, uint64_t iova, uint64_t count)
+{
+	return vfd_unmap(w->container, iova * WORLD_PAGE, count * WORLD_PAGE, &w->err);
+}
+
+/* ---- beginning and end ---- */
+
+static void make_log(struct world *w)
+{
+	struct vfd_region region = {
+		.struct_size = sizeof region,
+		.address = WORLD_LOG,
+		.size = WORLD_PAGES * WORLD_PAGE,
+	};
+
+	w->memory = aligned_alloc(WORLD_PAGE, region.size);
+	if (!w->memory)
+		abort();
+	memset(w->memory, 0, region.size);
+	region.memory = w->memory;
+	if (vfd_log_create(NULL, &w->log, &w->err) || vfd_region_add(w->log, &region, &w->err))
+		abort();
+}
+
+void world_begin(struct world *w, const struct lifecycle *life, enum policy policy)
+{
+	*w = (struct world){ .policy = policy, .fds = { -1, -1, -1 }, .eventfd = -1 };
+	snprintf(w->what, sizeof w->what, "%s", life->name);
+	w->model = model_new(life->config);
+	make_log(w);
+	if (life->prepare)
+		life->prepare(w);
+	model_on_call(w->model, write_somewhere, w);
+}
+
+static void close_container(struct world *w)
+{
+	int rc = w->container ? vfd_container_close(&w->container, VFD_COLLECT, &w->err) : 0;
+
+	if (!rc)
+		return;
+	world_fail(w, "close with VFD_COLLECT is %s: %s", vfd_strcode(rc), w->err.message);
+	if (vfd_container_close(&w->container, VFD_DISCARD, &w->err))
+		world_fail(w, "even VFD_DISCARD fails: %s", w->err.message);
+}
+
+static void check_leaks(struct world *w)
+{
+	struct model_counts counts = model_counts(w->model);
+
+	if (counts.descriptors || counts.areas || counts.scratch || counts.triggers || counts.containers)
+		world_fail(w, "left over: %u descriptors, %u areas, %u scratch, %u triggers, %u containers",
+			   counts.descriptors, counts.areas, counts.scratch, counts.triggers,
+			   counts.containers);
+}
+
+void world_end(struct world *w)
+{
+	model_fault_clear(w->model);
+	close_container(w);
+	check_law(w, "the end");
+	for (int i = 2; i >= 0; i--)
+		if (w->fds[i] >= 0)
+			w->model->sys.close(&w->model->sys, w->fds[i]);
+	check_leaks(w);
+	if (vfd_log_destroy(&w->log, VFD_DISCARD, &w->err))
+		world_fail(w, "destroying the log: %s", w->err.message);
+	model_free(w->model);
+	free(w->memory);
+	if (w->eventfd >= 0)
+		close(w->eventfd);
+}
