@@ -1,0 +1,156 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh: everything that can be tested here, on a bare Debian 12 and without VFIO hardware.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+
+cd "$(dirname "$0")/.."
+. tests/tap.sh
+
+thread_tests=(test_threads test_log_threads)
+steps=(gcc clang asan tsan install format cppcheck shellcheck bench real examples mutants traps)
+
+usage() {
+	cat <<'END'
+usage: tests/run.sh [options]
+
+  --full        longer random runs, and the tests of the test bench
+  --traps       only what shows that each trap of the kernel is closed, and the table of them
+  --only STEP   only this step (repeatable)
+  --no-install  install nothing; what is missing is skipped, by name
+  --list        the steps
+  --help        this
+
+Every step prints what passed. Nothing is hidden: a step that cannot run here is skipped
+with its reason. The last line is the sum; exit 0 only if nothing failed.
+Logs: build/results. Caches: $VFD_CACHE, else ~/.cache/libvfiodirty.
+END
+}
+
+list() {
+	cat <<'END'
+gcc         unit tests, on the model kernel
+clang       the same, built with clang
+asan        the same, with AddressSanitizer and UndefinedBehaviorSanitizer
+tsan        tests with threads, with ThreadSanitizer
+install     a program outside the tree: pkg-config, find_package, C11, C++17, shared, static
+format      clang-format
+cppcheck    static analysis
+shellcheck  static analysis of the scripts
+bench       the real kernel and our test device: do they behave as the tests assume?
+real        the library on the real kernel
+examples    the examples, on the real kernel
+mutants     the library broken on purpose: do the tests notice?
+traps       each trap of the kernel: closed, tested, and does its test notice when it is not?
+END
+}
+
+# ---- options ------------------------------------------------------------------
+
+selected=() install=yes show_traps=no full=no
+
+parse() {
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--full) full=yes ;;
+		--traps) show_traps=yes ;;
+		--only) [ $# -gt 1 ] && known_step "$2" && selected+=("$2") && shift ;;
+		--no-install) install=no ;;
+		--list) list && exit ;;
+		-h | --help) usage && exit ;;
+		*) usage >&2 && exit 2 ;;
+		esac
+		shift
+	done
+	[ "$show_traps" = no ] || selected+=(real mutants traps)
+	[ ${#selected[@]} -gt 0 ] || selected=("${steps[@]}")
+}
+
+known_step() {
+	[[ " ${steps[*]} " == *" $1 "* ]] || { echo "run.sh: no step $1 (see --list)" >&2 && exit 2; }
+}
+
+# ---- the steps ------------------------------------------------------------------
+
+step_gcc() { tests/unit.sh debug; }
+step_clang() { tests/unit.sh clang; }
+step_asan() { tests/unit.sh asan; }
+step_tsan() { tests/unit.sh tsan "${thread_tests[@]}"; }
+step_install() { tests/install/test.sh; }
+step_format() { tests/static.sh format; }
+step_cppcheck() { tests/static.sh cppcheck; }
+step_shellcheck() { tests/static.sh shellcheck; }
+step_mutants() { tests/mutants.sh; }
+step_traps() { tests/traps.sh "$results"; }
+step_real() { on_bench tests/real.sh; }
+step_examples() { on_bench examples/test.sh; }
+
+step_bench() {
+	on_bench tests/kernel/selftest.sh
+	[ "$full" = no ] || tests/kernel/benchtest.sh
+}
+
+# Run on the real kernel. Where none can be had this is skipped; where ours cannot be built it fails.
+on_bench() {
+	[ -e "$1" ] || skip_all "$1 is not there yet"
+	need qemu-system-x86_64 cpio xz modprobe apt-get dpkg gcc make
+	tests/kernel/fetch.sh >/dev/null || {
+		compgen -G "$VFD_CACHE/kernel/*" >/dev/null || skip_all "no kernel could be downloaded"
+		return 1
+	}
+	"$@"
+}
+
+# ---- running them, counting what they say ----------------------------------------
+
+passed=0 failed=0 skipped=0
+
+run_step() {
+	local step=$1 log=$results/$1.log start=$SECONDS code
+	printf '%-11s ' "$step"
+	set +e
+	(set -e && "step_$step") >"$log" 2>&1 </dev/null
+	code=$?
+	set -e
+	count "$step" "$code" "$log" "$((SECONDS - start))"
+}
+
+# The log is TAP. A program that fails without saying in what has failed in one thing.
+count() {
+	local step=$1 code=$2 log=$3 seconds=$4 p f s
+	s=$(grep -cE '^ok .*# SKIP|^1\.\.0 # SKIP' "$log") || true
+	p=$(($(grep -cE '^ok ' "$log" || true) - $(grep -cE '^ok .*# SKIP' "$log" || true)))
+	f=$(grep -cE '^not ok ' "$log") || true
+	if [ "$f" = 0 ] && { [ "$code" != 0 ] || [ $((p + s)) = 0 ]; }; then
+		echo "not ok - $step: exit code $code, $p passed" >>"$log"
+		f=1
+	fi
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	printf '%5d passed %3d failed %3d skipped %4d s\n' "$p" "$f" "$s" "$seconds"
+	explain "$f" "$log"
+}
+
+explain() {
+	sed -nE 's/^ok [0-9]+ -? ?(.*)# SKIP (.*)/            skipped: \1\2/p; s/^1\.\.0 # SKIP /            skipped: /p' "$2"
+	[ "$1" != 0 ] || return 0
+	grep -E '^not ok ' "$2" | head -n 20 | sed 's/^/            /'
+	echo "            the end of $2:"
+	tail -n 25 "$2" | sed 's/^/            | /'
+}
+
+parse "$@"
+export VFD_CACHE=${VFD_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/libvfiodirty}
+export VFD_FULL=$full
+export VFD_RESULTS=$PWD/build/results
+results=$VFD_RESULTS
+rm -rf "$results"
+mkdir -p "$results" "$VFD_CACHE"
+
+[ "$install" = no ] || VFD_SETUP_LOG=$results/setup.log tests/setup.sh "${selected[@]}"
+for step in "${steps[@]}"; do
+	[[ " ${selected[*]} " != *" $step "* ]] || run_step "$step"
+done
+[ "$show_traps" = no ] || cat "$results/traps.txt" || true
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]

@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# setup.sh STEP...: install from apt what the steps of run.sh need and this machine lacks, saying what.
+# Never fails: a step whose tools could not be had says so itself and is skipped.
+set -euo pipefail
+
+# what must be there, its package, the steps that need it (/: a file, lib:NAME: pkg-config's)
+needs() {
+	local build="gcc clang asan tsan install mutants examples"
+	cat <<-END
+		gcc                 gcc              $build bench real
+		/usr/include/stdio.h libc6-dev       $build bench real
+		make                make             $build bench real
+		cmake               cmake            $build real
+		pkg-config          pkg-config       $build real
+		lib:check           check            gcc clang asan tsan mutants real
+		clang               clang            clang
+		g++                 g++              install
+		patch               patch            mutants
+		clang-format        clang-format     format
+		cppcheck            cppcheck         cppcheck
+		shellcheck          shellcheck       shellcheck
+		qemu-system-x86_64  qemu-system-x86  bench real examples
+		cpio                cpio             bench real examples
+		xz                  xz-utils         bench real examples
+		modprobe            kmod             bench real examples
+	END
+}
+
+has() {
+	case $1 in
+	/*) [ -e "$1" ] ;;
+	lib:*) pkg-config --exists "${1#lib:}" 2>/dev/null ;;
+	*) command -v "$1" >/dev/null ;;
+	esac
+}
+
+missing() {
+	local what package steps step
+	while read -r what package steps; do
+		for step; do
+			[[ " $steps " != *" $step "* ]] || has "$what" || echo "$package"
+		done
+	done < <(needs) | sort -u
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+apt() {
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 "$@"
+}
+
+# A fresh image has no package lists, an old one has lists of what is gone.
+install() {
+	apt-cache show "$1" >/dev/null 2>&1 || apt update || return
+	apt install --no-install-recommends "$@" || { apt update && apt install --no-install-recommends "$@"; }
+}
+
+PATH=$PATH:/usr/sbin:/sbin
+mapfile -t packages < <(missing "$@")
+[ ${#packages[@]} -gt 0 ] || exit 0
+
+log=${VFD_SETUP_LOG:-/dev/null}
+if ! command -v apt-get >/dev/null; then
+	echo "setup: this machine has no apt; missing, by their Debian names: ${packages[*]}"
+elif [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then
+	echo "setup: neither root nor sudo, so these stay missing: ${packages[*]}"
+else
+	echo "setup: installing from apt: ${packages[*]}"
+	install "${packages[@]}" >"$log" 2>&1 </dev/null || {
+		tail -n 5 "$log" 2>/dev/null | sed 's/^/setup: /'
+		echo "setup: not everything could be installed"
+	}
+fi

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# Sourced by test scripts: say what passed in TAP, the way tests/run.sh counts it.
+
+tap_count=0 tap_failed=0
+
+ok() {
+	tap_count=$((tap_count + 1))
+	echo "ok $tap_count - $*"
+}
+
+not_ok() {
+	tap_count=$((tap_count + 1)) tap_failed=$((tap_failed + 1))
+	echo "not ok $tap_count - $*"
+}
+
+skip() {
+	tap_count=$((tap_count + 1))
+	echo "ok $tap_count - $1 # SKIP $2"
+}
+
+# Nothing of this script can run here.
+skip_all() {
+	echo "1..0 # SKIP $*"
+	exit 0
+}
+
+# need COMMAND...: skip everything where one of them is missing
+need() {
+	local command
+	for command; do
+		command -v "$command" >/dev/null || skip_all "$command is not installed"
+	done
+}
+
+# check WHAT COMMAND...: its output is shown if it fails
+check() {
+	local what=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		ok "$what"
+	else
+		not_ok "$what"
+		[ -z "$output" ] || printf '%s\n' "$output" | sed 's/^/# /'
+	fi
+}
+
+tap_end() {
+	echo "1..$tap_count"
+	[ "$tap_failed" = 0 ]
+}
