@@ -142,13 +142,10 @@ static int adopt_mapping(const struct adopting *a, const struct vfd_mapping *dec
 /* "No" is believed when said twice: nobody would ever collect a record that is missed here. */
 static bool is_tracking(struct space *space)
 {
-	struct range hole = space_hole(space);
-
-	return type1_diagnose(&space->type1, hole) == TYPE1_ALIVE ||
-	       type1_diagnose(&space->type1, hole) == TYPE1_ALIVE;
+	return space_diagnose(space) == TYPE1_ALIVE || space_diagnose(space) == TYPE1_ALIVE;
 }
 
-/* GET_BITMAP over a hole is 0 while tracking and clears nothing. A record that runs is kept, and harvested once: the kernel refuses
+/* GET_BITMAP where nothing is mapped is 0 while tracking and clears nothing. A record that runs is kept, and harvested once: the kernel refuses
  * to cut a mapping, so this finds a declared one that is not as the kernel has it. */
 static int adopt_tracking(const struct adopting *a)
 {

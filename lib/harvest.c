@@ -165,7 +165,7 @@ static void harvest_span(struct harvest *h, struct range span)
 	int rc = get_span(h, span);
 
 	if (rc == -EINVAL) {
-		enum type1_fault fault = type1_diagnose(&h->space->type1, space_hole(h->space));
+		enum type1_fault fault = space_diagnose(h->space);
 		if (fault == TYPE1_ALIVE)
 			get_each(h, span);
 		else

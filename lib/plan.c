@@ -41,7 +41,7 @@ static bool joins(const struct space *space, struct range span, struct range nex
 {
 	uint64_t aligned = 64 * space->type1.page_size;
 
-	return next.last <= window.last && is_aligned(next.first - span.first, aligned) &&
+	return !space->alone && next.last <= window.last && is_aligned(next.first - span.first, aligned) &&
 	       next.first - span.last - 1 <= longest_hole(space);
 }
 

@@ -8,7 +8,7 @@ enum { DEFAULT_PAGE_SIZE = 4096 };
 
 void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd)
 {
-	*space = (struct space){ .sys = sys, .log = log, .can_track = true };
+	*space = (struct space){ .sys = sys, .log = log, .can_track = true, .alone = sizeof(void *) < 8 };
 	space->type1 = (struct type1){ .sys = sys, .fd = fd, .page_size = DEFAULT_PAGE_SIZE };
 	space->type1.caps.entries_available = UINT64_MAX;
 	pthread_mutex_init(&space->mutex, NULL);
@@ -163,19 +163,15 @@ void space_begin(struct space *space)
 	pthread_mutex_unlock(&space->mutex);
 }
 
-struct range space_hole(struct space *space)
+enum type1_fault space_diagnose(struct space *space)
 {
-	uint64_t page = space->type1.page_size;
-	uint64_t at = 0;
+	struct scratch scratch;
 
-	pthread_mutex_lock(&space->mutex);
-	for (size_t i = 0; i < space->table.count; i++) {
-		if (space->table.entries[i].where.first > at)
-			break;
-		at = space->table.entries[i].where.last + 1;
-	}
-	pthread_mutex_unlock(&space->mutex);
-	return (struct range){ at, at + page - 1 };
+	if (scratch_get(&space->scratch, sizeof *scratch.words, &scratch))
+		return TYPE1_ALIVE;
+	enum type1_fault fault = type1_diagnose(&space->type1, scratch.words);
+	scratch_put(&space->scratch, scratch);
+	return fault;
 }
 
 static void add_deferred(struct space *space, struct mapping *m, void *arg)

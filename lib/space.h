@@ -30,6 +30,7 @@ struct space {
 	struct type1 type1;
 	bool can_track; /* type1 v2 */
 	bool adopted;	/* the kernel may have mappings that the table has not */
+	bool alone;	/* ask for each mapping alone: a 32-bit kernel writes those behind the first outside of the buffer */
 	struct scratch_pool scratch;
 
 	pthread_mutex_t mutex;	  /* the table, the counters below; never held across an ioctl */
@@ -100,8 +101,8 @@ uint64_t space_lost(struct space *space, enum vfd_reason why, bool gone);
 /* A record begins, or has ended: nothing was written yet that it could hold, unless a device can write. */
 void space_begin(struct space *space);
 
-/* A page of IOVA that no mapping of the table meets. */
-struct range space_hole(struct space *space);
+/* What the kernel's EINVAL to a bitmap call means. Without memory to ask with: the range is at fault. */
+enum type1_fault space_diagnose(struct space *space);
 
 /* Bytes owed once, at the final harvest. */
 uint64_t space_deferred_bytes(struct space *space);

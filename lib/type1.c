@@ -96,15 +96,14 @@ int type1_get(const struct type1 *type1, struct range where, uint64_t *words)
 }
 
 /* A range without mappings answers 0 while tracking and writes nothing; EINVAL comes from the checks before. */
-static int probe_tracking(const struct type1 *type1, struct range hole)
+static int probe_tracking(const struct type1 *type1, uint64_t *words)
 {
-	uint64_t word = 0;
+	uint64_t last = UINT64_MAX - type1->page_size;
 
-	hole.last = hole.first + type1->page_size - 1;
-	return type1_get(type1, hole, &word);
+	return type1_get(type1, (struct range){ last - type1->page_size + 1, last }, words);
 }
 
-enum type1_fault type1_diagnose(const struct type1 *type1, struct range hole)
+enum type1_fault type1_diagnose(const struct type1 *type1, uint64_t *words)
 {
 	struct type1 now = *type1;
 
@@ -114,7 +113,7 @@ enum type1_fault type1_diagnose(const struct type1 *type1, struct range hole)
 		return TYPE1_GONE;
 	if (!rc && now.page_size != type1->page_size)
 		return TYPE1_PAGE_SIZE;
-	return probe_tracking(type1, hole) ? TYPE1_STOPPED : TYPE1_ALIVE;
+	return probe_tracking(type1, words) ? TYPE1_STOPPED : TYPE1_ALIVE;
 }
 
 int type1_map(const struct type1 *type1, struct range where, const void *memory, bool read, bool write)

@@ -38,8 +38,12 @@ uint64_t type1_bitmap_bytes(const struct type1 *type1, struct range where);
  * multiple of 64 pages from where.first and were not delivered are intact. All other errors: nothing was read. */
 int type1_get(const struct type1 *type1, struct range where, uint64_t *words);
 
-/* Which of the meanings of EINVAL it was. Clears nothing: it asks over a hole. Changes nothing: other threads rely on the page size. */
-enum type1_fault type1_diagnose(const struct type1 *type1, struct range hole);
+/* The top of the address space, where nobody maps: the kernel fails at its last page, and type1_diagnose() asks about the one before. */
+#define TYPE1_TOP (UINT64_MAX - (UINT64_C(2) << 20) + 1)
+
+/* Which of the meanings of EINVAL it was. Clears nothing: it asks where nothing is mapped; words has room for a page's bit.
+ * Changes nothing: other threads rely on the page size. */
+enum type1_fault type1_diagnose(const struct type1 *type1, uint64_t *words);
 
 int type1_map(const struct type1 *type1, struct range where, const void *memory, bool read, bool write);
 

@@ -63,7 +63,7 @@ static int unmap_refused(struct space *space, struct mapping *m, int rc, struct 
 	struct range w = m->where;
 
 	if (rc == -EINVAL) {
-		enum type1_fault fault = type1_diagnose(&space->type1, space_hole(space));
+		enum type1_fault fault = space_diagnose(space);
 		if (fault == TYPE1_GONE || (space->started && fault != TYPE1_ALIVE)) {
 			space_lost(space, VFD_WHY_STATE_LOST, fault == TYPE1_GONE);
 			return fail_range(err, VFD_ELOST, unmap_op, w.first, w.last,

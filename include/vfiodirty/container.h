@@ -225,7 +225,8 @@ VFD_API int vfd_group_fd(const struct vfd_group *group);
 /**
  * Map memory for devices. Before the first attach the mapping is only remembered, and checked at the replay.
  *
- * @return 0; VFD_EINVALID (no READ or WRITE, NULL); VFD_EALIGN; VFD_EWRAP; VFD_EOVERLAP (first..last: the mapping that
+ * @return 0; VFD_EINVALID (no READ or WRITE, NULL); VFD_EALIGN; VFD_EWRAP (also: in the last 2 MiB
+ * below 2^64, where the kernel loses mappings); VFD_EOVERLAP (first..last: the mapping that
  * is in the way); VFD_ERESERVED (names the allowed range next to it); VFD_ENOREGION; VFD_EALIAS; -ENOMEM (with what is
  * needed and what RLIMIT_MEMLOCK allows), -ENOSPC (dma_entry_limit), -EEXIST (a mapping that this library does not know),
  * -EFAULT; VFD_ENOMEMORY; VFD_EFORKED. On every failure nothing is mapped.

@@ -63,13 +63,20 @@ void fixture_begin(struct fixture *f, const struct model_config *config)
 	OK(container_open_on(&f->model->sys, &options, &f->container, &f->err));
 }
 
-void fixture_track(struct fixture *f, const struct model_config *config)
+void fixture_pieces(struct fixture *f, const struct model_config *config, uint64_t count, uint64_t size,
+		    uint64_t stride)
 {
 	fixture_begin(f, config);
 	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
 	OK(vfd_device_open(f->group, config == &emulated_pci ? PCI_NAME : NAME(0), &f->device, &f->err));
-	OK(map_pages(f, 0, 0, PAGES, RW));
+	for (uint64_t i = 0; i < count; i++)
+		OK(map_pages(f, i * stride, i * stride, size, RW));
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+}
+
+void fixture_track(struct fixture *f, const struct model_config *config)
+{
+	fixture_pieces(f, config, 1, PAGES, PAGES);
 }
 
 static void check_leaks(struct model *m)

@@ -61,6 +61,9 @@ extern const struct model_config stubborn;	 /* 7 with vfdtest.0, which can neith
 void fixture_begin(struct fixture *f, const struct model_config *config);
 /* That, group 7 attached, its first device open, all memory mapped at IOVA 0, tracking on. */
 void fixture_track(struct fixture *f, const struct model_config *config);
+/* The same with `count` mappings of `size` pages, the i-th at page i * stride of IOVA and memory. */
+void fixture_pieces(struct fixture *f, const struct model_config *config, uint64_t count, uint64_t size,
+		    uint64_t stride);
 /* Close what is open, destroy all, and fail if the kernel would have crashed or anything leaked. */
 void fixture_end(struct fixture *f);
 
