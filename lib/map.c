@@ -97,7 +97,7 @@ static void mapping_free(struct space *space, struct mapping *m)
 static int mapping_make(struct space *space, const struct vfd_mapping *want, struct mapping **out,
 			struct vfd_error *err)
 {
-	struct range where;
+	struct range where = { 0 };
 	int rc = check_flags(want, err);
 
 	if (!rc)
