@@ -8,7 +8,7 @@ PATH=$PATH:/usr/sbin:/sbin
 cd "$(dirname "$0")/.."
 . tests/tap.sh
 
-thread_tests=(test_threads test_log_threads)
+mapfile -t thread_tests < <(find tests/unit -name 'test_*threads*.c' -exec basename -s .c {} + | sort)
 steps=(gcc clang asan tsan install format cppcheck shellcheck bench real examples mutants traps)
 
 usage() {
