@@ -68,6 +68,8 @@ check_baseline() {
 verdict() { printf '%s\t%s\n' "$1" "$2" >>"$dir/result"; }
 record() { printf '%s\t%s\t%s\t%s\t%s\n' "$name" "$@" >>"$dir/record"; }
 
+complaint() { grep -m 1 -E 'error:|FAILED|undefined' "$dir/log" || tail -n 1 "$dir/log"; }
+
 flags() { sed -n 's/^C_[A-Z]* = //p' "$build/CMakeFiles/vfd_objects.dir/flags.make" | sed 's/-Werror//'; }
 
 # Files to compile again: what the patch touches; all, if that is a header.
@@ -106,7 +108,7 @@ link_test() {
 run_mutant() {
 	local test trap
 	if ! break_library >"$dir/log" 2>&1; then
-		verdict not-ok "the patch no longer applies, or does not compile: $(tail -n 1 "$dir/log")"
+		verdict not-ok "the patch no longer applies, or does not compile: $(complaint)"
 		return
 	fi
 	targets "$name" >"$dir/targets"
@@ -124,7 +126,7 @@ judge() {
 		verdict not-ok "$by: $(cat "$work/base/$test.$trap/bad")"
 	elif ! link_test "$test" >"$dir/log" 2>&1; then
 		record "$trap" "$test" yes no
-		verdict not-ok "$by: does not link: $(tail -n 1 "$dir/log")"
+		verdict not-ok "$by: does not link: $(complaint)"
 	elif how=$(run_test "$dir/$test" "$trap" "$dir"); then
 		record "$trap" "$test" yes no
 		verdict not-ok "SURVIVED $by"
