@@ -55,14 +55,12 @@ static int explain_busy(const struct vfd_group *g, struct vfd_error *err)
 			g->number);
 }
 
-/* What a physical group wrote is owed at the end; the kernel's next answer says "everything" because of it. */
+/* What a physical group wrote is owed at the end, and what the others wrote while it was there. */
 static void physical_left(struct space *space)
 {
 	if (space->tracking && !space_drained(space))
 		space_owe_all(space, VFD_WHY_NO_TRACKING);
 	space->physical--;
-	if (space->started && !space->physical)
-		track_absorb(space);
 }
 
 static bool is_last(const struct vfd_group *group)
@@ -89,7 +87,7 @@ static void left(struct vfd_group *group)
 }
 
 /* EINVAL and ENODEV: the kernel took the group away before us. EBUSY: a device is open elsewhere, and who has it can write. */
-int group_unset(struct vfd_group *group, struct vfd_error *err)
+static int unset(struct vfd_group *group, struct vfd_error *err)
 {
 	struct vfd_container *c = group->container;
 	int rc = c->sys->ioctl(c->sys, group->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
@@ -104,6 +102,19 @@ int group_unset(struct vfd_group *group, struct vfd_error *err)
 	group->fd = -1;
 	left(group);
 	return 0;
+}
+
+int group_unset(struct vfd_group *group, struct vfd_error *err)
+{
+	struct space *space = &group->container->space;
+	bool paused = false;
+	int rc = group->physical && !is_last(group) ? track_pause(space, &paused, err) : 0;
+
+	if (!rc)
+		rc = unset(group, err);
+	if (paused)
+		track_resume(space);
+	return rc;
 }
 
 static const char *first_open(const struct vfd_group *group)

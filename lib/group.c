@@ -143,6 +143,8 @@ static int join(struct vfd_group *g, struct vfd_error *err)
 		c->sys->ioctl(c->sys, g->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
 		if (first)
 			track_detached(&c->space);
+		else
+			track_recheck(&c->space, NULL);
 		return rc;
 	}
 	cross_check(g);

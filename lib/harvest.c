@@ -13,8 +13,7 @@ struct harvest {
 	struct space *space;
 	struct vfd_harvest *result;
 	struct vfd_error *err;
-	int rc;	     /* the first failure */
-	bool absorb; /* drop the answer: all that it could say is owed already */
+	int rc; /* the first failure */
 };
 
 static uint64_t now_ns(void)
@@ -67,7 +66,7 @@ static void merge_span(struct harvest *h, struct range span, const uint64_t *wor
 	const struct mapping *m;
 
 	for (uint64_t at = span.first; (m = next_mapping(h->space, at, span)); at = m->where.last + 1)
-		if (mapping_tracked(m) && !h->absorb)
+		if (mapping_tracked(m))
 			merge(h, m, span, words);
 }
 
@@ -240,14 +239,6 @@ int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *resul
 	result->drained = space_clean(space);
 	result->nanoseconds = now_ns() - began;
 	return h.rc;
-}
-
-void track_absorb(struct space *space)
-{
-	struct vfd_harvest ignored = { 0 };
-	struct harvest h = { .space = space, .result = &ignored, .absorb = true };
-
-	harvest_record(&h);
 }
 
 /* A lost record is assumed dirty already, and asking again would not bring it back: go on. */

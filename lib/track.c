@@ -93,6 +93,24 @@ int track_stop(struct space *space, struct vfd_error *err)
 	return 0;
 }
 
+int track_pause(struct space *space, bool *paused, struct vfd_error *err)
+{
+	int rc = space->started ? type1_stop(&space->type1) : 0;
+
+	*paused = space->started && !rc;
+	if (rc)
+		return fail_sys(err, -rc, "VFIO_IOMMU_DIRTY_PAGES STOP",
+				"the kernel refused; nothing was detached");
+	space->started = false;
+	return 0;
+}
+
+/* If it cannot be started all stays owed at the end, as for any record that was lost. */
+void track_resume(struct space *space)
+{
+	space->started = !type1_start(&space->type1);
+}
+
 /* The marks come after START: a page written before is covered by them, one written after by the new record. */
 int track_recheck(struct space *space, struct vfd_error *err)
 {

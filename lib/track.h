@@ -29,8 +29,10 @@ int track_stop(struct space *space, struct vfd_error *err);
 /* Groups came or went: if the size of pages changed, the kernel's bitmaps are of no use: start over, assume all. Gate closed. */
 int track_recheck(struct space *space, struct vfd_error *err);
 
-/* A group that cannot report left while the record lives on, and the kernel's next answer is "everything" because of it. All that it
- * could say is owed at the end already, or nothing was written: take that answer off the kernel and drop it. Gate closed. */
-void track_absorb(struct space *space);
+/* While a group that cannot report is taken out, there must be no record: when the page size changes with it, the kernel marks
+ * everything in bitmaps that are too small. Nothing is lost, all that is mapped is owed at the end anyway. *paused tells whether
+ * there was a record. Gate closed. */
+int track_pause(struct space *space, bool *paused, struct vfd_error *err);
+void track_resume(struct space *space);
 
 #endif
