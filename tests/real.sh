@@ -1,0 +1,74 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# real.sh [NAME...]: build the programs of tests/real and run them on a real kernel, in QEMU; all, or those named.
+# Prints their checks in TAP, then: N passed, N failed, N skipped.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+. tests/tap.sh
+
+build=${VFD_REAL_BUILD:-build/release}
+names=("$@")
+[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu)
+skipped=0
+
+need cmake make qemu-system-x86_64 cpio
+
+compile() {
+	mkdir -p build
+	{ cmake --preset release -B "$build" && cmake --build "$build" -j "$(nproc)" --target real; } \
+		>build/real.log 2>&1 || {
+		tail -n 40 build/real.log
+		not_ok "build the programs for the real kernel"
+		exit 1
+	}
+}
+
+# What else QEMU and the guest need for a program.
+options() {
+	case $1 in
+	real_edu) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
+	real_random) echo "--ndevices 2 --timeout 240" ;;
+	*) echo "--ndevices 4" ;;
+	esac
+}
+
+# The guest's lines again, counted here and with the program's name in front.
+relay() {
+	local line name=$1
+	while IFS= read -r line; do
+		case $line in
+		"ok "*" # SKIP "*) relay_skip "$name" "${line#ok * - }" ;;
+		"ok "*) ok "$name: ${line#ok * - }" ;;
+		"not ok "*) not_ok "$name: ${line#not ok * - }" ;;
+		1..*) ;;
+		*) echo "$line" ;;
+		esac
+	done
+}
+
+relay_skip() {
+	skipped=$((skipped + 1))
+	skip "$1: ${2% # SKIP *}" "${2##* # SKIP }"
+}
+
+run() {
+	local name=$1 code=0 failed=$tap_failed output=build/$1.tap
+	# shellcheck disable=SC2046 # options are words
+	tests/kernel/run.sh $(options "$name") -- "$build/tests/real/$name" >"$output" || code=$?
+	relay "$name" <"$output"
+	if [ "$code" != 0 ] && [ "$failed" = "$tap_failed" ]; then
+		not_ok "$name: exit code $code"
+	elif [ "$(tail -n 1 "$output" | cut -c 1-3)" != 1.. ]; then
+		not_ok "$name: it did not reach its end"
+	fi
+}
+
+compile
+for name in "${names[@]}"; do
+	run "$name"
+done
+tap_end || true
+echo "$((tap_count - tap_failed - skipped)) passed, $tap_failed failed, $skipped skipped"
+[ "$tap_failed" = 0 ]
