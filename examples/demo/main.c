@@ -17,7 +17,7 @@ static const char usage_text[] =
 	"usage: vfd-demo [options]\n"
 	"\n"
 	"  --image FILE      what is in the memory that is migrated (/proc/self/exe)\n"
-	"  --size MIB        how much memory: 4 to 4096, a multiple of 4 (32)\n"
+	"  --size MIB        how much memory: 16 to 4096, a multiple of 16 (32)\n"
 	"  --runs N          migrations of each kind: 1 to 1000 (10)\n"
 	"  --host ADDRESS    use this machine's PCI device instead of the test device\n"
 	"  --rebind          with --host: take it from its driver, and give it back at the end\n";
@@ -73,13 +73,13 @@ static unsigned number(const char *name, const char *text, unsigned max)
 	return (unsigned)n;
 }
 
-/* Each of the 16 slots is a multiple of 64 pages. */
+/* Each of the slots is a multiple of 64 pages. */
 static uint64_t size_option(const char *text)
 {
 	unsigned mib = number("--size", text, 4096);
 
-	if (mib % 4) {
-		fprintf(stderr, "demo: --size %s: a multiple of 4 is wanted\n", text);
+	if (mib % 16) {
+		fprintf(stderr, "demo: --size %s: a multiple of 16 is wanted\n", text);
 		usage(stderr, 2);
 	}
 	return (uint64_t)mib << 20;
