@@ -171,12 +171,14 @@ static bool racing;
 static void *race(void *argument)
 {
 	struct vfd_container_info info = { .struct_size = sizeof info };
+	struct vfd_plan plan = { .struct_size = sizeof plan };
 
 	(void)argument;
 	while (__atomic_load_n(&racing, __ATOMIC_RELAXED)) {
 		vfd_track_harvest(f->container, 0, NULL, NULL);
 		vfd_container_info(f->container, &info, NULL);
 		vfd_unmap(f->container, 512 * PAGE, 512 * PAGE, NULL);
+		vfd_track_plan(f->container, &plan, NULL);
 	}
 	return NULL;
 }
@@ -186,13 +188,13 @@ START_TEST(calls_against_last_detach)
 	pthread_t threads[2];
 
 	fixture_track(f, NULL);
-	f->model->ioctl_delay = 100;
-	f->model->teardown_delay = 1000;
+	f->model->ioctl_delay = 2000;
+	f->model->teardown_delay = 2000;
 	racing = true;
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, race, NULL), 0);
-	for (int i = 0; i < 20; i++) {
-		OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	for (int i = 0; i < 20; i++) { /* discarding, the UNSET comes at once */
+		OK(vfd_group_detach(&f->group, i % 2 ? VFD_COLLECT : VFD_DISCARD, &f->err));
 		OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
 		map_pages(f, 512, 512, 512, RW);
 	}
