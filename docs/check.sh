@@ -1,0 +1,199 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# check.sh: do the words agree with the code? Every exported function has a manual page with its
+# prototype, the pages are well-formed, README's program compiles, links lead somewhere, every code
+# and every trap is explained, and no file speaks of a path outside the project. TAP, then a sum.
+# shellcheck disable=SC2317,SC2016 # functions are called through check(); backquotes are Markdown's
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+# shellcheck source=../tests/tap.sh
+. tests/tap.sh
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+skipped=0
+
+# ---- what there is ----------------------------------------------------------------
+
+symbols() { sed -nE 's/^[[:space:]]+(vfd_[a-z_]+);/\1/p' lib/libvfiodirty.map | sort; }
+names_of() { sed -nE 's/^\.Nm (vfd_[a-z_]+).*/\1/p' "$1"; }
+
+documented() {
+	local page
+	for page in docs/man/*.3; do names_of "$page"; done | sort
+}
+
+# Text files that git knows, or would take.
+files() { git ls-files --cached --others --exclude-standard | grep -vE '\.(patch|png)$'; }
+
+# ---- manual pages -----------------------------------------------------------------
+
+# name(type name, ...) with single spaces, one per line
+header_prototypes() {
+	find include -name '*.h' ! -name export.h -exec cat {} + | tr '\n\t' '  ' |
+		grep -oE 'VFD_API [^;{]*;' | sed -E 's/VFD_API //; s/ +/ /g; s/;$//' | sort
+}
+
+page_prototypes() {
+	awk '/^\.Ft /   { type = substr($0, 5) }
+	     /^\.Fo /   { call = type (type ~ /\*$/ ? "" : " ") $2 "("; comma = "" }
+	     /^\.Fa / && call { gsub(/^\.Fa "?|"$/, ""); call = call comma $0; comma = ", " }
+	     /^\.Fc/    { print call ")"; call = "" }' docs/man/*.3 | sort
+}
+
+# As they will be installed: link pages too, so that references between pages resolve.
+stage_pages() {
+	local page name
+	mkdir -p "$work/man"
+	cp docs/man/*.[37] "$work/man"
+	for page in docs/man/*.3; do
+		for name in $(names_of "$page"); do
+			[ -e "$work/man/$name.3" ] || echo ".so man3/${page##*/}" >"$work/man/$name.3"
+		done
+	done
+}
+
+lint() { (cd "$work/man" && mandoc -Tlint "$1" 2>"$work/stderr"); }
+
+first_name_is_file() { [ "$(names_of "$1" | head -n 1)" = "$(basename "$1" .3)" ]; }
+
+check_pages() {
+	local page
+	check "every exported function has a page, and no page describes another" \
+		diff <(symbols) <(documented)
+	check "prototypes on pages are those of the headers" diff <(header_prototypes) <(page_prototypes)
+	for page in docs/man/*.3; do check "${page##*/} begins with its own name" first_name_is_file "$page"; done
+	if ! command -v mandoc >/dev/null; then
+		skipped=$((skipped + 1))
+		skip "pages are well-formed" "mandoc is not installed"
+		return
+	fi
+	stage_pages
+	for page in docs/man/*.[37]; do check "lint of ${page##*/}" lint "${page##*/}"; done
+}
+
+# ---- README -----------------------------------------------------------------------
+
+readme_program() { sed -n '/^```c$/,/^```$/{/^```/d;p;}' README.md; }
+
+compiles() {
+	readme_program >"$work/readme.c"
+	grep -q vfd_ "$work/readme.c" || { echo "no program in README.md" && return 1; }
+	"$1" -std=c11 -Wall -Wextra -Wconversion -Wshadow -Werror -Wno-unused-function -fsyntax-only -Iinclude "$work/readme.c"
+}
+
+check_readme() {
+	local compiler
+	for compiler in gcc clang; do
+		if command -v "$compiler" >/dev/null; then
+			check "README's program compiles with $compiler" compiles "$compiler"
+		else
+			skipped=$((skipped + 1))
+			skip "README's program compiles with $compiler" "$compiler is not installed"
+		fi
+	done
+}
+
+# ---- links, codes, traps, paths ---------------------------------------------------------
+
+links_exist() {
+	local file=$1 target bad=0
+	while read -r target; do
+		target=${target%%#*}
+		[ -z "$target" ] || [ -e "$(dirname "$file")/$target" ] || { echo "$target is not there" && bad=1; }
+	done < <(tr '\n' ' ' <"$file" | grep -oE '\]\([^) ]+\)' | sed -E 's/^\]\(//; s/\)$//' | grep -vE '^[a-z]+:' || true)
+	return "$bad"
+}
+
+codes_explained() {
+	local code bad=0
+	while read -r code; do
+		grep -q "^| \`$code\`" docs/errors.md || { echo "$code: not in docs/errors.md" && bad=1; }
+		grep -q "^\.It Dv $code\$" docs/man/vfd_strerror.3 || { echo "$code: not in vfd_strerror.3" && bad=1; }
+	done < <(sed -nE 's/^[[:space:]]+(VFD_E[A-Z]+) = -.*/\1/p' include/vfiodirty/error.h)
+	return "$bad"
+}
+
+values_agree() {
+	diff <(sed -nE 's/^[[:space:]]+(VFD_E[A-Z]+) = -([0-9]+).*/\1 \2/p' include/vfiodirty/error.h) \
+		<(sed -nE 's/^\| `(VFD_E[A-Z]+)` −([0-9]+) .*/\1 \2/p' docs/errors.md)
+}
+
+trap_rows() { sed -nE 's/^\| ([0-9]+) \| .*\| (.*) \|$/\1 \2/p' docs/kernel-contract.md; }
+
+# Every number from 1 to 50 once, and a test with that number for each that is not for later.
+traps_tested() {
+	local number test bad=0
+	diff <(seq 50) <(trap_rows | cut -d' ' -f1) || bad=1
+	while read -r number test; do
+		[[ $test == *later* ]] || grep -qrE "add_trap\(suite, $number,|trap$number\b" tests/unit ||
+			{ echo "trap $number: no test in tests/unit has its number" && bad=1; }
+		[[ ! $test =~ ^(test_[a-z_]+) ]] || [ -e "tests/unit/${BASH_REMATCH[1]}.c" ] ||
+			{ echo "trap $number: there is no ${BASH_REMATCH[1]}" && bad=1; }
+	done < <(trap_rows)
+	return "$bad"
+}
+
+# Files and functions that the tables of traps and floors name.
+code_named_exists() {
+	local name bad=0
+	for name in $(grep -E '^\| [0-9]+ \|' docs/kernel-contract.md | grep -oE '`[a-z0-9_]+\.[ch]`' | tr -d '\`' | sort -u); do
+		[ -e "lib/$name" ] || { echo "lib/$name is not there" && bad=1; }
+	done
+	for name in $(grep -E '^\| [0-9]+ \|' docs/kernel-contract.md | grep -oE '[a-z][a-z0-9_]+\(\)' | tr -d '()' | sort -u); do
+		grep -qrE "\b$name\(" lib || [[ $name == vfio_* ]] || { echo "$name() is not in lib" && bad=1; }
+	done
+	return "$bad"
+}
+
+floors_complete() {
+	local file name bad=0
+	for file in lib/*.c; do
+		name=$(basename "$file" .c)
+		sed -n '/^## 3\./,/^## 4\./p' docs/design.md | grep -qE "\`$name(\.c)?\`" ||
+			{ echo "$file is on no floor of docs/design.md" && bad=1; }
+	done
+	return "$bad"
+}
+
+no_foreign_paths() {
+	local found
+	found=$(files | xargs grep -nIE '/wor[k]/[a-z]|/tmp/[h]elpers|/hom[e]/[a-z]|\b[s]hared/[a-z-]+\.md' 2>/dev/null || true)
+	[ -z "$found" ] || { echo "$found" && return 1; }
+}
+
+pictures_well_formed() {
+	local picture
+	for picture in docs/*.svg; do
+		if command -v xmllint >/dev/null; then
+			check "$picture is well-formed" xmllint --noout "$picture"
+		else
+			skipped=$((skipped + 1))
+			skip "$picture is well-formed" "xmllint is not installed"
+		fi
+	done
+}
+
+check_rest() {
+	local file
+	for file in README.md CHANGELOG.md CONTRIBUTING.md docs/*.md tests/kernel/README.md; do
+		check "links of $file" links_exist "$file"
+	done
+	pictures_well_formed
+	check "every error code is explained" codes_explained
+	check "and has its value" values_agree
+	check "every trap has its row, and a test or 'later'" traps_tested
+	check "files and functions named with traps exist" code_named_exists
+	check "every file of lib/ is on a floor" floors_complete
+	check "no file names a path outside the project" no_foreign_paths
+}
+
+check_pages
+check_readme
+check_rest
+code=0
+tap_end || code=1
+echo "$((tap_count - tap_failed - skipped)) passed, $tap_failed failed, $skipped skipped"
+exit "$code"
