@@ -96,9 +96,9 @@ VFD_API int vfd_track_harvest(struct vfd_container *container, unsigned flags, s
  * Turn tracking off; the kernel frees its record. Obeys the rule at the top of container.h. After a failed STOP
  * tracking is still on.
  *
- * @param flags 0 (must be drained), VFD_COLLECT (harvest, all-dirty devices included, then stop: devices should be paused,
- * what they write afterwards is not tracked) or VFD_DISCARD
- * @return 0 (also when off already); VFD_EDIRTY; -errno; VFD_EFORKED
+ * @param flags 0 (must be drained), VFD_COLLECT (harvest, all-dirty devices included, then stop) or VFD_DISCARD
+ * @return 0 (also when off already); VFD_EDIRTY (with VFD_COLLECT: a device can still write, and would between the
+ * harvest and the stop: quiesce it, or close it); -errno; VFD_EFORKED
  */
 VFD_API int vfd_track_stop(struct vfd_container *container, unsigned flags, struct vfd_error *err);
 
