@@ -56,8 +56,8 @@ struct ops {
 
 extern const struct ops raw_ops, library_ops;
 
-/* What the library says about the devices, for those who ask before they start. */
-void library_print_plan(const struct device *device);
+/* What the library says about the device: who answers for it, and how precisely. */
+void library_print_plan(const struct source *s);
 
 /* ---- one migration -------------------------------------------------------------------------------------------------- */
 

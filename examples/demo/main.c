@@ -158,6 +158,8 @@ static int demo(struct series *series, unsigned count, const struct device *devi
 {
 	struct source s = make_source(device, o->size);
 
+	if (o->host)
+		library_print_plan(&s);
 	for (unsigned i = 0; i < count; i++)
 		run_all(&series[i], &s, o);
 	return report(series, count);
@@ -174,6 +176,5 @@ int main(int argc, char **argv)
 		return demo(both, 2, &device, &o);
 	}
 	host_device(&device, o.host, o.rebind);
-	library_print_plan(&device);
 	return demo(&both[1], 1, &device, &o);
 }

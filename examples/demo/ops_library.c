@@ -55,12 +55,17 @@ static void map(const struct source *s, uint64_t offset, uint64_t size)
 	check(vfd_map(lib.container, &m, &lib.err));
 }
 
-static void library_plug(struct source *s)
+static void open_all(const struct source *s)
 {
 	open_log(s);
 	open_container(s->device);
 	for (unsigned i = 0; i < SLOTS; i++)
 		map(s, i * (s->size / SLOTS), s->size / SLOTS);
+}
+
+static void library_plug(struct source *s)
+{
+	open_all(s);
 	check(vfd_track_start(lib.container, NULL, NULL, &lib.err));
 	check(vfd_device_open(lib.group, s->device->name, &lib.device, &lib.err));
 	check(vfd_mark_initial(lib.consumer, &lib.err));
@@ -124,13 +129,12 @@ const struct ops library_ops = {
 	.end = library_end,
 };
 
-void library_print_plan(const struct device *d)
+void library_print_plan(const struct source *s)
 {
 	struct vfd_plan plan = { .struct_size = sizeof plan };
 	char text[1024];
 
-	check(vfd_log_create(NULL, &lib.log, &lib.err));
-	open_container(d);
+	open_all(s);
 	check(vfd_track_plan(lib.container, &plan, &lib.err));
 	check(vfd_plan_text(&plan, text, sizeof text, NULL, &lib.err));
 	fputs(text, stdout);
