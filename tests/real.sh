@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # real.sh [NAME...]: build the programs of tests/real and run them on a real kernel, in QEMU; all, or those named.
+# random_model needs no kernel: it plays a million random operations on the model, as real_random plays
+# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which.
 # Prints their checks in TAP, then: N passed, N failed, N skipped.
 set -euo pipefail
 
@@ -10,8 +12,8 @@ cd "$(dirname "$0")/.."
 
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu)
-skipped=0
+[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_random random_model)
+skipped=0 seed=${VFD_SEED:-1}
 
 need cmake make qemu-system-x86_64 cpio
 
@@ -53,10 +55,22 @@ relay_skip() {
 	skip "$1: ${2% # SKIP *}" "${2##* # SKIP }"
 }
 
+start() {
+	case $1 in
+	random_model) "$build/tests/random/$1" 1000000 "$seed" ;;
+	real_random) in_guest "$1" "${VFD_OPERATIONS:-100000}" "$seed" ;;
+	*) in_guest "$1" ;;
+	esac
+}
+
+in_guest() {
+	# shellcheck disable=SC2046 # options are words
+	tests/kernel/run.sh $(options "$1") -- "$build/tests/real/$1" "${@:2}"
+}
+
 run() {
 	local name=$1 code=0 failed=$tap_failed output=build/$1.tap
-	# shellcheck disable=SC2046 # options are words
-	tests/kernel/run.sh $(options "$name") -- "$build/tests/real/$name" >"$output" || code=$?
+	start "$name" >"$output" || code=$?
 	relay "$name" <"$output"
 	if [ "$code" != 0 ] && [ "$failed" = "$tap_failed" ]; then
 		not_ok "$name: exit code $code"
