@@ -132,7 +132,8 @@ count() {
 }
 
 explain() {
-	sed -nE 's/^ok [0-9]+ -? ?(.*)# SKIP (.*)/            skipped: \1\2/p; s/^1\.\.0 # SKIP /            skipped: /p' "$2"
+	sed -nE 's/^ok [0-9]+ - (.+) # SKIP /            skipped: \1: /p; t
+		s/^(ok [0-9]+ -? ?|1\.\.0 )# SKIP /            skipped: /p' "$2"
 	[ "$1" != 0 ] || return 0
 	grep -E '^not ok ' "$2" | head -n 20 | sed 's/^/            /'
 	echo "            the end of $2:"
