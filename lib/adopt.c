@@ -165,7 +165,8 @@ static int declare_all(const struct adopting *a)
 	const struct vfd_adoption *what = a->what;
 	int rc = probe_kind(a);
 
-	a->container->space.attached = true;
+	/* without an IOMMU there is nothing to map into: the table is all there is */
+	a->container->space.attached = a->container->kind != VFD_KIND_NOIOMMU;
 	a->container->space.adopted = true;
 	for (uint32_t i = 0; !rc && i < what->group_count; i++)
 		rc = adopt_group(a, &what->groups[i]);
@@ -218,7 +219,8 @@ int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoptio
 		return rc;
 	int fd = what.flags & VFD_ADOPT_DUP ? sys->dup(sys, what.container_fd) : what.container_fd;
 	if (fd < 0)
-		return fail_sys(err, fd == -1 ? EBADF : -fd, op, "descriptor %d", what.container_fd);
+		return fail_sys(err, what.flags & VFD_ADOPT_DUP ? -fd : EBADF, op, "descriptor %d",
+				what.container_fd);
 	struct adopting a = { &what, container_make(sys, fd, what.log, err), err };
 	if (!a.container) {
 		if (what.flags & VFD_ADOPT_DUP)

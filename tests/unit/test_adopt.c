@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Taking over a container that a program opened by itself: by descriptor or by duplicate, whatever it is. */
+
+#include "fixture.h"
+
+#include <errno.h>
+#include <linux/vfio.h>
+#include <string.h>
+
+#include "kernel/vfdtest.h"
+#include "uapi.h"
+
+static struct fixture fixture, *f = &fixture;
+
+/* What the other program has. */
+static struct {
+	int container, group, device;
+	struct vfd_adopt_group declared_group;
+	struct vfd_adopt_device declared_device;
+	struct vfd_mapping mappings[4];
+	struct vfd_adoption adoption;
+} owner;
+
+static const struct sys *sys(void)
+{
+	return &f->model->sys;
+}
+
+static void owner_maps(unsigned index, uint64_t iova, uint64_t memory, uint64_t count)
+{
+	struct vfio_iommu_type1_dma_map arg = {
+		.argsz = sizeof arg,
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (uintptr_t)(f->memory + memory * PAGE),
+		.iova = iova * PAGE,
+		.size = count * PAGE,
+	};
+
+	ck_assert_int_eq(raw_ioctl(f, owner.container, VFIO_IOMMU_MAP_DMA, &arg), 0);
+	if (index >= 4)
+		return; /* and says nothing of it */
+	owner.mappings[index] = (struct vfd_mapping){
+		.struct_size = sizeof(struct vfd_mapping),
+		.flags = RW,
+		.iova = arg.iova,
+		.size = arg.size,
+		.memory = f->memory + memory * PAGE,
+	};
+	owner.adoption.mapping_count = index + 1;
+}
+
+static void owner_starts(void)
+{
+	struct vfio_iommu_type1_dirty_bitmap arg = { .argsz = sizeof arg,
+						     .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_START };
+
+	ck_assert_int_eq(raw_ioctl(f, owner.container, VFIO_IOMMU_DIRTY_PAGES, &arg), 0);
+}
+
+static void owner_opens(const struct model_config *config, unsigned long type, uint32_t flags)
+{
+	memset(&owner, 0, sizeof owner);
+	fixture_begin(f, config && config->container ? NULL : config);
+	OK(vfd_container_close(&f->container, 0, &f->err));
+	if (config && config->container) { /* the fixture cannot open that one itself */
+		model_free(f->model);
+		f->model = model_new(config);
+	}
+	owner.container = sys()->open(sys(), "/dev/vfio/vfio", 0);
+	owner.group = sys()->open(sys(), type == VFIO_NOIOMMU_IOMMU ? "/dev/vfio/noiommu-7" : "/dev/vfio/7", 0);
+	ck_assert_int_ge(owner.group, 0);
+	ck_assert_int_eq(raw_ioctl(f, owner.group, VFIO_GROUP_SET_CONTAINER, &owner.container), 0);
+	if (type)
+		ck_assert_int_eq(raw_ioctl(f, owner.container, VFIO_SET_IOMMU, (void *)type), 0);
+	owner.declared_group = (struct vfd_adopt_group){ 7, owner.group };
+	owner.adoption = (struct vfd_adoption){
+		.struct_size = sizeof owner.adoption,
+		.flags = flags,
+		.container_fd = owner.container,
+		.group_count = 1,
+		.groups = &owner.declared_group,
+		.devices = &owner.declared_device,
+		.mappings = owner.mappings,
+		.log = f->log,
+	};
+}
+
+static void owner_opens_device(void)
+{
+	owner.device = raw_ioctl(f, owner.group, VFIO_GROUP_GET_DEVICE_FD, (char[]){ NAME(0) });
+	ck_assert_int_ge(owner.device, 0);
+	owner.declared_device = (struct vfd_adopt_device){ 7, owner.device, NAME(0) };
+	owner.adoption.device_count = 1;
+}
+
+static int adopt(void)
+{
+	return container_adopt_on(sys(), &owner.adoption, &f->container, &f->err);
+}
+
+static void owner_closes(void)
+{
+	if (owner.device)
+		ck_assert_int_eq(sys()->close(sys(), owner.device), 0);
+	ck_assert_int_eq(sys()->close(sys(), owner.group), 0);
+	ck_assert_int_eq(sys()->close(sys(), owner.container), 0);
+}
+
+START_TEST(taken_while_tracking)
+{
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, 0);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	owner_maps(1, 500, 200, 128);
+	owner_starts();
+	device_writes(f, 0, 5, 1); /* before */
+	OK(adopt());
+	check_law(f);
+	check_exact(f);
+	ck_assert_uint_eq(info_of(f).tracking, 1);
+	ck_assert_uint_eq(info_of(f).mappings, 2);
+	ck_assert_uint_eq(info_of(f).writers, 1);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err)); /* kept, not restarted */
+	device_writes(f, 0, 501, 1);
+	OK(harvest(f, 0));
+	check_precise(f);
+	device_writes(f, 0, 502, 1);
+	REFUSED(VFD_EDEVICES, vfd_container_close(&f->container, 0, &f->err));
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_precise(f);
+	ck_assert_uint_eq(reported(f), 3);
+	fixture_end(f);
+}
+END_TEST
+
+/* Dirty before, quiet since: what the kernel holds is not drained. */
+START_TEST(taken_without_device)
+{
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, 0);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	owner_starts();
+	device_pins(f, 0, 5, 1);
+	ck_assert_int_eq(sys()->close(sys(), owner.device), 0);
+	owner.adoption.device_count = 0;
+	OK(adopt());
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_precise(f);
+	ck_assert_uint_eq(reported(f), 1);
+	fixture_end(f);
+}
+END_TEST
+
+START_TEST(duplicated)
+{
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, VFD_ADOPT_DUP);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	owner_starts();
+	device_writes(f, 0, 5, 1);
+	OK(adopt());
+	ck_assert_int_ne(vfd_container_fd(f->container), owner.container);
+	device_writes(f, 0, 6, 1);
+	OK(harvest(f, 0));
+	check_precise(f);
+	device_writes(f, 0, 7, 1);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_precise(f);
+	ck_assert_uint_eq(model_counts(f->model).descriptors, 3); /* the owner's */
+	ck_assert(model_tracking(f->model, owner.container));
+	ck_assert_uint_eq(model_mapping_count(f->model, owner.container), 1);
+	owner_closes();
+	fixture_end(f);
+}
+END_TEST
+
+START_TEST(duplicated_detach_is_busy)
+{
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, VFD_ADOPT_DUP);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	owner_starts();
+	OK(adopt());
+	f->group = f->container->groups;
+	device_writes(f, 0, 7, 1);
+	REFUSED(-EBUSY, vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	ck_assert_ptr_nonnull(strstr(f->err.message, "1 duplicate"));
+	check_law(f);
+	device_writes(f, 0, 8, 1);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_precise(f);
+	owner_closes();
+	fixture_end(f);
+}
+END_TEST
+
+START_TEST(not_tracking_yet)
+{
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, 0);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	OK(adopt());
+	ck_assert_uint_eq(info_of(f).tracking, 0);
+	ck_assert(!model_tracking(f->model, owner.container));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	device_writes(f, 0, 5, 1);
+	OK(unmap_pages(f, 0, 128));
+	check_precise(f);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+START_TEST(type1_v1)
+{
+	owner_opens(NULL, VFIO_TYPE1_IOMMU, 0);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	OK(adopt());
+	ck_assert_uint_eq(info_of(f).kind, VFD_KIND_TYPE1_V1);
+	REFUSED(VFD_EUNSUPPORTED, vfd_track_start(f->container, NULL, NULL, &f->err));
+	REFUSED(VFD_ESTATE, harvest(f, 0));
+	OK(map_pages(f, 500, 500, 16, RW));
+	REFUSED(VFD_ECUT, unmap_pages(f, 0, 64)); /* v1 would cut or swallow; the library does not */
+	OK(unmap_pages(f, 0, 128));
+	ck_assert_uint_eq(model_mapping_count(f->model, owner.container), 1);
+	ck_assert_uint_eq(plan_of(f).exact, 0);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+START_TEST(no_iommu)
+{
+	const struct model_config config = {
+		.group_count = 1,
+		.groups = { { .number = 7, .kind = MODEL_NOIOMMU, .devices = { { .name = PCI_NAME, .pci = true } } } },
+	};
+
+	owner_opens(&config, VFIO_NOIOMMU_IOMMU, 0);
+	OK(adopt());
+	ck_assert_uint_eq(info_of(f).kind, VFD_KIND_NOIOMMU);
+	REFUSED(VFD_EUNSUPPORTED, vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(map_pages(f, 0, 0, 16, RW)); /* the library's table is all there is */
+	ck_assert_uint_eq(info_of(f).mappings, 1);
+	OK(unmap_pages(f, 0, 16));
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+/* Their descriptors are as they were: open, attached, and tracking. */
+static void check_untouched(uint64_t mappings, bool tracking)
+{
+	ck_assert_ptr_null(f->container);
+	ck_assert_uint_eq(model_counts(f->model).descriptors, owner.device ? 3 : 2);
+	ck_assert_uint_eq(model_mapping_count(f->model, owner.container), mappings);
+	ck_assert(model_tracking(f->model, owner.container) == tracking);
+}
+
+START_TEST(other_kinds_are_refused)
+{
+	for (int dup = 0; dup < 2; dup++) {
+		struct model_config config = {
+			.container = MODEL_COMPAT,
+			.group_count = 1,
+			.groups = { { .number = 7, .kind = MODEL_EMULATED, .devices = { { .name = NAME(0) } } } },
+		};
+		owner_opens(&config, VFIO_TYPE1v2_IOMMU, dup ? VFD_ADOPT_DUP : 0);
+		REFUSED(VFD_EUNSUPPORTED, adopt());
+		ck_assert_ptr_nonnull(strstr(f->err.message, "iommufd"));
+		ck_assert_uint_eq(model_counts(f->model).descriptors, 2);
+		owner_closes();
+		fixture_end(f);
+	}
+}
+END_TEST
+
+START_TEST(no_iommu_set)
+{
+	owner_opens(NULL, 0, 0);
+	REFUSED(-EINVAL, adopt());
+	ck_assert_ptr_nonnull(strstr(f->err.message, "IOMMU set"));
+	check_untouched(0, false);
+	owner_closes();
+	fixture_end(f);
+}
+END_TEST
+
+START_TEST(undeclared_mapping)
+{
+	for (int dup = 0; dup < 2; dup++) {
+		owner_opens(NULL, VFIO_TYPE1v2_IOMMU, dup ? VFD_ADOPT_DUP : 0);
+		owner_opens_device();
+		owner_maps(0, 0, 0, 128);
+		owner_maps(1, 200, 200, 128);
+		owner_starts();
+		device_writes(f, 0, 210, 1);
+		owner.mappings[1].size -= 64 * PAGE; /* it is longer in truth */
+		REFUSED(VFD_ECUT, adopt());
+		ck_assert_uint_eq(f->err.first, 200 * PAGE);
+		ck_assert_uint_eq(f->err.last, 264 * PAGE - 1);
+		check_untouched(2, true);
+		check_law(f);
+		owner_closes();
+		fixture_end(f);
+	}
+}
+END_TEST
+
+/* One that is not declared, beside those that are: its bits stay with the kernel. */
+START_TEST(bits_of_others_are_not_read)
+{
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, VFD_ADOPT_DUP);
+	owner_opens_device();
+	owner_maps(0, 64, 0, 64);
+	owner_maps(4, 0, 512, 64);
+	owner_maps(4, 128, 600, 64);
+	owner_maps(1, 192, 64, 64);
+	owner_starts();
+	device_writes(f, 0, 3, 1);
+	device_writes(f, 0, 70, 1);
+	device_writes(f, 0, 130, 1);
+	OK(adopt());
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(reported(f), 1);
+	ck_assert_uint_eq(model_page_count(f->model, MODEL_HELD), 2);
+	check_law(f);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	owner_closes();
+	fixture_end(f);
+}
+END_TEST
+
+static void refused_declaration(int code)
+{
+	REFUSED(code, adopt());
+	check_untouched(1, true);
+}
+
+START_TEST(bad_declarations)
+{
+	for (int dup = 0; dup < 2; dup++) {
+		owner_opens(NULL, VFIO_TYPE1v2_IOMMU, dup ? VFD_ADOPT_DUP : 0);
+		owner_opens_device();
+		owner_maps(0, 0, 0, 128);
+		owner_starts();
+		const struct vfd_adoption good = owner.adoption;
+		const struct vfd_mapping mapping = owner.mappings[0];
+		const struct vfd_adopt_device device = owner.declared_device;
+
+		owner.adoption.group_count = 0;
+		refused_declaration(VFD_EINVALID);
+		owner.adoption = good;
+		owner.adoption.groups = NULL;
+		refused_declaration(VFD_EINVALID);
+		owner.adoption = good;
+		owner.adoption.devices = NULL;
+		refused_declaration(VFD_EINVALID);
+		owner.adoption = good;
+		owner.adoption.mappings = NULL;
+		refused_declaration(VFD_EINVALID);
+		owner.adoption = good;
+		owner.adoption.flags |= 2;
+		refused_declaration(VFD_EINVALID);
+		owner.adoption = good;
+		owner.adoption.struct_size = 0;
+		refused_declaration(VFD_EINVALID);
+		owner.adoption = good;
+		owner.adoption.container_fd = -1;
+		refused_declaration(-EBADF);
+		owner.adoption.container_fd = 77;
+		refused_declaration(-EBADF);
+		owner.adoption = good;
+		owner.declared_device.group = 8;
+		refused_declaration(VFD_EINVALID);
+		owner.declared_device = device;
+		owner.declared_device.name = NULL;
+		refused_declaration(VFD_EINVALID);
+		owner.declared_device = device;
+		owner.declared_device.fd = 77;
+		refused_declaration(-EBADF);
+		owner.declared_device = device;
+		owner.mappings[1] = mapping;
+		owner.adoption.mapping_count = 2;
+		refused_declaration(VFD_EOVERLAP);
+		owner.adoption = good;
+		owner.mappings[0].memory = f->memory + PAGES * PAGE;
+		refused_declaration(VFD_ENOREGION);
+		owner.mappings[0] = mapping;
+		owner.mappings[0].flags |= VFD_MAP_LOG_ADDRESS;
+		refused_declaration(VFD_EALIAS);
+		owner.mappings[0] = mapping;
+		OK(adopt()); /* and now all is well */
+		OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+		if (dup)
+			owner_closes();
+		fixture_end(f);
+	}
+}
+END_TEST
+
+/* Any call of the adoption fails: the owner goes on as before. */
+START_TEST(every_call_fails_once)
+{
+	uint64_t fired = 1;
+
+	for (uint64_t nth = 1; fired; nth++) {
+		owner_opens(NULL, VFIO_TYPE1v2_IOMMU, VFD_ADOPT_DUP);
+		owner_opens_device();
+		owner_maps(0, 0, 0, 128);
+		owner_starts();
+		device_writes(f, 0, 100, 1);
+		model_trace_start(f->model);
+		model_fault(f->model, (struct model_fault){ .nth = nth, .error = EFAULT });
+		int rc = adopt();
+		fired = model_fault_fired(f->model);
+		model_fault_clear(f->model);
+		if (rc)
+			check_untouched(1, true);
+		else
+			OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+		check_law(f);
+		owner_closes();
+		fixture_end(f);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("adopt");
+
+	add_case(suite, "taken while tracking", taken_while_tracking);
+	add_case(suite, "taken with its device closed", taken_without_device);
+	add_case(suite, "by duplicates", duplicated);
+	add_case(suite, "by duplicates: a detach is EBUSY", duplicated_detach_is_busy);
+	add_case(suite, "not tracking yet", not_tracking_yet);
+	add_case(suite, "type1 v1", type1_v1);
+	add_case(suite, "no IOMMU", no_iommu);
+	add_case(suite, "iommufd's container", other_kinds_are_refused);
+	add_case(suite, "IOMMU not set", no_iommu_set);
+	add_case(suite, "an undeclared mapping", undeclared_mapping);
+	add_case(suite, "bits of undeclared mappings", bits_of_others_are_not_read);
+	add_case(suite, "bad declarations", bad_declarations);
+	add_case(suite, "every call fails once", every_call_fails_once);
+	return run_suite(suite);
+}
