@@ -22,7 +22,8 @@ static void print_ranges(const struct vfd_container_info *c)
 	if (!c->range_total)
 		printf("    IOVA ranges:       no restriction known\n");
 	for (uint32_t i = 0; i < c->range_count; i++)
-		printf("    %-18s %#" PRIx64 " to %#" PRIx64 "\n", c->ranges[i].first, c->ranges[i].last);
+		printf("    %-18s %#" PRIx64 " to %#" PRIx64 "\n",
+		       i ? "" : "IOVA ranges:", c->ranges[i].first, c->ranges[i].last);
 	if (c->range_total > c->range_count)
 		printf("                       and %" PRIu32 " more\n", c->range_total - c->range_count);
 }
