@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # check.sh: do the words agree with the code? Every exported function has a manual page with its
-# prototype, the pages are well-formed, README's program compiles, links lead somewhere, every code
+# prototype, the pages are well-formed, README's program is an example that compiles, links lead somewhere, every code
 # and every trap is explained, and no file speaks of a path outside the project. TAP, then a sum.
 # shellcheck disable=SC2317,SC2016 # functions are called through check(); backquotes are Markdown's
 set -euo pipefail
@@ -76,22 +76,32 @@ check_pages() {
 
 # ---- README -----------------------------------------------------------------------
 
-readme_program() { sed -n '/^```c$/,/^```$/{/^```/d;p;}' README.md; }
+readme_program() { sed -n '/^```c$/,/^```$/{/^```/d;p;}' README.md | sed -E 's/^[[:space:]]+//'; }
+
+# Line for line, without a gap, what stands in the example.
+is_the_example() {
+	local first lines
+	readme_program >"$work/readme"
+	sed -E 's/^[[:space:]]+//' examples/hello.c >"$work/hello"
+	lines=$(wc -l <"$work/readme")
+	[ "$lines" -gt 5 ] || { echo "no program in README.md" && return 1; }
+	first=$(grep -nxF "$(head -n 1 "$work/readme")" "$work/hello" | cut -d: -f1)
+	diff <(tail -n "+$first" "$work/hello" | head -n "$lines") "$work/readme"
+}
 
 compiles() {
-	readme_program >"$work/readme.c"
-	grep -q vfd_ "$work/readme.c" || { echo "no program in README.md" && return 1; }
-	"$1" -std=c11 -Wall -Wextra -Wconversion -Wshadow -Werror -Wno-unused-function -fsyntax-only -Iinclude "$work/readme.c"
+	"$1" -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Wshadow -Werror -fsyntax-only -Iinclude examples/hello.c
 }
 
 check_readme() {
 	local compiler
+	check "README's program is that of examples/hello.c" is_the_example
 	for compiler in gcc clang; do
 		if command -v "$compiler" >/dev/null; then
-			check "README's program compiles with $compiler" compiles "$compiler"
+			check "it compiles with $compiler" compiles "$compiler"
 		else
 			skipped=$((skipped + 1))
-			skip "README's program compiles with $compiler" "$compiler is not installed"
+			skip "it compiles with $compiler" "$compiler is not installed"
 		fi
 	done
 }

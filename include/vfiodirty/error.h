@@ -40,12 +40,12 @@ enum vfd_code {
 	VFD_ECUT = -4107,	  /**< the range cuts a mapping; the kernel cannot split one */
 	VFD_ERESERVED = -4108,	  /**< outside the IOVA ranges that the kernel allows */
 	VFD_EALIGN = -4109,	  /**< not a multiple of the page size in question */
-	VFD_EWRAP = -4110,	  /**< the range wraps around 2^64, or reaches into the last bytes before it */
-	VFD_ESHORT = -4111,	  /**< the kernel unmapped less than asked and said success */
-	VFD_ENOREGION = -4112,	  /**< the memory lies in no region of the log */
-	VFD_ELIMIT = -4113,	  /**< a fixed table is full; the message names it */
-	VFD_ENOMEMORY = -4114,	  /**< no memory for the library's own records */
-	VFD_ELOST = -4115,	  /**< the kernel's record vanished; what it may have held is assumed dirty */
+	VFD_EWRAP = -4110,     /**< the range wraps around 2^64, or reaches into the last bytes before it */
+	VFD_ESHORT = -4111,    /**< the kernel unmapped less than asked and said success */
+	VFD_ENOREGION = -4112, /**< the memory lies in no region of the log */
+	VFD_ELIMIT = -4113,    /**< a fixed table is full; the message names it */
+	VFD_ENOMEMORY = -4114, /**< no memory for the library's own records */
+	VFD_ELOST = -4115,     /**< the kernel's record vanished; what it may have held is assumed dirty */
 };
 
 #define VFD_ERROR_TEXT 384
