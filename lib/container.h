@@ -50,6 +50,7 @@ struct vfd_device {
 	uint32_t irqs;
 	uint64_t irqs_on; /* by index */
 	bool quiesced;
+	bool gated; /* quiesced by bus mastering off: its own registers cannot wake it */
 	pthread_mutex_t mutex; /* everything above, and the order of calls on the device */
 	struct area *areas;
 };

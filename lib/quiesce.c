@@ -87,6 +87,7 @@ int device_make_quiet(struct vfd_device *device, struct vfd_error *err)
 		return 0;
 	if (device->flags & VFIO_DEVICE_FLAGS_PCI)
 		rc = set_bus_master(device, false, err);
+	device->gated = !rc;
 	if (rc)
 		rc = reset(device, err);
 	if (!rc)
@@ -132,17 +133,17 @@ int vfd_device_reset(struct vfd_device *device, struct vfd_error *err)
 	return rc;
 }
 
-/* The write may turn bus mastering on: the device counts as able to write from before. */
+/* The write may turn bus mastering on, or wake a device that was only reset: it counts as able to write from before. */
 bool device_write_begins(struct vfd_device *device, uint32_t region, uint64_t offset, uint64_t size)
 {
 	struct range written = { offset, offset + size - 1 };
 	struct range command = { PCI_COMMAND, PCI_COMMAND + 1 };
 
-	if (!device->quiesced || region != VFIO_PCI_CONFIG_REGION_INDEX ||
-	    !(device->flags & VFIO_DEVICE_FLAGS_PCI) || !range_meets(written, command))
+	if (!device->quiesced ||
+	    (device->gated && (region != VFIO_PCI_CONFIG_REGION_INDEX || !range_meets(written, command))))
 		return false;
 	device_loud(device);
-	return true;
+	return device->gated;
 }
 
 void device_write_ended(struct vfd_device *device)

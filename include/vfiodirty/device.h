@@ -126,6 +126,9 @@ VFD_API int vfd_device_reset(struct vfd_device *device, struct vfd_error *err);
 /**
  * Make a device unable to write: PCI bus mastering off and read back; else reset. Idempotent.
  *
+ * A device that could only be reset wakes when its registers are written. vfd_device_write() counts it as able to
+ * write from then on; writes through a mapped area nobody can see: call vfd_device_resume() before those.
+ *
  * @return 0; VFD_EUNSUPPORTED (neither bus mastering nor reset); -errno
  */
 VFD_API int vfd_device_quiesce(struct vfd_device *device, struct vfd_error *err);
