@@ -25,8 +25,10 @@ documented() {
 	for page in docs/man/*.3; do names_of "$page"; done | sort
 }
 
-# Text files that git knows, or would take.
-files() { git ls-files --cached --others --exclude-standard | grep -vE '\.(patch|png)$'; }
+# Text files. (A bare machine has no git to ask.)
+files() {
+	find . \( -path ./.git -o -path ./build \) -prune -o -type f ! -name '*.patch' ! -name '*.png' -print
+}
 
 # ---- manual pages -----------------------------------------------------------------
 

@@ -9,13 +9,13 @@ cd "$(dirname "$0")/.."
 . tests/tap.sh
 
 mapfile -t thread_tests < <(find tests/unit -name 'test_*threads*.c' -exec basename -s .c {} + | sort)
-steps=(gcc clang asan tsan install format cppcheck shellcheck bench real examples mutants traps)
+steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants traps long)
 
 usage() {
 	cat <<'END'
 usage: tests/run.sh [options]
 
-  --full        longer random runs, and the tests of the test bench
+  --full        also what takes long
   --traps       only what shows that each trap of the kernel is closed, and the table of them
   --only STEP   only this step (repeatable)
   --no-install  install nothing; what is missing is skipped, by name
@@ -38,11 +38,13 @@ install     a program outside the tree: pkg-config, find_package, C11, C++17, sh
 format      clang-format
 cppcheck    static analysis
 shellcheck  static analysis of the scripts
+docs        do the words agree with the code?
 bench       the real kernel and our test device: do they behave as the tests assume?
 real        the library on the real kernel
 examples    the examples, on the real kernel
 mutants     the library broken on purpose: do the tests notice?
 traps       each trap of the kernel: closed, tested, and does its test notice when it is not?
+long        more random operations, the tests of the bench; only with --full, or if asked for
 END
 }
 
@@ -55,7 +57,7 @@ parse() {
 		case $1 in
 		--full) full=yes ;;
 		--traps) show_traps=yes ;;
-		--only) [ $# -gt 1 ] && known_step "$2" && selected+=("$2") && shift ;;
+		--only) only "${2:-}" && shift ;;
 		--no-install) install=no ;;
 		--list) list && exit ;;
 		-h | --help) usage && exit ;;
@@ -67,8 +69,10 @@ parse() {
 	[ ${#selected[@]} -gt 0 ] || selected=("${steps[@]}")
 }
 
-known_step() {
-	[[ " ${steps[*]} " == *" $1 "* ]] || { echo "run.sh: no step $1 (see --list)" >&2 && exit 2; }
+only() {
+	[[ -n $1 && " ${steps[*]} " == *" $1 "* ]] || { echo "run.sh: no step '$1' (see --list)" >&2 && exit 2; }
+	selected+=("$1")
+	[ "$1" != long ] || full=yes
 }
 
 # ---- the steps ------------------------------------------------------------------
@@ -86,9 +90,16 @@ step_traps() { tests/traps.sh "$results"; }
 step_real() { on_bench tests/real.sh; }
 step_examples() { on_bench examples/test.sh; }
 
-step_bench() {
-	on_bench tests/kernel/selftest.sh
-	[ "$full" = no ] || tests/kernel/benchtest.sh
+step_docs() { docs/check.sh; }
+step_bench() { on_bench tests/kernel/selftest.sh; }
+
+step_long() {
+	local seed
+	[ "$full" = yes ] || skip_all "takes long; --full runs it"
+	on_bench tests/kernel/benchtest.sh
+	for seed in 2 3 4; do
+		VFD_SEED=$seed on_bench tests/real.sh real_random random_model
+	done
 }
 
 # Run on the real kernel. Where none can be had this is skipped; where ours cannot be built it fails.
@@ -96,6 +107,7 @@ on_bench() {
 	[ -e "$1" ] || skip_all "$1 is not there yet"
 	need qemu-system-x86_64 cpio xz modprobe apt-get dpkg gcc make
 	tests/kernel/fetch.sh >/dev/null || {
+		[ "$install" = yes ] || skip_all "no kernel, or no tools for its module; --no-install forbids getting them"
 		compgen -G "$VFD_CACHE/kernel/*" >/dev/null || skip_all "no kernel could be downloaded"
 		return 1
 	}
@@ -142,7 +154,7 @@ explain() {
 
 parse "$@"
 export VFD_CACHE=${VFD_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/libvfiodirty}
-export VFD_FULL=$full
+export VFD_INSTALL=$install
 export VFD_RESULTS=$PWD/build/results
 results=$VFD_RESULTS
 rm -rf "$results"

@@ -7,24 +7,27 @@ set -euo pipefail
 
 # what must be there, its package, the steps that need it (/: a file, lib:NAME: pkg-config's)
 needs() {
-	local build="gcc clang asan tsan install mutants examples"
+	local build="gcc clang asan tsan install mutants examples long"
 	cat <<-END
 		gcc                 gcc              $build bench real
 		/usr/include/stdio.h libc6-dev       $build bench real
 		make                make             $build bench real
 		cmake               cmake            $build real
 		pkg-config          pkg-config       $build real
-		lib:check           check            gcc clang asan tsan mutants real
-		clang               clang            clang
+		lib:check           check            gcc clang asan tsan mutants real long
+		clang               clang            clang docs
 		g++                 g++              install
 		patch               patch            mutants
 		clang-format        clang-format     format
 		cppcheck            cppcheck         cppcheck
 		shellcheck          shellcheck       shellcheck
-		qemu-system-x86_64  qemu-system-x86  bench real examples
-		cpio                cpio             bench real examples
-		xz                  xz-utils         bench real examples
-		modprobe            kmod             bench real examples
+		qemu-system-x86_64  qemu-system-x86  bench real examples long
+		cpio                cpio             bench real examples long
+		xz                  xz-utils         bench real examples long
+		modprobe            kmod             bench real examples long
+		mandoc              mandoc           docs
+		xmllint             libxml2-utils    docs
+		jq                  jq               examples
 	END
 }
 

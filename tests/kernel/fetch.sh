@@ -10,7 +10,7 @@
 #
 # Prints the bench directory on stdout, progress on stderr.
 # VFD_KERNEL=VERSION asks for one version, e.g. 6.1.0-50-amd64.
-# VFD_CACHE names another cache. --update looks for a newer kernel.
+# VFD_CACHE names another cache. VFD_INSTALL=no installs nothing. --update looks for a newer kernel.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -33,6 +33,7 @@ update_lists() {
 }
 
 install_packages() {
+	[ "${VFD_INSTALL:-yes}" = yes ] || die "missing, and not to be installed: $*"
 	say "installing from apt: $*"
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 \
 		install --no-install-recommends "$@" >&2
