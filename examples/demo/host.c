@@ -9,6 +9,7 @@
 #include <glob.h>
 #include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 static struct {
 	const char *address;
 	char driver[64]; /* "" : it has none */
+	pid_t owner;	 /* who is to give it back */
 } host;
 
 static bool write_text(const char *path, const char *text)
@@ -172,22 +174,38 @@ static bool bound_to(const char *driver)
 	return link_name(device_path("/driver"), name, sizeof name) && !strcmp(name, driver);
 }
 
+/* The receiver inherits what is to be done at the end, but only the process that took the device gives it back. And it closes
+ * everything first: a driver cannot be unbound while its device is open. */
 static void give_back(void)
 {
+	if (getpid() != host.owner)
+		return;
+	close_range(STDERR_FILENO + 1, ~0u, 0);
 	write_text(device_path("/driver/unbind"), host.address);
 	write_text(device_path("/driver_override"), "\n");
 	write_text("/sys/bus/pci/drivers_probe", host.address);
 	if (host.driver[0] && !bound_to(host.driver))
-		fprintf(stderr, "demo: %s did not go back to its driver %s\n", host.address, host.driver);
+		dprintf(STDERR_FILENO, "demo: %s did not go back to its driver %s\n", host.address,
+			host.driver);
 	else
-		fprintf(stderr, "demo: %s is given back to %s\n", host.address,
+		dprintf(STDERR_FILENO, "demo: %s is given back to %s\n", host.address,
 			host.driver[0] ? host.driver : "nobody");
+}
+
+static void interrupted(int number)
+{
+	give_back();
+	_exit(128 + number);
 }
 
 static void take_over(void)
 {
 	fprintf(stderr, "demo: taking %s from %s\n", host.address, host.driver[0] ? host.driver : "nobody");
+	host.owner = getpid();
 	atexit(give_back);
+	signal(SIGINT, interrupted);
+	signal(SIGTERM, interrupted);
+	signal(SIGPIPE, SIG_IGN);
 	if (!write_text(device_path("/driver_override"), "vfio-pci"))
 		die_errno(device_path("/driver_override"));
 	if (host.driver[0] && !write_text(device_path("/driver/unbind"), host.address))

@@ -1,0 +1,239 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# test.sh: do the examples say and do what they promise? Here, and on a real kernel in QEMU.
+# Prints its checks in TAP, then: N passed, N failed, N skipped.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+. tests/tap.sh
+
+build=${VFD_EXAMPLES_BUILD:-build/examples}
+skipped=0
+
+need cmake make gcc
+
+compile() {
+	mkdir -p "$build"
+	{ cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DVFD_TESTS=OFF -DVFD_WERROR=ON &&
+		cmake --build "$build" -j "$(nproc)"; } >"$build/log" 2>&1 || {
+		tail -n 40 "$build/log"
+		not_ok "build the examples"
+		exit 1
+	}
+	bin=$(realpath "$build/examples")
+}
+
+# exits CODE COMMAND...: shows the output if it ends with another code
+exits() {
+	local want=$1 code=0 output
+	shift
+	output=$("$@" 2>&1) || code=$?
+	[ "$code" = "$want" ] || { printf 'exit %s, not %s\n%s\n' "$code" "$want" "$output" && return 1; }
+	printf '%s\n' "$output" >"$tmp/last"
+}
+
+# says CODE TEXT COMMAND...
+says() {
+	local code=$1 text=$2
+	shift 2
+	exits "$code" "$@" || return 1
+	grep -qF -e "$text" "$tmp/last" || { cat "$tmp/last" && return 1; }
+}
+
+# parsed FILE: any parser will do that nobody here wrote
+parsed() {
+	if command -v jq >/dev/null; then
+		jq -e . "$1" >/dev/null
+	else
+		python3 -m json.tool "$1" >/dev/null
+	fi
+}
+
+is_json() {
+	if command -v jq >/dev/null || command -v python3 >/dev/null; then
+		check "$1" parsed "$2"
+	else
+		skipped=$((skipped + 1))
+		skip "$1" "neither jq nor python3 is installed"
+	fi
+}
+
+# ---- arguments ------------------------------------------------------------------
+
+wrong_use() {
+	check "$1: usage and exit 2: ${*:2}" says 2 usage: "$@"
+}
+
+test_arguments() {
+	local program
+	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info"; do
+		check "$(basename "$program") --help: exit 0" says 0 usage: "$program" --help
+		wrong_use "$program" --no-such-option
+		wrong_use "$program" word
+	done
+	for program in examples/demo.sh "$bin/vfd-demo"; do
+		wrong_use "$program" --runs 0
+		wrong_use "$program" --runs 1001
+		wrong_use "$program" --runs ten
+		wrong_use "$program" --size 17
+		wrong_use "$program" --size
+	done
+	wrong_use examples/demo.sh --image /no/such/file
+	wrong_use examples/demo.sh --rebind
+	wrong_use "$bin/hello"
+}
+
+# ---- a machine without VFIO, and a made-up one ------------------------------------
+
+test_without_vfio() {
+	mkdir -p "$tmp/empty"
+	check "vfd-info: a clear sentence where there is no VFIO" \
+		says 0 "This machine cannot use VFIO now" "$bin/vfd-info" --root "$tmp/empty"
+	"$bin/vfd-info" --root "$tmp/empty" --json >"$tmp/empty.json"
+	is_json "vfd-info --json: parses where there is no VFIO" "$tmp/empty.json"
+	check "vfd-info: exit 0 on this machine" exits 0 "$bin/vfd-info"
+	"$bin/vfd-info" --json >"$tmp/here.json"
+	is_json "vfd-info --json: parses on this machine" "$tmp/here.json"
+	[ ! -e /dev/vfio/vfio ] || return 0
+	check "hello: says what is missing" says 1 "/dev/vfio/vfio" "$bin/hello" 1 0000:00:01.0
+	check "vfd-demo: says where it runs" says 1 "demo.sh boots" "$bin/vfd-demo"
+}
+
+# make_group NUMBER NODE NAME DEVICE DRIVER
+make_group() {
+	local dir=$tmp/made/sys/kernel/iommu_groups/$1
+	mkdir -p "$dir/devices/$4" "$tmp/made/dev/vfio"
+	[ -z "$2" ] || : >"$tmp/made/dev/vfio/$2"
+	[ -z "$3" ] || echo "$3" >"$dir/name"
+	[ -z "$5" ] || ln -s "/sys/bus/x/drivers/$5" "$dir/devices/$4/driver"
+}
+
+nasty=$'quote" back\\slash tab\t line\n end'
+
+make_machine() {
+	make_group 7 7 vfio-noiommu mdev-7 someone
+	make_group 8 8 '' 0000:08:00.0 vfio-pci
+	make_group 9 noiommu-9 vfio-noiommu 0000:09:00.0 vfio-pci
+	make_group 10 '' '' "$nasty" "$nasty"
+	: >"$tmp/made/dev/vfio/vfio"
+}
+
+# field GROUP EXPRESSION
+field() {
+	jq -r ".groups[] | select(.number == $1) | $2" "$tmp/made.json"
+}
+
+same() {
+	[ "$1" = "$2" ] || { printf '%s\nis not\n%s\n' "$1" "$2" && return 1; }
+}
+
+test_made_up() {
+	make_machine
+	"$bin/vfd-info" --root "$tmp/made" --json >"$tmp/made.json"
+	is_json "vfd-info --json: parses with quotes, backslashes and newlines in names" "$tmp/made.json"
+	command -v jq >/dev/null || {
+		skipped=$((skipped + 1))
+		skip "vfd-info: the rules, on a made-up machine" "jq is not installed"
+		return 0
+	}
+	check "vfd-info: such a name comes out whole" same "$(field 10 '.devices[0].name')" "$nasty"
+	check "vfd-info: emulated: exact" same "$(field 7 '.kind + " " + .devices[0].tracking')" "emulated exact"
+	check "vfd-info: physical: deferred" same "$(field 8 '.kind + " " + .devices[0].tracking')" "physical deferred"
+	check "vfd-info: no-IOMMU: none" same "$(field 9 '.kind + " " + .devices[0].tracking')" "no-IOMMU none"
+	check "vfd-info: not given to VFIO: no node" same "$(field 10 .node)" null
+	check "vfd-info: says that it only read sysfs" same "$(field 7 '.devices[0].decided_by')" sysfs
+	check "vfd-info: counts" says 0 "3 of 4 IOMMU groups are given to VFIO; dirty tracking is exact for 1 of them" \
+		"$bin/vfd-info" --root "$tmp/made"
+}
+
+# ---- on the real kernel -----------------------------------------------------------
+
+boot() {
+	local name files=()
+	truncate -s 64M "$tmp/disk"
+	for name in vfd-info hello vfd-demo; do
+		files+=(--file "$bin/$name:$bin/$name")
+	done
+	tests/kernel/run.sh --timeout 300 --append clearcpuid=erms,fsrm --out "$tmp/out" \
+		--device edu --bind 1234:11e8 --modprobe nvme --modprobe ext4 \
+		--qemu-arg -drive --qemu-arg "file=$tmp/disk,if=none,id=disk,format=raw" --device nvme,drive=disk,serial=1 \
+		"${files[@]}" --file "$PWD/examples/test-guest.sh:/test-guest.sh" -- /bin/sh /test-guest.sh "$bin"
+}
+
+# left NAME CODE TEXT: what the guest left
+left() {
+	if ! same "$(cat "$tmp/out/$1.code")" "$2" || ! grep -qF -e "$3" "$tmp/out/$1"; then
+		cat "$tmp/out/$1"
+		return 1
+	fi
+}
+
+# section FILE GROUP: what vfd-info says of one group
+section() {
+	sed -n "/^Group $2:/,/^\$/p" "$tmp/out/$1"
+}
+
+section_says() {
+	section "$1" "$2" | grep -qF -e "$3" || { cat "$tmp/out/$1" && return 1; }
+}
+
+test_info_on_kernel() {
+	check "vfd-info, vfdtest: exact, by sysfs" section_says info "$vfdtest_group" "exact (judged by sysfs)"
+	check "vfd-info, edu: deferred, by sysfs" section_says info "$edu_group" "deferred (judged by sysfs)"
+	check "vfd-info --attach, vfdtest: exact, the kernel was asked" \
+		section_says info-attach "$vfdtest_group" "exact (the kernel was asked)"
+	check "vfd-info --attach, vfdtest: which rule" section_says info-attach "$vfdtest_group" "vfio-noiommu"
+	check "vfd-info --attach, edu: deferred, the kernel was asked" \
+		section_says info-attach "$edu_group" "deferred (the kernel was asked)"
+	check "vfd-info --attach, edu: which rule" section_says info-attach "$edu_group" 'it answers "all dirty"'
+	check "vfd-info --attach, edu: the hole in its IOVAs" section_says info-attach "$edu_group" "0 to 0xfedfffff"
+	check "vfd-info --attach: bitmap limit" section_says info-attach "$edu_group" "at most 256 MiB"
+	check "vfd-info --attach: mappings left" section_says info-attach "$edu_group" "65535"
+	is_json "vfd-info --attach --json: parses" "$tmp/out/info-json"
+}
+
+refused() {
+	check "demo --host: $2" left "$1" 1 "$3"
+}
+
+test_demo_on_kernel() {
+	check "hello, vfdtest: identical" left hello-vfdtest 0 "the copy is identical"
+	check "hello, edu: identical" left hello-edu 0 "the copy is identical"
+	check "demo: plain ioctls have their row" grep -qE '^plain ioctls +3 ' "$tmp/out/demo"
+	check "demo: the library lost nothing in 3 of 3 runs" grep -qE '^libvfiodirty +3 +0 +0 +0 +3 of 3 ' "$tmp/out/demo"
+	check "demo --host, edu: the plan says all-dirty" left host-edu 0 "16 MiB deferred to the last round"
+	check "demo --host, edu: identical" left host-edu 0 "OK: the memory is identical"
+	refused disk-bound "a device with another driver, without --rebind" "bound to nvme"
+	refused disk-swap "swap" "used for swap"
+	refused disk-mounted "a mounted disk" "a disk that is mounted"
+	refused disk-claimed "a disk mounted out of sight" "cannot make sure that nobody uses its disk"
+	check "demo --host: what was refused is untouched" same "$(cat "$tmp/out/disk-driver")" nvme
+	check "demo --host --rebind: a free disk" left disk-free 0 "OK: the memory is identical"
+	check "demo --host --rebind: given back" same "$(cat "$tmp/out/disk-driver-after")" nvme
+	check "demo --host --rebind, interrupted while it runs: given back" left disk-interrupted 130 "given back to nvme"
+	check "demo --host --rebind, interrupted: it ran" grep -q 'libvfiodirty  *1/1000 .* lost' "$tmp/out/disk-interrupted"
+	check "demo --host --rebind, interrupted: with its driver again" same "$(cat "$tmp/out/disk-driver-last")" nvme
+	refused not-there "no such device" "no such PCI device"
+}
+
+test_on_kernel() {
+	check "the guest ran the examples, and its kernel did not complain" boot
+	[ -s "$tmp/out/names" ] || return 0
+	read -r _ edu_group vfdtest_group _ <"$tmp/out/names"
+	test_info_on_kernel
+	test_demo_on_kernel
+}
+
+# shellcheck disable=SC2317 # called by the trap
+cleanup() { rm -rf "$tmp"; }
+
+tmp=$(mktemp -d)
+trap cleanup EXIT
+compile
+test_arguments
+test_without_vfio
+test_made_up
+test_on_kernel
+echo "$((tap_count - tap_failed - skipped)) passed, $tap_failed failed, $skipped skipped"
+tap_end
