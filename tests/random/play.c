@@ -139,10 +139,8 @@ static int attach(struct side *side, const struct op *op)
 static int open_device(struct side *side, const struct op *op)
 {
 	struct vfd_device *device = NULL;
-	char name[32];
+	int rc = vfd_device_open(side->groups[op->index], side->names[op->index], &device, &side->err);
 
-	snprintf(name, sizeof name, "vfdtest.%u", op->index);
-	int rc = vfd_device_open(side->groups[op->index], name, &device, &side->err);
 	if (!rc)
 		side->devices[op->index] = device;
 	return rc;
@@ -407,7 +405,8 @@ int side_play(struct side *side, const struct op *op)
 	remember_table(side);
 	int rc = play(side, op);
 	settle(side, tracking || side->container->space.tracking);
-	if (!rc && discards(op) && space_clean(&side->container->space))
+	side->discarded = !rc && discards(op) && space_clean(&side->container->space);
+	if (side->discarded)
 		side->unpaid = (struct pages){ 0 };
 	return rc;
 }
@@ -448,6 +447,10 @@ void side_begin(struct side *side)
 				     .address = PLAY_LOG,
 				     .size = PLAY_PAGES * PLAY_PAGE };
 
+	if (!side->names[0]) {
+		side->names[0] = "vfdtest.0";
+		side->names[1] = "vfdtest.1";
+	}
 	side->memory = mmap(NULL, region.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	region.memory = side->memory;
 	if (side->memory == MAP_FAILED || vfd_log_create(NULL, &side->log, &side->err) ||

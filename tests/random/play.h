@@ -85,7 +85,8 @@ struct side {
 	int (*command)(struct side *side, unsigned long request, void *arg);
 	uint64_t (*burst)(struct side *side, unsigned index, uint64_t count);
 	void *context;
-	int numbers[PLAY_GROUPS]; /* of the groups */
+	int numbers[PLAY_GROUPS];	/* of the groups */
+	const char *names[PLAY_GROUPS]; /* of their devices */
 
 	struct vfd_log *log;
 	struct vfd_consumer *consumer; /* takes, commits, rolls back */
@@ -99,9 +100,11 @@ struct side {
 	struct pages fresh;  /* entered the log in this operation */
 	struct pages marked; /* of those: by OP_MARK */
 	struct pages unpaid; /* written while tracking, not in the log since */
-	uint64_t
-		over; /* pages that entered the log unwritten: pinned by a device that is quiet, pinned in vain */
-	uint64_t delivered;
+	bool discarded;	     /* this operation dropped what was unpaid */
+	/* Mapped writable while a physical group was there, and not collected since. */
+	struct pages all_dirty;
+	/* Pages that entered the log, and of those unwritten: pinned by a device that is quiet, pinned in vain. */
+	uint64_t delivered, over;
 	uint64_t info; /* what OP_INFO saw, condensed */
 	struct shadow before[PLAY_IOVA_PAGES];
 	unsigned before_count;
@@ -128,6 +131,9 @@ uint64_t next_random(uint64_t *state);
 
 struct model;
 void model_side(struct side *side, struct model *model);
+/* Group 1 is physical: its device writes by DMA that the kernel does not see. */
+void mixed_side(struct side *side, struct model *model);
+bool mixed_side_check(struct side *side, const char **why);
 /* Log equal to what the kernel returned, nothing lost, nothing crashed. False: *why says what. */
 bool model_side_check(struct side *side, const char **why);
 

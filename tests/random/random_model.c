@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* random_model [OPERATIONS [SEED]]: random operations on the model kernel, the law checked after each. */
+/* random_model [OPERATIONS [SEED [mixed]]]: random operations on the model kernel, the law checked after each. mixed: one of the
+ * two groups is physical. */
 
 #include "play.h"
 
@@ -17,11 +18,21 @@ static const struct model_config config = {
 		    { .number = 12, .kind = MODEL_EMULATED, .devices = { { .name = "vfdtest.1" } } } },
 };
 
+static const struct model_config mixed_config = {
+	.group_count = PLAY_GROUPS,
+	.groups = { { .number = 11, .kind = MODEL_EMULATED, .devices = { { .name = "vfdtest.0" } } },
+		    { .number = 12,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = "0000:03:00.0", .pci = true } } } },
+};
+
+typedef bool law(struct side *side, const char **why);
+
 struct tally {
 	uint64_t done, succeeded[OP_KINDS], refused[OP_KINDS];
 };
 
-static bool run(struct side *side, uint64_t seed, uint64_t operations, struct tally *tally)
+static bool run(struct side *side, uint64_t seed, uint64_t operations, law *check, struct tally *tally)
 {
 	uint64_t random = seed;
 	const char *why;
@@ -31,7 +42,7 @@ static bool run(struct side *side, uint64_t seed, uint64_t operations, struct ta
 		struct op op = op_next(&random, true);
 		int rc = side_play(side, &op);
 		*(rc ? &tally->refused[op.kind] : &tally->succeeded[op.kind]) += 1;
-		if (model_side_check(side, &why))
+		if (check(side, &why))
 			continue;
 		op_text(&op, text, sizeof text);
 		printf("# seed %" PRIu64 ", operation %" PRIu64 " (%s) = %s: %s\n", seed, tally->done, text,
@@ -82,19 +93,20 @@ int main(int argc, char **argv)
 	uint64_t operations = argc > 1 ? strtoull(argv[1], NULL, 0) : 100000;
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
 	struct side *side = calloc(1, sizeof *side);
-	struct model *model = model_new(&config);
+	bool mixed = argc > 3;
+	struct model *model = model_new(mixed ? &mixed_config : &config);
 	struct tally tally = { 0 };
 	clock_t began = clock();
 	char text[160];
 
-	model_side(side, model);
+	(mixed ? mixed_side : model_side)(side, model);
 	for (int i = 0; i < PLAY_GROUPS; i++)
 		side->numbers[i] = config.groups[i].number;
 	side_begin(side);
-	bool good = run(side, seed, operations, &tally);
+	bool good = run(side, seed, operations, mixed ? mixed_side_check : model_side_check, &tally);
 	snprintf(text, sizeof text,
-		 "%" PRIu64 " random operations on the model, seed %" PRIu64 ": 0 lost, log as returned",
-		 tally.done, seed);
+		 "%" PRIu64 " random operations on the model%s, seed %" PRIu64 ": 0 lost, log as returned",
+		 tally.done, mixed ? ", one group physical" : "", seed);
 	good = say(good, text);
 	good &= say(all_kinds(&tally), "each kind of operation succeeded at times");
 	side_end(side);

@@ -17,8 +17,9 @@ enum {
 	BATCH = 8,   /* pages */
 	WINDOW = 32, /* pages that the device writes to, before it goes on to the next ones */
 	WINDOWS = 40,
-	ROUNDS = 15, /* for each window */
-	TRIES = 5,   /* until the broken variant breaks */
+	ROUNDS = 15, /* for each window, or until the device wrote something */
+	ROUNDS_MOST = 10000,
+	TRIES = 5, /* until the broken variant breaks */
 };
 
 /* Pages on their way: their content as it was when they were taken. */
@@ -43,7 +44,7 @@ struct transfer {
 	unsigned char *other_end;
 	bool commit_at_take; /* the rule is broken */
 	bool end;
-	unsigned sent, rolled_back;
+	unsigned taken, sent, rolled_back;
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 	struct channel channels[CHANNELS];
@@ -142,6 +143,7 @@ static bool send_batch(struct transfer *t)
 		return false;
 	while (!vfd_batch_runs(t->consumer, &load->batch, &run, 1, &count, NULL) && count)
 		load_run(load, &run);
+	t->taken++;
 	if (t->commit_at_take)
 		vfd_commit(t->consumer, &load->batch, 0, UINT64_MAX, NULL);
 	pthread_mutex_lock(&t->mutex);
@@ -177,7 +179,7 @@ static void migrate(struct transfer *t)
 	for (unsigned window = 0; window < WINDOWS; window++) {
 		rig_halt(0);
 		rig_run(0, window * WINDOW, WINDOW, window);
-		for (int i = 0; i < ROUNDS; i++)
+		for (int i = 0; i < ROUNDS || (t->taken < 5 * (window + 1) && i < ROUNDS_MOST); i++)
 			one_round(t);
 	}
 	ok_code(vfd_group_detach(&t->rig.groups[0], VFD_COLLECT, &t->rig.err), 0, &t->rig.err,

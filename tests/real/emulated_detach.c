@@ -79,6 +79,28 @@ static void collects(void)
 	rig_close(&rig);
 }
 
+/* It writes until it is closed, after the first look at the record: the second look finds that. */
+static void collects_from_restless(void)
+{
+	struct rig rig;
+
+	rig_set(0, VFDTEST_RESET, 0);
+	rig_begin(&rig);
+	struct vfdtest_run run = {
+		.iova = RIG_IOVA, .size = RIG_PAGES * RIG_PAGE, .seed = 3, .period_ns = 100
+	};
+	rig_command(VFDTEST_RUN, &run);
+	usleep(20000);
+	ok_code(vfd_device_quiesce(rig.devices[0], &rig.err), VFD_EUNSUPPORTED, &rig.err,
+		"a device without reset");
+	ok_code(vfd_group_detach(&rig.groups[0], VFD_COLLECT, &rig.err), 0, &rig.err,
+		"detach it with VFD_COLLECT");
+	rig_set(0, VFDTEST_RESET, 1);
+	struct pages log = rig_deliver(&rig), truth = rig_truth(&rig);
+	ok_exact(&log, &truth, "a device that cannot be quiesced");
+	rig_close(&rig);
+}
+
 static void discards(void)
 {
 	struct rig rig;
@@ -162,6 +184,7 @@ void test_detach(void)
 	refused();
 	accepted_when_drained();
 	collects();
+	collects_from_restless();
 	discards();
 	hundred_cycles();
 	harvest_loop();

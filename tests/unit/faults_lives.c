@@ -30,6 +30,16 @@ static const struct model_config one_pci = {
 		      .devices = { { .name = "0000:01:00.0", .pci = true } } } },
 };
 
+static const struct model_config restless = {
+	.group_count = 2,
+	.groups = { { .number = 7,
+		      .kind = MODEL_EMULATED,
+		      .devices = { { .name = "vfdtest.0", .no_reset = true } } },
+		    { .number = 8,
+		      .kind = MODEL_EMULATED,
+		      .devices = { { .name = "vfdtest.1", .no_reset = true } } } },
+};
+
 static const struct model_config mixed = {
 	.group_count = 2,
 	.groups = { { .number = 7, .kind = MODEL_EMULATED, .devices = { { .name = "vfdtest.0" } } },
@@ -135,6 +145,18 @@ static void close_collect(struct world *w)
 {
 	THEN(w, begin_with_device(w));
 	close_all(w, VFD_COLLECT);
+}
+
+/* Devices that nothing can make quiet: they write until they are closed, after the first look at the record. */
+static void cannot_be_quiesced(struct world *w)
+{
+	THEN(w, begin_with_device(w));
+	THEN(w, attach(w, 1, 8));
+	THEN(w, open_device(w, 1, "vfdtest.1"));
+	DO(w, vfd_device_close(&w->devices[1], VFD_COLLECT, &w->err));
+	THEN(w, detach(w, 1, 0));
+	THEN(w, detach(w, 0, VFD_COLLECT));
+	close_all(w, 0);
 }
 
 /* The device is taken away while it works; the kernel waits for its last close, then detaches the group. */
@@ -397,6 +419,7 @@ const struct lifecycle lifecycles[] = {
 	{ "by hand", &one_group, NULL, by_hand },
 	{ "detach collect", &one_group, NULL, detach_collect },
 	{ "close collect", &one_group, NULL, close_collect },
+	{ "cannot be quiesced", &restless, NULL, cannot_be_quiesced },
 	{ "unplugged", &one_group, NULL, unplugged },
 	{ "half-way unplug", &two_groups, NULL, half_unplugged },
 	{ "two groups", &two_groups, NULL, two_leave },
