@@ -47,7 +47,8 @@ static struct raw raw_open(struct rig *rig)
 	return raw;
 }
 
-static int adopt(struct rig *rig, const struct raw *raw, uint32_t flags, uint32_t mappings)
+/* first: how many pages the first mapping is said to have; it has 512. */
+static int adopt(struct rig *rig, const struct raw *raw, uint32_t flags, uint32_t mappings, uint64_t first)
 {
 	struct vfd_adopt_group group = { raw->number, raw->group };
 	struct vfd_adopt_device device = { raw->number, raw->device, "vfdtest.0" };
@@ -55,7 +56,7 @@ static int adopt(struct rig *rig, const struct raw *raw, uint32_t flags, uint32_
 		{ .struct_size = sizeof declared[0],
 		  .flags = RIG_RW,
 		  .iova = RIG_IOVA,
-		  .size = 512 * RIG_PAGE,
+		  .size = first * RIG_PAGE,
 		  .memory = rig->memory },
 		{ .struct_size = sizeof declared[0],
 		  .flags = RIG_RW,
@@ -94,7 +95,7 @@ static void with_tracking_on(void)
 	struct raw raw = raw_open(&rig);
 	rig_write(0, 30, 10, 1);
 	rig_pin(0, 1030, 3);
-	ok_code(adopt(&rig, &raw, 0, 2), 0, &rig.err, "adopt a container with tracking on");
+	ok_code(adopt(&rig, &raw, 0, 2, 512), 0, &rig.err, "adopt a container with tracking on");
 	ok(!vfd_container_info(rig.container, &info, &rig.err) && info.tracking && info.mappings == 2 &&
 		   info.writers == 1,
 	   "tracking is known to be on, with 2 mappings and 1 writer");
@@ -115,7 +116,7 @@ static void by_duplicates(void)
 	begin(&rig);
 	struct raw raw = raw_open(&rig);
 	rig_write(0, 30, 10, 1);
-	ok_code(adopt(&rig, &raw, VFD_ADOPT_DUP, 2), 0, &rig.err, "adopt by duplicates");
+	ok_code(adopt(&rig, &raw, VFD_ADOPT_DUP, 2, 512), 0, &rig.err, "adopt by duplicates");
 	rig_write(0, 200, 10, 1);
 	ok_code(vfd_container_close(&rig.container, VFD_COLLECT, &rig.err), 0, &rig.err, "close it");
 	struct pages log = rig_deliver(&rig), truth = rig_truth(&rig);
@@ -124,6 +125,25 @@ static void by_duplicates(void)
 	close(raw.device);
 	close(raw.group);
 	close(raw.container);
+	rig_close(&rig);
+}
+
+/* The kernel cuts no mapping: so one that is not as declared is found, and said which. */
+static void not_as_declared(void)
+{
+	struct rig rig;
+
+	begin(&rig);
+	struct raw raw = raw_open(&rig);
+	rig_write(0, 30, 10, 1);
+	rig_write(0, 1030, 10, 1);
+	ok_code(adopt(&rig, &raw, 0, 2, 256), VFD_ECUT, &rig.err, "a mapping that is longer than declared");
+	ok(rig.err.first == RIG_IOVA && rig.err.last == RIG_IOVA + 256 * RIG_PAGE - 1,
+	   "the error names its range");
+	ok_code(adopt(&rig, &raw, 0, 2, 512), 0, &rig.err, "declared as it is");
+	ok_code(vfd_container_close(&rig.container, VFD_COLLECT, &rig.err), 0, &rig.err, "close it");
+	struct pages log = rig_deliver(&rig), truth = rig_truth(&rig);
+	ok_nothing_lost(&log, &truth, "declared wrongly, then rightly");
 	rig_close(&rig);
 }
 
@@ -140,7 +160,7 @@ static void v1(void)
 	ioctl(raw.group, VFIO_GROUP_SET_CONTAINER, &raw.container);
 	ok(!ioctl(raw.container, VFIO_SET_IOMMU, VFIO_TYPE1_IOMMU), "raw SET_IOMMU to type1 v1");
 	raw.device = ioctl(raw.group, VFIO_GROUP_GET_DEVICE_FD, "vfdtest.0");
-	ok_code(adopt(&rig, &raw, 0, 0), 0, &rig.err, "adopt a v1 container");
+	ok_code(adopt(&rig, &raw, 0, 0, 512), 0, &rig.err, "adopt a v1 container");
 	ok_code(vfd_track_start(rig.container, NULL, NULL, &rig.err), VFD_EUNSUPPORTED, &rig.err,
 		"which cannot track");
 	ok_code(rig_map(&rig, 0, 64, RIG_RW), 0, &rig.err, "but map");
@@ -152,5 +172,6 @@ void test_adopt(void)
 {
 	with_tracking_on();
 	by_duplicates();
+	not_as_declared();
 	v1();
 }

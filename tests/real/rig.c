@@ -136,7 +136,7 @@ int rig_group_number(unsigned index)
 
 static void add_truth(struct rig *rig, unsigned index)
 {
-	struct pages bits;
+	struct pages bits = { 0 };
 	struct vfdtest_truth truth = {
 		.device = index,
 		.flags = VFDTEST_TRUTH_CLEAR,

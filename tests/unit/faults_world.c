@@ -170,9 +170,17 @@ void world_consume(struct world *w)
 	model_forget(w->model);
 }
 
+/* After a call that failed too. */
+static void check_state(struct world *w, const char *call)
+{
+	if (w->container && model_tracking(w->model, w->container->fd) && !w->container->space.tracking)
+		world_fail(w, "after %s: the kernel tracks, but the library believes that it does not", call);
+}
+
 bool world_after(struct world *w, int rc, const char *call)
 {
 	check_law(w, call);
+	check_state(w, call);
 	if (!rc)
 		return false;
 	if (!model_fault_fired(w->model))
@@ -184,6 +192,7 @@ bool world_after(struct world *w, int rc, const char *call)
 bool world_after_retry(struct world *w, int rc, const char *call)
 {
 	check_law(w, call);
+	check_state(w, call);
 	w->gave_up = rc != 0;
 	w->retries_failed += rc != 0;
 	if (rc)
