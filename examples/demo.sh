@@ -18,7 +18,7 @@ usage: demo.sh [options]
 
   --runs N         migrations of each kind, 1 to 1000 (10)
   --image FILE     what is in the memory that is migrated (the kernel's image)
-  --size MIB       how much memory, 16 to 512, a multiple of 16 (32)
+  --size MIB       how much memory, 32 to 512, a multiple of 32 (32)
   --host ADDRESS   do it here, with this machine's own PCI device (0000:3b:00.0),
                    instead of in an emulated machine with a device made for it
   --rebind         with --host: take the device from its driver meanwhile. A disk
@@ -59,7 +59,7 @@ number() {
 check_options() {
 	number --runs "$runs" 1000
 	number --size "$size" 512
-	[ $((size % 16)) = 0 ] || wrong "--size $size: a multiple of 16 is wanted"
+	[ $((size % 32)) = 0 ] || wrong "--size $size: a multiple of 32 is wanted"
 	[ -z "$image" ] || [ -s "$image" ] || wrong "--image $image: no such file, or it is empty"
 	[ "$rebind" = no ] || [ -n "$host" ] || wrong "--rebind goes with --host"
 }

@@ -26,21 +26,21 @@ keep info-attach "$bin/vfd-info" --attach
 keep info-json "$bin/vfd-info" --attach --json
 keep hello-vfdtest "$bin/hello" "$vfdtest_group" "$vfdtest"
 keep hello-edu "$bin/hello" "$edu_group" "$edu"
-keep demo "$bin/vfd-demo" --runs 3 --size 16 --image "$bin/vfd-demo"
-keep host-edu "$bin/vfd-demo" --host "$edu" --runs 1 --size 16
+keep demo "$bin/vfd-demo" --runs 3 --size 32 --image "$bin/vfd-demo"
+keep host-edu "$bin/vfd-demo" --host "$edu" --runs 1 --size 32
 
 # A disk: nothing may happen to it while it is in use, or without being asked.
-keep disk-bound "$bin/vfd-demo" --host "$disk" --runs 1 --size 16
+keep disk-bound "$bin/vfd-demo" --host "$disk" --runs 1 --size 32
 mkswap /dev/nvme0n1 >/dev/null && swapon /dev/nvme0n1
-keep disk-swap "$bin/vfd-demo" --host "$disk" --rebind --runs 1 --size 16
+keep disk-swap "$bin/vfd-demo" --host "$disk" --rebind --runs 1 --size 32
 swapoff /dev/nvme0n1
 mke2fs /dev/nvme0n1 >/dev/null 2>&1 && mkdir /mnt && mount -t ext4 /dev/nvme0n1 /mnt
-keep disk-mounted "$bin/vfd-demo" --host "$disk" --rebind --runs 1 --size 16
-(cd /mnt && umount -l /mnt && keep disk-claimed "$bin/vfd-demo" --host "$disk" --rebind --runs 1 --size 16)
+keep disk-mounted "$bin/vfd-demo" --host "$disk" --rebind --runs 1 --size 32
+(cd /mnt && umount -l /mnt && keep disk-claimed "$bin/vfd-demo" --host "$disk" --rebind --runs 1 --size 32)
 basename "$(readlink "/sys/bus/pci/devices/$disk/driver")" >/out/disk-driver
-keep disk-free "$bin/vfd-demo" --host "$disk" --rebind --runs 1 --size 16
+keep disk-free "$bin/vfd-demo" --host "$disk" --rebind --runs 1 --size 32
 basename "$(readlink "/sys/bus/pci/devices/$disk/driver")" >/out/disk-driver-after
 # (what runs in the background ignores SIGINT, hence timeout)
-keep disk-interrupted timeout -s INT 8 "$bin/vfd-demo" --host "$disk" --rebind --runs 1000 --size 16
+keep disk-interrupted timeout -s INT 8 "$bin/vfd-demo" --host "$disk" --rebind --runs 1000 --size 32
 basename "$(readlink "/sys/bus/pci/devices/$disk/driver")" >/out/disk-driver-last
 keep not-there "$bin/vfd-demo" --host 0000:ff:1f.7

@@ -202,7 +202,7 @@ test_demo_on_kernel() {
 	check "hello, edu: identical" left hello-edu 0 "the copy is identical"
 	check "demo: plain ioctls have their row" grep -qE '^plain ioctls +3 ' "$tmp/out/demo"
 	check "demo: the library lost nothing in 3 of 3 runs" grep -qE '^libvfiodirty +3 +0 +0 +0 +3 of 3 ' "$tmp/out/demo"
-	check "demo --host, edu: the plan says all-dirty" left host-edu 0 "16 MiB deferred to the last round"
+	check "demo --host, edu: the plan says all-dirty" left host-edu 0 "32 MiB deferred to the last round"
 	check "demo --host, edu: identical" left host-edu 0 "OK: the memory is identical"
 	refused disk-bound "a device with another driver, without --rebind" "bound to nvme"
 	refused disk-swap "swap" "used for swap"

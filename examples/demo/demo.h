@@ -11,7 +11,7 @@
 
 enum {
 	PAGE = 4096,
-	SLOTS = 64, /* mappings that the memory is made of: a program maps its buffers as it gets them */
+	SLOTS = 128, /* mappings that the memory is made of: a program maps its buffers as it gets them */
 };
 
 /* ---- the device and the memory -------------------------------------------------------------------------------------- */

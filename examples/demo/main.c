@@ -17,7 +17,7 @@ static const char usage_text[] =
 	"usage: vfd-demo [options]\n"
 	"\n"
 	"  --image FILE      what is in the memory that is migrated (/proc/self/exe)\n"
-	"  --size MIB        how much memory: 16 to 4096, a multiple of 16 (32)\n"
+	"  --size MIB        how much memory: 32 to 4096, a multiple of 32 (32)\n"
 	"  --runs N          migrations of each kind: 1 to 1000 (10)\n"
 	"  --host ADDRESS    use this machine's PCI device instead of the test device\n"
 	"  --rebind          with --host: take it from its driver, and give it back at the end\n";
@@ -78,8 +78,8 @@ static uint64_t size_option(const char *text)
 {
 	unsigned mib = number("--size", text, 4096);
 
-	if (mib % 16) {
-		fprintf(stderr, "demo: --size %s: a multiple of 16 is wanted\n", text);
+	if (mib % 32) {
+		fprintf(stderr, "demo: --size %s: a multiple of 32 is wanted\n", text);
 		usage(stderr, 2);
 	}
 	return (uint64_t)mib << 20;

@@ -91,11 +91,12 @@ static void raw_plug(struct source *s)
 /* One call per mapping, as all programs do it. */
 static void get_bitmap(uint64_t iova, uint64_t size, uint64_t *bits)
 {
-	struct {
-		struct vfio_iommu_type1_dirty_bitmap head;
+	struct { /* vfio_iommu_type1_dirty_bitmap, whose last member has no size, and what belongs there */
+		uint32_t argsz, flags;
 		struct vfio_iommu_type1_dirty_bitmap_get get;
 	} d = {
-		.head = { .argsz = sizeof d, .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP },
+		.argsz = sizeof d,
+		.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
 		.get = { .iova = iova,
 			 .size = size,
 			 .bitmap = { .pgsize = PAGE, .size = size / PAGE / 8, .data = (void *)bits } },
