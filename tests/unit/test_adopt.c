@@ -202,7 +202,7 @@ START_TEST(not_tracking_yet)
 	owner_maps(0, 0, 0, 128);
 	OK(adopt());
 	ck_assert_uint_eq(info_of(f).tracking, 0);
-	ck_assert(!model_tracking(f->model, owner.container));
+	ck_assert(!model_tracking(f->model, vfd_container_fd(f->container)));
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
 	device_writes(f, 0, 5, 1);
 	OK(unmap_pages(f, 0, 128));
@@ -224,7 +224,7 @@ START_TEST(type1_v1)
 	OK(map_pages(f, 500, 500, 16, RW));
 	REFUSED(VFD_ECUT, unmap_pages(f, 0, 64)); /* v1 would cut or swallow; the library does not */
 	OK(unmap_pages(f, 0, 128));
-	ck_assert_uint_eq(model_mapping_count(f->model, owner.container), 1);
+	ck_assert_uint_eq(model_mapping_count(f->model, vfd_container_fd(f->container)), 1);
 	ck_assert_uint_eq(plan_of(f).exact, 0);
 	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
 	fixture_end(f);
