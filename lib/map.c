@@ -20,7 +20,8 @@ static int check_range(const struct space *space, const struct vfd_mapping *want
 	if (!range_make(where, want->iova, want->size) || where->last >= TYPE1_TOP)
 		return fail(err, want->size ? VFD_EWRAP : VFD_EINVALID, map_op,
 			    "%#" PRIx64 " bytes at IOVA %#" PRIx64 ": %s", want->size, want->iova,
-			    want->size ? "reaches into the last 2 MiB below 2^64, or beyond; leave those out" : "size is 0");
+			    want->size ? "reaches into the last 2 MiB below 2^64, or beyond; leave those out"
+				       : "size is 0");
 	if (!is_aligned(want->iova | want->size | (uintptr_t)want->memory, page))
 		return fail_range(err, VFD_EALIGN, map_op, where->first, where->last,
 				  "IOVA %#" PRIx64 ", size %#" PRIx64

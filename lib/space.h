@@ -30,7 +30,7 @@ struct space {
 	struct type1 type1;
 	bool can_track; /* type1 v2 */
 	bool adopted;	/* the kernel may have mappings that the table has not */
-	bool alone;	/* ask for each mapping alone: a 32-bit kernel writes those behind the first outside of the buffer */
+	bool alone; /* ask for each mapping alone: a 32-bit kernel writes those behind the first outside of the buffer */
 	struct scratch_pool scratch;
 
 	pthread_mutex_t mutex;	  /* the table, the counters below; never held across an ioctl */

@@ -31,11 +31,15 @@ const struct model_config mixed_64k = {
 const struct model_config one_physical = { .group_count = 1, .groups = { PHYSICAL() } };
 const struct model_config emulated_pci = {
 	.group_count = 1,
-	.groups = { { .number = 7, .kind = MODEL_EMULATED, .devices = { { .name = PCI_NAME, .pci = true } } } },
+	.groups = { { .number = 7,
+		      .kind = MODEL_EMULATED,
+		      .devices = { { .name = PCI_NAME, .pci = true } } } },
 };
 const struct model_config stubborn = {
 	.group_count = 1,
-	.groups = { { .number = 7, .kind = MODEL_EMULATED, .devices = { { .name = NAME(0), .no_reset = true } } } },
+	.groups = { { .number = 7,
+		      .kind = MODEL_EMULATED,
+		      .devices = { { .name = NAME(0), .no_reset = true } } } },
 };
 
 /* ---- begin and end ---- */
@@ -128,7 +132,8 @@ static void command(struct fixture *f, unsigned long request, struct vfdtest_ran
 	range.iova *= PAGE;
 	range.size *= PAGE;
 	int rc = model_vfdtest(f->model, request, &range);
-	ck_assert_msg(!rc, "device command %#lx at page %#llx: %s", request, range.iova / PAGE, strerror(-rc));
+	ck_assert_msg(!rc, "device command %#lx at page %#llx: %s", request, range.iova / PAGE,
+		      strerror(-rc));
 }
 
 void device_writes(struct fixture *f, unsigned index, uint64_t iova, uint64_t count)
@@ -293,7 +298,8 @@ static void add_deferred(struct fixture *f, uint64_t *bitmap)
 static void check_subset(const uint64_t *small, const uint64_t *large, const char *what)
 {
 	for (uint64_t p = 0; p < PAGES; p++)
-		ck_assert_msg(!(small[p / 64] & ~large[p / 64] & UINT64_C(1) << p % 64), "page %d: %s", (int)p, what);
+		ck_assert_msg(!(small[p / 64] & ~large[p / 64] & UINT64_C(1) << p % 64), "page %d: %s",
+			      (int)p, what);
 }
 
 void check_law(struct fixture *f)

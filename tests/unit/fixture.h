@@ -42,19 +42,20 @@ struct fixture {
 #define REFUSED(wanted, call)                                                                                \
 	do {                                                                                                 \
 		int refused_rc = (call);                                                                     \
-		ck_assert_msg(refused_rc == (wanted), "%s: %s, not %s", #call, vfd_strcode(refused_rc),        \
+		ck_assert_msg(refused_rc == (wanted), "%s: %s, not %s", #call, vfd_strcode(refused_rc),      \
 			      vfd_strcode(wanted));                                                          \
-		ck_assert_int_eq(f->err.code, (wanted));                                                      \
+		ck_assert_int_eq(f->err.code, (wanted));                                                     \
 		ck_assert_msg(f->err.message[0], "%s: no message", #call);                                   \
 	} while (0)
 
 /* Configurations: NULL is one emulated group, 7, with vfdtest.0. */
-extern const struct model_config two_emulated;	 /* 7 with vfdtest.0, 8 with vfdtest.1 */
-extern const struct model_config mixed;		 /* 7 emulated with vfdtest.0, 20 physical with a PCI device */
-extern const struct model_config mixed_64k;	 /* the same, and that IOMMU has no pages below 64 KiB */
-extern const struct model_config one_physical;	 /* 20 */
-extern const struct model_config emulated_pci;	 /* 7 with a PCI device "0000:00:01.0" that is vfdtest index 0 */
-extern const struct model_config stubborn;	 /* 7 with vfdtest.0, which can neither be reset nor quiesced */
+extern const struct model_config two_emulated; /* 7 with vfdtest.0, 8 with vfdtest.1 */
+extern const struct model_config mixed;	       /* 7 emulated with vfdtest.0, 20 physical with a PCI device */
+extern const struct model_config mixed_64k;    /* the same, and that IOMMU has no pages below 64 KiB */
+extern const struct model_config one_physical; /* 20 */
+extern const struct model_config
+	emulated_pci;			   /* 7 with a PCI device "0000:00:01.0" that is vfdtest index 0 */
+extern const struct model_config stubborn; /* 7 with vfdtest.0, which can neither be reset nor quiesced */
 #define PCI_NAME "0000:00:01.0"
 
 /* Model, log, region, container; nothing is attached. */

@@ -68,7 +68,8 @@ static void owner_opens(const struct model_config *config, unsigned long type, u
 		f->model = model_new(config);
 	}
 	owner.container = sys()->open(sys(), "/dev/vfio/vfio", 0);
-	owner.group = sys()->open(sys(), type == VFIO_NOIOMMU_IOMMU ? "/dev/vfio/noiommu-7" : "/dev/vfio/7", 0);
+	owner.group =
+		sys()->open(sys(), type == VFIO_NOIOMMU_IOMMU ? "/dev/vfio/noiommu-7" : "/dev/vfio/7", 0);
 	ck_assert_int_ge(owner.group, 0);
 	ck_assert_int_eq(raw_ioctl(f, owner.group, VFIO_GROUP_SET_CONTAINER, &owner.container), 0);
 	if (type)
@@ -235,7 +236,9 @@ START_TEST(no_iommu)
 {
 	const struct model_config config = {
 		.group_count = 1,
-		.groups = { { .number = 7, .kind = MODEL_NOIOMMU, .devices = { { .name = PCI_NAME, .pci = true } } } },
+		.groups = { { .number = 7,
+			      .kind = MODEL_NOIOMMU,
+			      .devices = { { .name = PCI_NAME, .pci = true } } } },
 	};
 
 	owner_opens(&config, VFIO_NOIOMMU_IOMMU, 0);
@@ -265,7 +268,9 @@ START_TEST(other_kinds_are_refused)
 		struct model_config config = {
 			.container = MODEL_COMPAT,
 			.group_count = 1,
-			.groups = { { .number = 7, .kind = MODEL_EMULATED, .devices = { { .name = NAME(0) } } } },
+			.groups = { { .number = 7,
+				      .kind = MODEL_EMULATED,
+				      .devices = { { .name = NAME(0) } } } },
 		};
 		owner_opens(&config, VFIO_TYPE1v2_IOMMU, dup ? VFD_ADOPT_DUP : 0);
 		REFUSED(VFD_EUNSUPPORTED, adopt());

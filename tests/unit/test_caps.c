@@ -84,7 +84,8 @@ static void *append(struct chain *c, uint16_t id, size_t size)
 
 static struct vfio_iommu_type1_info_cap_iova_range *append_ranges(struct chain *c, uint32_t count)
 {
-	size_t size = sizeof(struct vfio_iommu_type1_info_cap_iova_range) + count * sizeof(struct vfio_iova_range);
+	size_t size =
+		sizeof(struct vfio_iommu_type1_info_cap_iova_range) + count * sizeof(struct vfio_iova_range);
 	struct vfio_iommu_type1_info_cap_iova_range *cap =
 		append(c, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, size);
 

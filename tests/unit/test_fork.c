@@ -175,7 +175,8 @@ END_TEST
 
 static sem_t inside, go_on;
 
-static void wait_inside(struct model *model, const struct model_trace *call, uint64_t number, bool after, void *argument)
+static void wait_inside(struct model *model, const struct model_trace *call, uint64_t number, bool after,
+			void *argument)
 {
 	(void)model;
 	(void)number;

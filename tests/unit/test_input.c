@@ -41,7 +41,9 @@ START_TEST(null_handles)
 	struct vfd_device_info device_info = { .struct_size = sizeof device_info };
 	struct vfd_device_region region = { .struct_size = sizeof region };
 	struct vfd_plan plan = { .struct_size = sizeof plan };
-	struct vfd_mapping mapping = { .struct_size = sizeof mapping, .flags = RW, .size = PAGE, .memory = &info };
+	struct vfd_mapping mapping = {
+		.struct_size = sizeof mapping, .flags = RW, .size = PAGE, .memory = &info
+	};
 	void *memory;
 	int fd = 0;
 
@@ -226,7 +228,9 @@ START_TEST(bad_ranges)
 	QUIETLY(VFD_EOVERLAP, map_pages(f, PAGES - 1, 0, 2, RW));
 	QUIETLY(VFD_ENOREGION, map_pages(f, 5000, PAGES, 1, RW));
 	QUIETLY(VFD_ENOREGION, map_pages(f, 5000, PAGES - 1, 2, RW));
-	struct vfd_mapping odd = { .struct_size = sizeof odd, .flags = RW, .size = PAGE, .memory = f->memory };
+	struct vfd_mapping odd = {
+		.struct_size = sizeof odd, .flags = RW, .size = PAGE, .memory = f->memory
+	};
 	odd.iova = 5000 * PAGE + 8;
 	QUIETLY(VFD_EALIGN, vfd_map(f->container, &odd, &f->err));
 	odd.iova = 5000 * PAGE;
@@ -381,7 +385,9 @@ START_TEST(no_iommu_group)
 {
 	const struct model_config config = {
 		.group_count = 1,
-		.groups = { { .number = 7, .kind = MODEL_NOIOMMU, .devices = { { .name = PCI_NAME, .pci = true } } } },
+		.groups = { { .number = 7,
+			      .kind = MODEL_NOIOMMU,
+			      .devices = { { .name = PCI_NAME, .pci = true } } } },
 	};
 
 	fixture_begin(f, &config);

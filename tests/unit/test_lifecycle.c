@@ -378,7 +378,7 @@ END_TEST
 START_TEST(aliases_and_reuse)
 {
 	fixture_pieces(f, NULL, 1, 64, 64);
-	OK(map_pages(f, 5000, 0, 64, RW));    /* the same memory again */
+	OK(map_pages(f, 5000, 0, 64, RW)); /* the same memory again */
 	OK(map_pages(f, 6000, 64, 64, VFD_MAP_READ));
 	device_writes(f, 0, 3, 1);
 	device_writes(f, 0, 5004, 1);
@@ -431,7 +431,8 @@ START_TEST(stop_and_start)
 	device_writes(f, 0, 1, 1);
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err)); /* on already: nothing is lost by it */
 	check();
-	REFUSED(VFD_EDIRTY, vfd_track_stop(f->container, VFD_COLLECT, &f->err)); /* it could write in between */
+	REFUSED(VFD_EDIRTY,
+		vfd_track_stop(f->container, VFD_COLLECT, &f->err)); /* it could write in between */
 	check_precise(f);
 	ck_assert(model_tracking(f->model, vfd_container_fd(f->container)));
 	OK(vfd_device_quiesce(f->device, &f->err));

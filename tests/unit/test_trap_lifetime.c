@@ -125,8 +125,8 @@ END_TEST
 /* ---- 5 ---- */
 
 /* The last thing that an unstoppable device does. */
-static void write_before_close(struct model *model, const struct model_trace *call, uint64_t number, bool after,
-			       void *argument)
+static void write_before_close(struct model *model, const struct model_trace *call, uint64_t number,
+			       bool after, void *argument)
 {
 	(void)model;
 	(void)number;
@@ -275,8 +275,8 @@ START_TEST(closed_but_held)
 		OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
 		device_writes(f, 0, 20, 1);
 		model_release(f->model, NAME(0));
-		OK(i ? vfd_group_detach(&f->group, 0, &f->err) :
-		       vfd_container_close(&f->container, 0, &f->err));
+		OK(i ? vfd_group_detach(&f->group, 0, &f->err)
+		     : vfd_container_close(&f->container, 0, &f->err));
 		check_precise(f);
 		fixture_end(f);
 	}

@@ -286,7 +286,8 @@ START_TEST(too_many_pages)
 	REFUSED(VFD_ELIMIT, vfd_map(f->container, &mapping, &f->err));
 	mapping.size -= PAGE;
 	OK(vfd_map(f->container, &mapping, &f->err));
-	OK(vfd_track_start(f->container, NULL, NULL, &f->err)); /* one page more, and the kernel refuses this */
+	OK(vfd_track_start(f->container, NULL, NULL,
+			   &f->err)); /* one page more, and the kernel refuses this */
 	fixture_end(f);
 }
 END_TEST
