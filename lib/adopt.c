@@ -20,14 +20,11 @@ struct adopting {
 	struct vfd_error *err;
 };
 
-/* The fd to work with: the caller's, or a duplicate. */
+/* Always a close-on-exec duplicate: on failure the caller's descriptors are as they were. */
 static int own_fd(const struct adopting *a, int fd, const char *whose, int *out)
 {
 	const struct sys *sys = a->container->sys;
 
-	*out = fd;
-	if (!(a->what->flags & VFD_ADOPT_DUP))
-		return 0;
 	*out = sys->dup(sys, fd);
 	return *out < 0 ? fail_sys(a->err, -*out, op, "descriptor %d of the %s cannot be duplicated", fd,
 				   whose)
@@ -79,10 +76,19 @@ static int probe_kind(const struct adopting *a)
 	return 0;
 }
 
+static struct vfd_group *find_group(const struct vfd_container *c, int number)
+{
+	for (struct vfd_group *g = c->groups; g; g = g->next)
+		if (g->number == number)
+			return g;
+	return NULL;
+}
+
 static int adopt_group(const struct adopting *a, const struct vfd_adopt_group *declared)
 {
+	if (find_group(a->container, declared->number))
+		return fail(a->err, VFD_EINVALID, op, "group %d is declared twice", declared->number);
 	struct vfd_group *g = group_make(a->container, declared->number, a->err);
-
 	if (!g)
 		return VFD_ENOMEMORY;
 	int rc = a->container->kind == VFD_KIND_NOIOMMU ? 0 : group_classify(g, a->err);
@@ -100,14 +106,6 @@ static int adopt_group(const struct adopting *a, const struct vfd_adopt_group *d
 	return 0;
 }
 
-static struct vfd_group *find_group(const struct vfd_container *c, int number)
-{
-	for (struct vfd_group *g = c->groups; g; g = g->next)
-		if (g->number == number)
-			return g;
-	return NULL;
-}
-
 static int adopt_device(const struct adopting *a, const struct vfd_adopt_device *declared)
 {
 	struct vfd_group *g = find_group(a->container, declared->group);
@@ -117,12 +115,14 @@ static int adopt_device(const struct adopting *a, const struct vfd_adopt_device 
 		return fail(a->err, VFD_EINVALID, op,
 			    "device %s: its group %d is not among the declared ones",
 			    declared->name ? declared->name : "(NULL)", declared->group);
+	if (group_find_device(g, declared->name))
+		return fail(a->err, VFD_EINVALID, op, "device %s is declared twice", declared->name);
 	int rc = own_fd(a, declared->fd, "device", &fd);
 	if (rc)
 		return rc;
 	struct vfd_device *d = device_make(g, declared->name, fd, a->err);
 	rc = d ? device_read_info(d, a->err) : VFD_ENOMEMORY;
-	if (rc && (a->what->flags & VFD_ADOPT_DUP))
+	if (rc)
 		a->container->sys->close(a->container->sys, fd);
 	if (rc && d)
 		device_free(d);
@@ -177,20 +177,27 @@ static int declare_all(const struct adopting *a)
 	return rc ? rc : adopt_tracking(a);
 }
 
-/* On failure the caller's descriptors stay as they were; only duplicates are closed. */
 static void forget_all(const struct adopting *a)
 {
 	struct vfd_container *c = a->container;
 
-	if (a->what->flags & VFD_ADOPT_DUP) {
-		for (struct vfd_group *g = c->groups; g; g = g->next) {
-			for (struct vfd_device *d = g->devices; d; d = d->next)
-				c->sys->close(c->sys, d->fd);
-			c->sys->close(c->sys, g->fd);
-		}
-		c->sys->close(c->sys, c->fd);
+	for (struct vfd_group *g = c->groups; g; g = g->next) {
+		for (struct vfd_device *d = g->devices; d; d = d->next)
+			c->sys->close(c->sys, d->fd);
+		c->sys->close(c->sys, g->fd);
 	}
+	c->sys->close(c->sys, c->fd);
 	container_free(c);
+}
+
+/* It worked: what the caller gave away is ours to close. */
+static void take_all(const struct sys *sys, const struct vfd_adoption *what)
+{
+	for (uint32_t i = 0; i < what->device_count; i++)
+		sys->close(sys, what->devices[i].fd);
+	for (uint32_t i = 0; i < what->group_count; i++)
+		sys->close(sys, what->groups[i].fd);
+	sys->close(sys, what->container_fd);
 }
 
 static int check_declaration(const struct vfd_adoption *what, struct vfd_container **container,
@@ -215,25 +222,28 @@ int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoptio
 
 	if (!rc)
 		rc = check_declaration(&what, container, err);
+	if (!rc)
+		rc = check_log(what.log, err);
 	if (rc)
 		return rc;
-	int fd = what.flags & VFD_ADOPT_DUP ? sys->dup(sys, what.container_fd) : what.container_fd;
+	int fd = sys->dup(sys, what.container_fd);
 	if (fd < 0)
-		return fail_sys(err, what.flags & VFD_ADOPT_DUP ? -fd : EBADF, op, "descriptor %d",
-				what.container_fd);
+		return fail_sys(err, -fd, op, "descriptor %d", what.container_fd);
 	struct adopting a = { &what, container_make(sys, fd, what.log, err), err };
 	if (!a.container) {
-		if (what.flags & VFD_ADOPT_DUP)
-			sys->close(sys, fd);
+		sys->close(sys, fd);
 		return VFD_ENOMEMORY;
 	}
 	a.container->borrowed = what.flags & VFD_ADOPT_DUP;
 	rc = declare_all(&a);
-	if (rc)
+	if (rc) {
 		forget_all(&a);
-	else
-		*container = a.container;
-	return rc;
+		return rc;
+	}
+	if (!a.container->borrowed)
+		take_all(sys, &what);
+	*container = a.container;
+	return 0;
 }
 
 int vfd_container_adopt(const struct vfd_adoption *adoption, struct vfd_container **container,

@@ -76,6 +76,9 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 
 	if (rc)
 		return rc;
+	rc = check_log(options.log, err);
+	if (rc)
+		return rc;
 	if (!container || options.flags)
 		return fail(err, VFD_EINVALID, "open container",
 			    container ? "unknown flags" : "container is NULL");

@@ -50,7 +50,7 @@ struct vfd_device {
 	uint32_t irqs;
 	uint64_t irqs_on; /* by index */
 	bool quiesced;
-	bool gated; /* quiesced by bus mastering off: its own registers cannot wake it */
+	bool gated;	       /* quiesced by bus mastering off: its own registers cannot wake it */
 	pthread_mutex_t mutex; /* everything above, and the order of calls on the device */
 	struct area *areas;
 };
@@ -74,6 +74,9 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoption,
 		       struct vfd_container **container, struct vfd_error *err);
 
+/* VFD_EFORKED for a log that came through a fork: its parent's, not ours. NULL is fine. */
+int check_log(const struct vfd_log *log, struct vfd_error *err);
+
 /* Allocate and initialise a container around fd; NULL with *err filled in. Undo with container_free(). */
 struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_log *log,
 				     struct vfd_error *err);
@@ -94,6 +97,9 @@ void group_joined(struct vfd_group *group);
 
 /* Open, not closed by a detach. */
 unsigned group_open_devices(const struct vfd_group *group);
+
+/* The open device of that name, or NULL. */
+struct vfd_device *group_find_device(const struct vfd_group *group, const char *name);
 
 /* Detach with the devices closed and nothing left to collect: UNSET, and close. The record stays, its fd is -1. */
 int group_unset(struct vfd_group *group, struct vfd_error *err);

@@ -113,7 +113,9 @@ static int stop(struct vfd_container *c, unsigned flags, struct vfd_error *err)
 			    "lose it: quiesce "
 			    "them and pass VFD_COLLECT, or VFD_DISCARD to lose it",
 			    c->space.writers);
-	return track_stop(&c->space, err);
+	/* once more, for a device that was closed here may be open elsewhere */
+	int rc = flags ? 0 : track_collect(&c->space, 0, err);
+	return rc ? rc : track_stop(&c->space, err);
 }
 
 int vfd_track_stop(struct vfd_container *container, unsigned flags, struct vfd_error *err)

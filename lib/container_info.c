@@ -68,8 +68,11 @@ int vfd_container_info(struct vfd_container *container, struct vfd_container_inf
 /* One physical group makes the kernel answer "all" for the whole container, the emulated ones included. */
 static void plan_source(const struct vfd_container *c, const struct vfd_group *g, struct vfd_plan_entry *e)
 {
-	bool exact = c->space.can_track && !c->space.physical;
-	const char *why = c->space.can_track ? g->why : "a type1 v1 or no-IOMMU container records nothing";
+	bool lost = c->space.tracking && c->space.attached && !c->space.started;
+	bool exact = c->space.can_track && !c->space.physical && !lost;
+	const char *why = lost ? "the kernel's record was lost; vfd_track_start begins a new one"
+			  : c->space.can_track ? g->why
+					       : "a type1 v1 or no-IOMMU container records nothing";
 
 	e->source = exact ? VFD_SOURCE_TYPE1 : VFD_SOURCE_DEFERRED;
 	e->granularity = exact ? c->space.type1.page_size : 0;

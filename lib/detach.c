@@ -159,8 +159,9 @@ static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
 		rc = group_drain(g, last ? VFD_HARVEST_FINAL : 0, err);
 	else
 		group_close_devices(g);
-	if (!flags && !rc && last)
-		rc = track_collect(space, 0, err); /* closed here, but open elsewhere: it may have written */
+	if (!flags &&
+	    !rc) /* closed here, a device may be open elsewhere; and the kernel may know that this is the last group */
+		rc = track_collect(space, 0, err);
 	if (!rc && last && (flags & VFD_COLLECT) && !space_clean(space))
 		rc = fail(err, VFD_EDIRTY, detach_op,
 			  "group %d: a device became able to write while it was drained", g->number);

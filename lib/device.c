@@ -50,9 +50,8 @@ static int open_device(struct vfd_group *g, const char *name, struct vfd_device 
 {
 	const struct sys *sys = g->container->sys;
 
-	for (const struct vfd_device *d = g->devices; d; d = d->next)
-		if (d->fd >= 0 && !strcmp(d->name, name))
-			return fail(err, VFD_ESTATE, open_op, "device %s is open already", name);
+	if (group_find_device(g, name))
+		return fail(err, VFD_ESTATE, open_op, "device %s is open already", name);
 	char *copy = strdup(name); /* the kernel's argument is not const */
 	int fd = copy ? sys->ioctl(sys, g->fd, VFIO_GROUP_GET_DEVICE_FD, copy) : -ENOMEM;
 	free(copy);
@@ -62,6 +61,7 @@ static int open_device(struct vfd_group *g, const char *name, struct vfd_device 
 	int rc = d ? device_read_info(d, err) : VFD_ENOMEMORY;
 	if (rc) {
 		sys->close(sys, fd);
+		space_stir(&g->container->space); /* it was open */
 		if (d)
 			device_free(d);
 		return rc;

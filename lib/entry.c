@@ -68,6 +68,14 @@ void device_leave(struct vfd_device *device)
 	container_leave(container);
 }
 
+int check_log(const struct vfd_log *log, struct vfd_error *err)
+{
+	if (log && log_forked(log))
+		return fail(err, VFD_EFORKED, "open container",
+			    "the log belongs to the parent process: create one here");
+	return 0;
+}
+
 int check_destroy_flags(unsigned flags, const char *operation, struct vfd_error *err)
 {
 	if (flags & ~(unsigned)(VFD_COLLECT | VFD_DISCARD))

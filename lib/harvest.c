@@ -183,8 +183,10 @@ static void harvest_record(struct harvest *h)
 		struct range_claim claim;
 		range_claim(&h->space->queue, &claim, window);
 		bool found = plan_span(h->space, window, &span);
-		if (found)
+		if (found) {
+			range_narrow(&h->space->queue, &claim, span);
 			harvest_span(h, span);
+		}
 		range_release(&h->space->queue, &claim);
 		cursor = found ? span.last + 1 : window.first + 1;
 	}
@@ -227,13 +229,12 @@ int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *resul
 	struct harvest h = { .space = space, .result = result, .err = err };
 	uint64_t began = now_ns();
 	struct moment before = look(space);
-	bool drained = space_drained(space);
 
 	if (space->attached && !space->physical)
 		harvest_record(&h);
-	if ((flags & VFD_HARVEST_FINAL) && !drained)
+	if (flags & VFD_HARVEST_FINAL)
 		space_each_tracked(space, pay, result);
-	result->deferred_bytes = drained || (flags & VFD_HARVEST_FINAL) ? 0 : space_deferred_bytes(space);
+	result->deferred_bytes = flags & VFD_HARVEST_FINAL ? 0 : space_deferred_bytes(space);
 	if ((!h.rc || h.rc == VFD_ELOST) && !result->deferred_bytes)
 		settle(space, before);
 	result->drained = space_clean(space);

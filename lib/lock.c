@@ -88,6 +88,14 @@ void range_claim(struct range_queue *queue, struct range_claim *claim, struct ra
 	pthread_mutex_unlock(&queue->mutex);
 }
 
+void range_narrow(struct range_queue *queue, struct range_claim *claim, struct range part)
+{
+	pthread_mutex_lock(&queue->mutex);
+	claim->where = part;
+	pthread_cond_broadcast(&queue->changed);
+	pthread_mutex_unlock(&queue->mutex);
+}
+
 void range_release(struct range_queue *queue, struct range_claim *claim)
 {
 	struct range_claim **link = &queue->oldest;

@@ -42,6 +42,8 @@ void range_queue_end(struct range_queue *queue);
 
 /* Wait until no earlier claim meets `where`, then hold it. */
 void range_claim(struct range_queue *queue, struct range_claim *claim, struct range where);
+/* Hold only `part` of the claimed range from here on. */
+void range_narrow(struct range_queue *queue, struct range_claim *claim, struct range part);
 void range_release(struct range_queue *queue, struct range_claim *claim);
 
 #endif

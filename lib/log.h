@@ -39,6 +39,8 @@ int log_region_get(struct vfd_log *log, const void *memory, uint64_t iova, uint6
 		   struct vfd_error *err);
 void log_region_put(struct vfd_log *log, uint64_t address);
 
+bool log_forked(const struct vfd_log *log);
+
 bool log_is_identity(const struct vfd_log *log);
 
 /* A container uses the log: it cannot be destroyed. */

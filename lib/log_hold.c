@@ -11,6 +11,11 @@ bool log_is_identity(const struct vfd_log *log)
 	return log->identity;
 }
 
+bool log_forked(const struct vfd_log *log)
+{
+	return forked(&log->guard);
+}
+
 void log_user_add(struct vfd_log *log)
 {
 	if (forked(&log->guard))

@@ -57,6 +57,14 @@ unsigned group_open_devices(const struct vfd_group *group)
 	return count;
 }
 
+struct vfd_device *group_find_device(const struct vfd_group *group, const char *name)
+{
+	for (struct vfd_device *d = group->devices; d; d = d->next)
+		if (d->fd >= 0 && !strcmp(d->name, name))
+			return d;
+	return NULL;
+}
+
 unsigned container_open_devices(const struct vfd_container *container)
 {
 	unsigned count = 0;

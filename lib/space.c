@@ -64,12 +64,18 @@ void space_stir(struct space *space)
 	pthread_mutex_unlock(&space->mutex);
 }
 
+/* Mutex held. */
+static bool drained(const struct space *space)
+{
+	return !space->writers && space->drained_at == space->epoch;
+}
+
 bool space_drained(struct space *space)
 {
 	pthread_mutex_lock(&space->mutex);
-	bool drained = !space->writers && space->drained_at == space->epoch;
+	bool answer = drained(space);
 	pthread_mutex_unlock(&space->mutex);
-	return drained;
+	return answer;
 }
 
 bool space_clean(struct space *space)
@@ -79,6 +85,8 @@ bool space_clean(struct space *space)
 
 enum vfd_reason space_owes_all(struct space *space, const struct mapping *m)
 {
+	if (space->attached && drained(space))
+		return VFD_WHY_NONE;
 	if (space->attached && space->physical)
 		return VFD_WHY_NO_TRACKING;
 	if (space->attached && !space->started)

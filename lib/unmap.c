@@ -15,7 +15,15 @@ static enum vfd_reason owed_whole(struct space *space, const struct mapping *m)
 	return why;
 }
 
-/* The bits of one mapping, from words to the log. Also after a failure: what arrived is gone from the kernel. */
+/* Nobody knows where the mapping's bits went. */
+static void assume(struct space *space, const struct mapping *m)
+{
+	if (space->tracking && mapping_tracked(m))
+		space_assume(space, m, VFD_WHY_UNMAP_FAILED);
+}
+
+/* The bits of one mapping, from words to the log. Also after a failure: what arrived is gone from the kernel. With a physical group
+ * there they say nothing: all is owed. */
 static void merge(struct space *space, const struct mapping *m, const uint64_t *words)
 {
 	uint64_t page = space->type1.page_size;
@@ -27,7 +35,7 @@ static void merge(struct space *space, const struct mapping *m, const uint64_t *
 	};
 	struct log_source source = { .provenance = VFD_REPORTED, .granularity = page, .who = "type1" };
 
-	if (mapping_tracked(m) && !owed_whole(space, m))
+	if (mapping_tracked(m) && !space->physical)
 		log_merge(space->log, &bits, &source);
 }
 
@@ -36,7 +44,6 @@ static void merge(struct space *space, const struct mapping *m, const uint64_t *
 static int unmap_again(struct space *space, struct mapping *m, const struct scratch *scratch,
 		       uint64_t *unmapped)
 {
-	m->uncertain = true;
 	int rc = type1_unmap_harvest(&space->type1, m->where, scratch->words, unmapped);
 	merge(space, m, scratch->words);
 	return rc;
@@ -51,8 +58,10 @@ static int unmap_collect(struct space *space, struct mapping *m, uint64_t *unmap
 		return rc;
 	rc = type1_unmap_harvest(&space->type1, m->where, scratch.words, unmapped);
 	merge(space, m, scratch.words);
-	if (rc == -EFAULT)
+	if (rc == -EFAULT) {
+		m->uncertain = true;
 		rc = unmap_again(space, m, &scratch, unmapped);
+	}
 	scratch_put(&space->scratch, scratch);
 	return rc;
 }
@@ -62,6 +71,7 @@ static int unmap_refused(struct space *space, struct mapping *m, int rc, struct 
 {
 	struct range w = m->where;
 
+	m->uncertain |= rc == -EFAULT;
 	if (rc == -EINVAL) {
 		enum type1_fault fault = space_diagnose(space);
 		if (fault == TYPE1_GONE || (space->started && fault != TYPE1_ALIVE)) {
@@ -72,8 +82,8 @@ static int unmap_refused(struct space *space, struct mapping *m, int rc, struct 
 					  "Nothing was unmapped: call again");
 		}
 	}
-	if (rc != -EINVAL && rc != -EFAULT && rc != -ENOMEM && mapping_tracked(m))
-		space_assume(space, m, VFD_WHY_UNMAP_FAILED);
+	if (rc != -EINVAL && rc != -EFAULT && rc != -ENOMEM)
+		assume(space, m);
 	return fail_sys_range(err, -rc, unmap_op, w.first, w.last,
 			      "IOVA %#" PRIx64 "..%#" PRIx64
 			      " was not unmapped; its dirty pages are safe: call again",
@@ -88,8 +98,7 @@ static int unmap_short(struct space *space, struct mapping *m, uint64_t unmapped
 	if (m->uncertain && !unmapped)
 		return 0;
 	m->uncertain = true;
-	if (mapping_tracked(m))
-		space_assume(space, m, VFD_WHY_UNMAP_FAILED);
+	assume(space, m);
 	return fail_range(err, VFD_ESHORT, unmap_op, w.first, w.last,
 			  "the kernel unmapped %" PRIu64 " of %" PRIu64
 			  " bytes and said success; the mapping is kept and assumed dirty: call again",

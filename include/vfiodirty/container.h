@@ -88,8 +88,7 @@ struct vfd_adopt_device {
 };
 
 enum vfd_adopt_flags {
-	VFD_ADOPT_DUP =
-		1u << 0, /**< work on duplicates of all fds; the caller keeps, and later closes, its own */
+	VFD_ADOPT_DUP = 1u << 0, /**< the caller keeps, and later closes, its own descriptors */
 };
 
 /** What a program must say of a container that it opened without this library: no ioctl lists these. */
@@ -108,8 +107,9 @@ struct vfd_adoption {
 };
 
 /**
- * Take over a container that has its IOMMU set. Without VFD_ADOPT_DUP the fds belong to the library on success and
- * are untouched on failure. Tracking that is on already is kept, never restarted; what its owner harvested before is
+ * Take over a container that has its IOMMU set. The library works on close-on-exec duplicates; without
+ * VFD_ADOPT_DUP the given descriptors are closed on success (use vfd_container_fd() and its like from then on); on failure they
+ * are as they were. Tracking that is on already is kept, never restarted; what its owner harvested before is
  * the owner's business. From now on the owner must not call GET_BITMAP and STOP itself.
  *
  * Type1 v1 and no-IOMMU containers: mappings work, vfd_track_start() is VFD_EUNSUPPORTED. sPAPR and iommufd's

@@ -47,10 +47,8 @@ enum vfd_reason {
 	VFD_WHY_NO_TRACKING = 1,    /**< the device cannot report: physical device under type1 */
 	VFD_WHY_HARVEST_FAILED = 2, /**< the kernel failed in the middle of reporting */
 	VFD_WHY_UNMAP_FAILED = 3,   /**< an unmap failed; its bits may be gone */
-	VFD_WHY_STATE_LOST = 4,	  /**< the kernel's record vanished (hot-removal, another holder of the fd) */
-	VFD_WHY_PAGE_SIZE = 5,	  /**< the tracking granularity changed; kernel bitmaps are unreliable */
-	VFD_WHY_NOT_QUIESCED = 6, /**< a device could not be stopped before its record was closed */
-	VFD_WHY_ADOPTED = 7,	  /**< the previous owner of the container may have consumed the record */
+	VFD_WHY_STATE_LOST = 4, /**< the kernel's record vanished (hot-removal, another holder of the fd) */
+	VFD_WHY_PAGE_SIZE = 5,	/**< the tracking granularity changed; kernel bitmaps are unreliable */
 };
 
 enum vfd_log_flags {

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Corners of a container's life that a review found: each of these once lost a page, or owed one twice. */
+
+#include "fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct fixture fixture, *f = &fixture;
+
+/* Closed by the library and drained; but another process holds the device, and it writes. */
+START_TEST(stop_looks_once_more)
+{
+	fixture_track(f, NULL);
+	ck_assert_int_eq(model_hold(f->model, NAME(0)), 0);
+	OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+	device_writes(f, 0, 9, 2);
+	OK(vfd_track_stop(f->container, 0, &f->err));
+	check_all_logged(f);
+	ck_assert(is_logged(f, 9) && is_logged(f, 10));
+	model_release(f->model, NAME(0));
+	fixture_end(f);
+}
+END_TEST
+
+/* The kernel took the other group away: what the library holds for one of two is the last. */
+START_TEST(last_without_knowing)
+{
+	fixture_track(f, &two_emulated);
+	OK(vfd_group_attach(f->container, 8, &f->group2, &f->err));
+	device_writes(f, 0, 20, 1);
+	model_unplug(f->model, 8);
+	OK(vfd_device_close(&f->device, VFD_DISCARD, &f->err));
+	OK(vfd_group_detach(&f->group, 0, &f->err));
+	check_all_logged(f);
+	ck_assert(is_logged(f, 20));
+	fixture_end(f);
+}
+END_TEST
+
+static uint64_t owed(void)
+{
+	uint64_t bitmap[WORDS];
+
+	return logged(f, bitmap);
+}
+
+static void deliver_all(void)
+{
+	struct vfd_consumer *consumer = vfd_log_consumer(f->log);
+	struct vfd_batch batch;
+
+	OK(vfd_take(consumer, 0, UINT64_MAX, UINT64_MAX, &batch, &f->err));
+	OK(vfd_commit(consumer, &batch, 0, UINT64_MAX, &f->err));
+}
+
+/* All-dirty is owed once: after the final harvest nothing was written, so the unmap owes nothing. */
+START_TEST(drained_physical_unmaps_clean)
+{
+	fixture_begin(f, &one_physical);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(map_pages(f, 0, 0, PAGES, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_uint_eq(owed(), PAGES);
+	deliver_all();
+	OK(unmap_pages(f, 0, PAGES));
+	ck_assert_uint_eq(owed(), 0);
+	fixture_end(f);
+}
+END_TEST
+
+/* And while it can write, it does. */
+START_TEST(running_physical_unmaps_dirty)
+{
+	fixture_begin(f, &one_physical);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(map_pages(f, 0, 0, PAGES, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	deliver_all();
+	OK(unmap_pages(f, 0, PAGES));
+	ck_assert_uint_eq(owed(), PAGES);
+	ck_assert_uint_eq(reported(f), 0); /* the kernel's "everything" is no report */
+	fixture_end(f);
+}
+END_TEST
+
+/* The device was open for a moment, so it may have written. */
+START_TEST(half_opened_is_dirty)
+{
+	struct model_fault fault = { .call = MODEL_IOCTL, .request = VFIO_DEVICE_GET_INFO, .error = EFAULT };
+
+	fixture_track(f, NULL);
+	OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+	ck_assert_uint_eq(info_of(f).drained, 1);
+	model_fault(f->model, fault);
+	REFUSED(-EFAULT, vfd_device_open(f->group, NAME(0), &f->device, &f->err));
+	ck_assert_uint_eq(info_of(f).drained, 0);
+	REFUSED(VFD_EDIRTY, vfd_group_detach(&f->group, 0, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+/* A plain unmap that succeeded behind an EFAULT: the second call finds it gone. */
+START_TEST(plain_unmap_half_failed)
+{
+	struct model_fault fault = {
+		.call = MODEL_IOCTL, .request = VFIO_IOMMU_UNMAP_DMA, .error = EFAULT, .step = 1
+	};
+
+	fixture_begin(f, NULL);
+	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
+	OK(map_pages(f, 0, 0, PAGES, RW));
+	model_fault(f->model, fault);
+	REFUSED(-EFAULT, unmap_pages(f, 0, PAGES));
+	OK(unmap_pages(f, 0, PAGES));
+	ck_assert_uint_eq(owed(), 0); /* nothing was tracked */
+	fixture_end(f);
+}
+END_TEST
+
+/* A parent's log would swallow the child's pages. */
+START_TEST(log_through_a_fork)
+{
+	struct vfd_container_options options = { .struct_size = sizeof options };
+	struct vfd_container *container;
+	int status;
+
+	fixture_begin(f, NULL);
+	options.log = f->log;
+	pid_t child = fork();
+	if (!child)
+		_exit(container_open_on(&f->model->sys, &options, &container, &f->err) == VFD_EFORKED ? 0
+												      : 1);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status) && !WEXITSTATUS(status));
+	fixture_end(f);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("lifecycle edges");
+
+	add_case(suite, "stop looks once more", stop_looks_once_more);
+	add_case(suite, "last without knowing", last_without_knowing);
+	add_case(suite, "drained physical", drained_physical_unmaps_clean);
+	add_case(suite, "running physical", running_physical_unmaps_dirty);
+	add_case(suite, "half opened", half_opened_is_dirty);
+	add_case(suite, "plain unmap half failed", plain_unmap_half_failed);
+	add_case(suite, "log through a fork", log_through_a_fork);
+	return run_suite(suite);
+}
