@@ -119,7 +119,8 @@ static void add_unseen_truth(struct side *side)
 		side->unpaid.words[i] |= truth.words[i] & ~side->fresh.words[i];
 }
 
-/* What entered the log must have a reason, and what the kernel said must be there or be owed. */
+/* What entered the log must have a reason, and what the kernel said must be there or be owed; unless it said it with a physical group
+ * attached: that is always everything, and means nothing. */
 static const char *check_fresh(struct side *side, const struct pages *deferred)
 {
 	struct pages returned = model_set(side, MODEL_RETURNED), fair = returned, recorded = side->fresh;
@@ -129,9 +130,9 @@ static const char *check_fresh(struct side *side, const struct pages *deferred)
 	join(&recorded, deferred);
 	if (pages_missing(&side->fresh, &fair))
 		return "pages entered the log without a reason";
-	return pages_missing(&returned, &recorded)
-		       ? "pages that the kernel returned are neither in the log nor owed"
-		       : NULL;
+	if (!side->was_physical && pages_missing(&returned, &recorded))
+		return "pages that the kernel returned are neither in the log nor owed";
+	return NULL;
 }
 
 bool mixed_side_check(struct side *side, const char **why)

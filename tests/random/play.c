@@ -402,6 +402,7 @@ int side_play(struct side *side, const struct op *op)
 	bool tracking = side->container->space.tracking;
 
 	side->marked = (struct pages){ 0 };
+	side->was_physical = side->container->space.physical;
 	remember_table(side);
 	int rc = play(side, op);
 	settle(side, tracking || side->container->space.tracking);

@@ -100,6 +100,7 @@ struct side {
 	struct pages fresh;  /* entered the log in this operation */
 	struct pages marked; /* of those: by OP_MARK */
 	struct pages unpaid; /* written while tracking, not in the log since */
+	bool was_physical;   /* a physical group was there before this operation */
 	bool discarded;	     /* this operation dropped what was unpaid */
 	/* Mapped writable while a physical group was there, and not collected since. */
 	struct pages all_dirty;
