@@ -180,7 +180,8 @@ build_module() {
 	local out=$1 src=$kernel/usr/src/linux-headers-$ver cc
 	cc=$(compiler)
 	need_commands "make:make" "x86_64-linux-gnu-$cc:$cc"
-	if ldd "$src/tools/objtool/objtool" 2>/dev/null | grep -q 'libelf.*not found'; then
+	# objtool itself only starts objtool.real-x86, which needs libelf
+	if [[ $(ldd "$src"/tools/objtool/objtool* 2>/dev/null) =~ libelf[^$'\n']*not\ found ]]; then
 		install_packages libelf1
 	fi
 	say "building vfdtest.ko for $ver"
