@@ -159,8 +159,8 @@ static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
 		rc = group_drain(g, last ? VFD_HARVEST_FINAL : 0, err);
 	else
 		group_close_devices(g);
-	if (!flags &&
-	    !rc) /* closed here, a device may be open elsewhere; and the kernel may know that this is the last group */
+	/* Closed here, a device may be open elsewhere; and the kernel may know better which group is the last. */
+	if (!flags && !rc)
 		rc = track_collect(space, 0, err);
 	if (!rc && last && (flags & VFD_COLLECT) && !space_clean(space))
 		rc = fail(err, VFD_EDIRTY, detach_op,
