@@ -170,7 +170,7 @@ START_TEST(struct_sizes)
 		struct vfd_harvest harvest;
 		struct vfd_device_info device;
 		struct vfd_device_region region;
-		unsigned char bytes[8192];
+		unsigned char bytes[16384]; /* more than any of them */
 	} answer;
 	struct {
 		struct vfd_mapping known;
