@@ -135,9 +135,11 @@ void library_print_plan(const struct source *s)
 	char text[1024];
 
 	open_all(s);
+	check(vfd_device_open(lib.group, s->device->name, &lib.device, &lib.err));
 	check(vfd_track_plan(lib.container, &plan, &lib.err));
 	check(vfd_plan_text(&plan, text, sizeof text, NULL, &lib.err));
 	fputs(text, stdout);
+	check(vfd_device_close(&lib.device, 0, &lib.err));
 	check(vfd_group_detach(&lib.group, 0, &lib.err));
 	check(vfd_container_close(&lib.container, 0, &lib.err));
 	check(vfd_log_destroy(&lib.log, 0, &lib.err));
