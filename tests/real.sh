@@ -31,7 +31,7 @@ compile() {
 options() {
 	case $1 in
 	real_edu) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
-	real_random) echo "--ndevices 2 --timeout 240" ;;
+	real_random) echo "--ndevices 2 --timeout 360" ;;
 	*) echo "--ndevices 4" ;;
 	esac
 }

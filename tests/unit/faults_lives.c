@@ -172,6 +172,15 @@ static void unplugged(struct world *w)
 	close_all(w, VFD_COLLECT);
 }
 
+/* The same, but the detach is what closes the device. */
+static void unplugged_into_detach(struct world *w)
+{
+	THEN(w, begin_with_device(w));
+	model_unplug(w->model, 7);
+	THEN(w, detach(w, 0, VFD_COLLECT));
+	close_all(w, VFD_COLLECT);
+}
+
 /* Two groups; one leaves with its device, the record lives on, and the other is taken away later. */
 static void half_unplugged(struct world *w)
 {
@@ -421,6 +430,7 @@ const struct lifecycle lifecycles[] = {
 	{ "close collect", &one_group, NULL, close_collect },
 	{ "cannot be quiesced", &restless, NULL, cannot_be_quiesced },
 	{ "unplugged", &one_group, NULL, unplugged },
+	{ "unplugged into detach", &one_group, NULL, unplugged_into_detach },
 	{ "half-way unplug", &two_groups, NULL, half_unplugged },
 	{ "two groups", &two_groups, NULL, two_leave },
 	{ "physical leaves", &mixed, NULL, physical_leaves },

@@ -170,6 +170,24 @@ void world_consume(struct world *w)
 	model_forget(w->model);
 }
 
+/* Without a fault what was written is known by name, not assumed: all of it was asked for before the kernel took it away. */
+static void check_reported(struct world *w, const char *call)
+{
+	struct pages log = owed(w, vfd_rollback), truth = model_set(w, MODEL_TRUTH);
+	struct vfd_count count = { 0 };
+	unsigned first, written;
+
+	if (w->physical || model_fault_fired(w->model))
+		return;
+	truth = join(truth, &w->unpaid);
+	struct pages not_yet = without(truth, &log), arrived = without(truth, &not_yet);
+	written = missing(&arrived, &(struct pages){ 0 }, &first);
+	vfd_consumer_count(vfd_log_consumer(w->log), 0, UINT64_MAX, &count, NULL);
+	if (count.reported < written)
+		world_fail(w, "after %s: %u written pages are in the log, but only %llu are reported", call,
+			   written, (unsigned long long)count.reported);
+}
+
 /* After a call that failed too. */
 static void check_state(struct world *w, const char *call)
 {
@@ -181,6 +199,7 @@ bool world_after(struct world *w, int rc, const char *call)
 {
 	check_law(w, call);
 	check_state(w, call);
+	check_reported(w, call);
 	if (!rc)
 		return false;
 	if (!model_fault_fired(w->model))
