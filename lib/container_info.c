@@ -117,7 +117,9 @@ int vfd_track_plan(struct vfd_container *container, struct vfd_plan *plan, struc
 	for (const struct vfd_group *g = container->groups; g; g = g->next)
 		if (g->fd >= 0)
 			plan_group(container, g, &answer);
-	if (container->space.tracking || container->space.physical)
+	if (container->space.physical) /* drained or not: it is the plan for when its devices write again */
+		answer.deferred_bytes = space_tracked_bytes(&container->space);
+	else if (container->space.tracking)
 		answer.deferred_bytes = space_deferred_bytes(&container->space);
 	container_leave(container);
 	copy_answer(plan, &answer, sizeof answer);

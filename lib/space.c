@@ -182,10 +182,24 @@ enum type1_fault space_diagnose(struct space *space)
 	return fault;
 }
 
+static void add_bytes(struct space *space, struct mapping *m, void *arg)
+{
+	(void)space;
+	*(uint64_t *)arg += range_size(m->where);
+}
+
+uint64_t space_tracked_bytes(struct space *space)
+{
+	uint64_t bytes = 0;
+
+	space_each_tracked(space, add_bytes, &bytes);
+	return bytes;
+}
+
 static void add_deferred(struct space *space, struct mapping *m, void *arg)
 {
 	if (space_owes_all(space, m))
-		*(uint64_t *)arg += range_size(m->where);
+		add_bytes(space, m, arg);
 }
 
 uint64_t space_deferred_bytes(struct space *space)

@@ -104,6 +104,9 @@ void space_begin(struct space *space);
 /* What the kernel's EINVAL to a bitmap call means. Without memory to ask with: the range is at fault. */
 enum type1_fault space_diagnose(struct space *space);
 
+/* Bytes of the tracked mappings. */
+uint64_t space_tracked_bytes(struct space *space);
+
 /* Bytes owed once, at the final harvest. */
 uint64_t space_deferred_bytes(struct space *space);
 

@@ -75,6 +75,21 @@ START_TEST(drained_physical_unmaps_clean)
 }
 END_TEST
 
+/* The plan says what will be deferred before any device is open. */
+START_TEST(plan_before_the_device)
+{
+	struct vfd_plan plan = { .struct_size = sizeof plan };
+
+	fixture_begin(f, &one_physical);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(map_pages(f, 0, 0, PAGES, RW));
+	OK(vfd_track_start(f->container, NULL, &plan, &f->err));
+	ck_assert_uint_eq(plan.deferred_bytes, PAGES * PAGE);
+	ck_assert_uint_eq(plan.exact, 0);
+	fixture_end(f);
+}
+END_TEST
+
 /* And while it can write, it does. */
 START_TEST(running_physical_unmaps_dirty)
 {
@@ -152,6 +167,7 @@ int main(void)
 	add_case(suite, "stop looks once more", stop_looks_once_more);
 	add_case(suite, "last without knowing", last_without_knowing);
 	add_case(suite, "drained physical", drained_physical_unmaps_clean);
+	add_case(suite, "plan before the device", plan_before_the_device);
 	add_case(suite, "running physical", running_physical_unmaps_dirty);
 	add_case(suite, "half opened", half_opened_is_dirty);
 	add_case(suite, "plain unmap half failed", plain_unmap_half_failed);
