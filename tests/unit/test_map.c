@@ -243,7 +243,8 @@ START_TEST(random_mappings)
 		for (uint64_t p = first; p < first + size; p++)
 			any |= owner[p] != 0;
 		cut = (owner[first] && owner[first] != first + 1) ||
-		      (first + size < PAGES && owner[first + size] && owner[first + size] != first + size + 1);
+		      (first + size < PAGES && owner[first + size] &&
+		       owner[first + size] != first + size + 1);
 		if (random() % 2) {
 			REFUSED_OR_OK(any ? VFD_EOVERLAP : 0, map_pages(f, first, first, size, RW));
 			for (uint64_t p = first; !any && p < first + size; p++)

@@ -245,7 +245,8 @@ START_TEST(marks_among_them)
 	check_delivered(marked);
 	logged(f, log);
 	for (int w = 0; w < WORDS; w++)
-		ck_assert_msg(!(marked[w] & ~(log[w] | delivered[w])), "word %d: marked, but never delivered", w);
+		ck_assert_msg(!(marked[w] & ~(log[w] | delivered[w])), "word %d: marked, but never delivered",
+			      w);
 	fixture_end(f);
 }
 END_TEST
