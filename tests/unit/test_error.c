@@ -33,9 +33,9 @@ END_TEST
 START_TEST(kernel_codes)
 {
 	/* what the contract says that VFIO may answer */
-	const int known[] = { EPERM,	ENOENT, EINTR,	EIO,	E2BIG,	EBADF,	  ENOMEM,     EACCES,
-			      EFAULT,	EBUSY,	EEXIST, ENODEV, EINVAL, EMFILE,	  ENOTTY,     ENOSPC,
-			      EDEADLK,	EBADFD, EAGAIN, ENOSYS, ENXIO,	EOVERFLOW, EOPNOTSUPP, EADDRINUSE };
+	const int known[] = { EPERM,   ENOENT, EINTR,  EIO,    E2BIG,  EBADF,	  ENOMEM,     EACCES,
+			      EFAULT,  EBUSY,  EEXIST, ENODEV, EINVAL, EMFILE,	  ENOTTY,     ENOSPC,
+			      EDEADLK, EBADFD, EAGAIN, ENOSYS, ENXIO,  EOVERFLOW, EOPNOTSUPP, EADDRINUSE };
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
 		ck_assert_str_eq(vfd_strcode(-known[i]), strerrorname_np(known[i]));
