@@ -8,43 +8,22 @@
 
 #include "answer.h"
 #include "caps.h"
-
-enum { INFO_FIRST_TRY = 512, INFO_MOST = 64 * 1024 };
-
-/* As for containers: too small a buffer succeeds and tells what it takes. */
-static int get_info(struct vfd_device *d, uint32_t index, struct vfio_region_info **info)
-{
-	const struct sys *sys = d->group->container->sys;
-	uint32_t size = INFO_FIRST_TRY;
-
-	for (;;) {
-		*info = calloc(1, size);
-		if (!*info)
-			return -ENOMEM;
-		(*info)->argsz = size;
-		(*info)->index = index;
-		int rc = sys->ioctl(sys, d->fd, VFIO_DEVICE_GET_REGION_INFO, *info);
-		if (rc >= 0 && (*info)->argsz <= size)
-			return 0;
-		size = (*info)->argsz;
-		free(*info);
-		if (rc < 0)
-			return rc;
-		if (size > INFO_MOST)
-			return -E2BIG;
-	}
-}
+#include "query.h"
 
 int device_query_region(struct vfd_device *device, uint32_t index, struct vfd_device_region *region,
 			struct vfd_error *err)
 {
-	struct vfio_region_info *info;
-	int rc = get_info(device, index, &info);
+	const struct vfio_region_info question = { .index = index };
+	const struct sys *sys = device->group->container->sys;
+	void *info;
+	uint32_t size;
+	int rc =
+		query(sys, device->fd, VFIO_DEVICE_GET_REGION_INFO, &question, sizeof question, &info, &size);
 
 	if (rc)
 		return fail_sys(err, -rc, "VFIO_DEVICE_GET_REGION_INFO", "device %s, region %u (it has %u)",
 				device->name, index, device->regions);
-	caps_parse_region(info, info->argsz, region);
+	caps_parse_region(info, size, region);
 	free(info);
 	return 0;
 }

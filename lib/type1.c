@@ -4,43 +4,23 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "query.h"
+
 static int call(const struct type1 *type1, unsigned long request, void *arg)
 {
 	return type1->sys->ioctl(type1->sys, type1->fd, request, arg);
 }
 
-enum { INFO_FIRST_TRY = 1024, INFO_MOST = 1 << 20 };
-
-/* Too small a buffer succeeds, with the capabilities left out and argsz telling what it takes: so grow until it fits. */
-static int get_info(const struct type1 *type1, struct vfio_iommu_type1_info **info)
-{
-	uint32_t size = INFO_FIRST_TRY;
-
-	for (;;) {
-		*info = calloc(1, size);
-		if (!*info)
-			return -ENOMEM;
-		(*info)->argsz = size;
-		int rc = call(type1, VFIO_IOMMU_GET_INFO, *info);
-		if (rc >= 0 && (*info)->argsz <= size)
-			return 0;
-		size = (*info)->argsz;
-		free(*info);
-		if (rc < 0)
-			return rc;
-		if (size > INFO_MOST)
-			return -E2BIG;
-	}
-}
-
 int type1_refresh(struct type1 *type1)
 {
-	struct vfio_iommu_type1_info *info;
-	int rc = get_info(type1, &info);
+	const struct vfio_iommu_type1_info question = { 0 };
+	void *info;
+	uint32_t size;
+	int rc = query(type1->sys, type1->fd, VFIO_IOMMU_GET_INFO, &question, sizeof question, &info, &size);
 
 	if (rc)
 		return rc;
-	caps_parse(info, info->argsz, &type1->caps);
+	caps_parse(info, size, &type1->caps);
 	free(info);
 	if (caps_page_size(&type1->caps))
 		type1->page_size = caps_page_size(&type1->caps);
