@@ -159,7 +159,7 @@ names=("$@")
 if [ ${#names[@]} = 0 ]; then
 	mapfile -t names < <(find tests/mutants -name '*.patch' -printf '%f\n' | sed 's/\.patch$//' | sort)
 fi
-[ ${#names[@]} -gt 0 ] || skip_all "there are no mutants"
+[ ${#names[@]} -gt 0 ] || { echo "not ok 1 - there are no mutants" && exit 1; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -12,7 +12,6 @@ results=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 . tests/tap.sh
 
-[ -e tests/traps.tsv ] || skip_all "tests/traps.tsv is not there yet"
 [ -s "$results/mutants.tsv" ] || skip_all "no mutants were run"
 
 required=({1..31} 49 50)
