@@ -139,6 +139,20 @@ static int adopt_mapping(const struct adopting *a, const struct vfd_mapping *dec
 	return rc ? rc : map_declare(&a->container->space, &want, a->err);
 }
 
+/* The caller's struct may be longer than ours: its own size says where the next one begins. */
+static int adopt_mappings(const struct adopting *a)
+{
+	const struct vfd_mapping *m = a->what->mappings;
+	int rc = 0;
+
+	for (uint32_t i = 0; !rc && i < a->what->mapping_count; i++) {
+		uint32_t size = m->struct_size;
+		rc = adopt_mapping(a, m);
+		m = (const struct vfd_mapping *)(const void *)((const char *)m + size);
+	}
+	return rc;
+}
+
 /* "No" is believed when said twice: nobody would ever collect a record that is missed here. */
 static bool is_tracking(struct space *space)
 {
@@ -172,8 +186,7 @@ static int declare_all(const struct adopting *a)
 		rc = adopt_group(a, &what->groups[i]);
 	for (uint32_t i = 0; !rc && i < what->device_count; i++)
 		rc = adopt_device(a, &what->devices[i]);
-	for (uint32_t i = 0; !rc && i < what->mapping_count; i++)
-		rc = adopt_mapping(a, &what->mappings[i]);
+	rc = rc ? rc : adopt_mappings(a);
 	return rc ? rc : adopt_tracking(a);
 }
 

@@ -182,7 +182,8 @@ int vfd_container_close(struct vfd_container **container, unsigned flags, struct
 	return 0;
 }
 
-/* No ioctl, no lock: the parent's threads may have held them at the fork. */
+/* No ioctl, no lock: the parent's threads may have held them at the fork. And nothing is freed: they may have been in the middle of
+ * changing the records. The child loses a little memory, and keeps its word. */
 static void release_group(struct vfd_group *g)
 {
 	const struct sys *sys = g->container->sys;
@@ -209,11 +210,7 @@ int vfd_container_release(struct vfd_container **container, struct vfd_error *er
 	for (struct vfd_group *g = c->groups; g; g = g->next)
 		release_group(g);
 	c->sys->close(c->sys, c->fd);
-	while (c->groups)
-		group_free(c->groups);
-	space_release(&c->space);
 	forkguard_end(&c->guard);
-	free(c);
 	*container = NULL;
 	return 0;
 }

@@ -36,7 +36,7 @@ void device_shut(struct vfd_device *device)
 	device_unmap_areas(device);
 	c->sys->close(c->sys, device->fd);
 	device->fd = -1;
-	if (!device->quiesced)
+	if (!device->quiesced && !c->borrowed) /* a borrowed device is still open: its owner has it */
 		space_writer_remove(&c->space);
 }
 

@@ -5,7 +5,7 @@ void gate_init(struct gate *gate)
 {
 	pthread_mutex_init(&gate->mutex, NULL);
 	pthread_cond_init(&gate->changed, NULL);
-	gate->inside = gate->waiting = 0;
+	gate->inside = gate->waiting = gate->queued = gate->passes = 0;
 	gate->closed = false;
 }
 
@@ -18,8 +18,12 @@ void gate_end(struct gate *gate)
 void gate_enter(struct gate *gate)
 {
 	pthread_mutex_lock(&gate->mutex);
-	while (gate->closed || gate->waiting)
+	gate->queued++;
+	while (gate->closed || (gate->waiting && !gate->passes))
 		pthread_cond_wait(&gate->changed, &gate->mutex);
+	gate->queued--;
+	if (gate->passes)
+		gate->passes--;
 	gate->inside++;
 	pthread_mutex_unlock(&gate->mutex);
 }
@@ -36,7 +40,7 @@ void gate_close(struct gate *gate)
 {
 	pthread_mutex_lock(&gate->mutex);
 	gate->waiting++;
-	while (gate->closed || gate->inside)
+	while (gate->closed || gate->inside || gate->passes)
 		pthread_cond_wait(&gate->changed, &gate->mutex);
 	gate->waiting--;
 	gate->closed = true;
@@ -47,6 +51,7 @@ void gate_open(struct gate *gate)
 {
 	pthread_mutex_lock(&gate->mutex);
 	gate->closed = false;
+	gate->passes = gate->queued; /* or a thread that closes it in a loop would keep them out */
 	pthread_cond_broadcast(&gate->changed);
 	pthread_mutex_unlock(&gate->mutex);
 }

@@ -2,7 +2,7 @@
 #ifndef LIB_LOCK_H
 #define LIB_LOCK_H
 
-/* Two locks that libc does not have: a gate (shared or exclusive, the exclusive never starve), and a queue of address
+/* Two locks that libc does not have: a gate (shared or exclusive, and neither starves the other), and a queue of address
  * ranges in which those that meet wait for each other in order of arrival. */
 
 #include <pthread.h>
@@ -15,6 +15,8 @@ struct gate {
 	pthread_cond_t changed;
 	unsigned inside;  /* shared holders */
 	unsigned waiting; /* exclusive ones that queue: no new shared holder passes them */
+	unsigned queued;  /* shared ones that queue */
+	unsigned passes;  /* so many of them come next, before another exclusive one */
 	bool closed;	  /* held exclusively */
 };
 

@@ -34,14 +34,6 @@ void space_end(struct space *space)
 		log_user_remove(space->log);
 }
 
-void space_release(struct space *space)
-{
-	for (size_t i = 0; i < space->table.count; i++)
-		free(space->table.entries[i].item);
-	index_end(&space->table);
-	scratch_pool_end(&space->scratch);
-}
-
 void space_writer_add(struct space *space)
 {
 	pthread_mutex_lock(&space->mutex);
@@ -54,6 +46,13 @@ void space_writer_remove(struct space *space)
 {
 	pthread_mutex_lock(&space->mutex);
 	space->writers--;
+	pthread_mutex_unlock(&space->mutex);
+}
+
+void space_silence(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	space->writers = 0;
 	pthread_mutex_unlock(&space->mutex);
 }
 
@@ -153,13 +152,15 @@ uint64_t space_assume_all(struct space *space, enum vfd_reason why)
 	return assumption.pages;
 }
 
-/* Once `started` is false nothing more is expected of the kernel: what devices write from here on is owed at the end. */
+/* Once `started` is false nothing more is expected of the kernel: what devices write from here on is owed at the end. `attached` comes
+ * last: without it an unmap in parallel would forget its mapping before it was marked. */
 uint64_t space_lost(struct space *space, enum vfd_reason why, bool gone)
 {
 	space->started = false;
+	uint64_t pages = space->tracking ? space_assume_all(space, why) : 0;
 	if (gone)
 		space->attached = false;
-	return space->tracking ? space_assume_all(space, why) : 0;
+	return pages;
 }
 
 void space_begin(struct space *space)

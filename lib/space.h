@@ -48,17 +48,18 @@ struct space {
 	unsigned writers;	/* devices that can write now */
 	uint64_t epoch;		/* moves on whenever a device becomes able to write */
 	uint64_t drained_at;	/* the epoch whose writes are all collected */
+	bool gap; /* there was no record for a moment while a physical group left: see track_pause() */
 };
 
 void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd);
 void space_end(struct space *space);
 
-/* In a forked child: free what is private to this process, touch no lock and no log. */
-void space_release(struct space *space);
-
 /* A device can write from now on; cannot any more. */
 void space_writer_add(struct space *space);
 void space_writer_remove(struct space *space);
+
+/* No device is open anywhere. */
+void space_silence(struct space *space);
 
 /* Someone unknown may have written, or still may: what was drained is not any more. */
 void space_stir(struct space *space);

@@ -75,14 +75,26 @@ int track_attached(struct space *space, struct vfd_error *err)
 
 void track_detached(struct space *space)
 {
-	space->attached = space->started = false;
+	space->attached = space->started = space->gap = false;
 	space_owe_nothing(space);
+	space_silence(space);
 	space_begin(space);
+}
+
+/* A record that the kernel took away with the last group needs no stopping. */
+static int stop_record(struct space *space)
+{
+	int rc = type1_stop(&space->type1);
+
+	if (rc != -EINVAL || space_diagnose(space) != TYPE1_GONE)
+		return rc;
+	space->attached = false;
+	return 0;
 }
 
 int track_stop(struct space *space, struct vfd_error *err)
 {
-	int rc = space->started ? type1_stop(&space->type1) : 0;
+	int rc = space->started ? stop_record(space) : 0;
 
 	if (rc)
 		return fail_sys(err, -rc, "VFIO_IOMMU_DIRTY_PAGES STOP",
@@ -98,6 +110,7 @@ int track_pause(struct space *space, bool *paused, struct vfd_error *err)
 	int rc = space->started ? type1_stop(&space->type1) : 0;
 
 	*paused = space->started && !rc;
+	space->gap |= *paused;
 	if (rc)
 		return fail_sys(err, -rc, "VFIO_IOMMU_DIRTY_PAGES STOP",
 				"the kernel refused; nothing was detached");

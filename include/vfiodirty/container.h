@@ -74,7 +74,7 @@ struct vfd_mapping {
 	uint64_t log_address; /**< read only with VFD_MAP_LOG_ADDRESS */
 };
 
-/** A group that someone else opened. */
+/** A group that someone else opened. This struct and the next will not grow. */
 struct vfd_adopt_group {
 	int number; /**< N of /dev/vfio/N */
 	int fd;	    /**< its open fd */

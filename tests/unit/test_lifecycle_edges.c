@@ -160,6 +160,36 @@ START_TEST(log_through_a_fork)
 }
 END_TEST
 
+/* Taken away by the kernel, and nobody harvested since: stopping is not refused for ever. */
+START_TEST(stop_after_unplug)
+{
+	fixture_track(f, NULL);
+	device_writes(f, 0, 5, 1);
+	model_unplug(f->model, 7);
+	OK(vfd_device_close(&f->device, VFD_DISCARD, &f->err));
+	OK(vfd_track_stop(f->container, VFD_DISCARD, &f->err));
+	ck_assert_uint_eq(info_of(f).tracking, 0);
+	fixture_end(f);
+}
+END_TEST
+
+/* A fork in the middle of a change of the table: release frees nothing of what may be half-written. */
+START_TEST(release_with_a_broken_table)
+{
+	int status;
+
+	fixture_track(f, NULL);
+	pid_t child = fork();
+	if (!child) {
+		f->container->space.table.entries[0].item = (void *)8;
+		_exit(vfd_container_release(&f->container, &f->err) || f->container);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status) && !WEXITSTATUS(status));
+	fixture_end(f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("lifecycle edges");
@@ -172,5 +202,7 @@ int main(void)
 	add_case(suite, "half opened", half_opened_is_dirty);
 	add_case(suite, "plain unmap half failed", plain_unmap_half_failed);
 	add_case(suite, "log through a fork", log_through_a_fork);
+	add_case(suite, "stop after unplug", stop_after_unplug);
+	add_case(suite, "release with a broken table", release_with_a_broken_table);
 	return run_suite(suite);
 }
