@@ -193,7 +193,7 @@ START_TEST(calls_against_last_detach)
 	racing = true;
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, race, NULL), 0);
-	for (int i = 0; i < 20; i++) { /* discarding, the UNSET comes at once */
+	for (int i = 0; i < 100; i++) { /* discarding, the UNSET comes at once */
 		OK(vfd_group_detach(&f->group, i % 2 ? VFD_COLLECT : VFD_DISCARD, &f->err));
 		OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
 		map_pages(f, 512, 512, 512, RW);
