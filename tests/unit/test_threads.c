@@ -285,9 +285,10 @@ static atomic_uint stops;
 static void *quiesce_and_resume(void *argument)
 {
 	(void)argument;
-	while (working) {
+	for (unsigned round = 0; working; round++) {
 		vfd_device_quiesce(f->device, NULL);
-		sched_yield();
+		pause_us(round % 4 ? round % 7 * 20
+				   : 5000); /* mostly too short to be believed, at times long enough */
 		vfd_device_resume(f->device, NULL);
 		struct vfdtest_run run = { .size = PAGES * PAGE, .seed = 7 };
 		model_vfdtest(f->model, VFDTEST_RUN, &run);
