@@ -74,6 +74,54 @@ struct bit_run {
 /* The lowest run of set bits in first..last, cut to it. False if there is none. */
 bool bitmap_next_run(const uint64_t *words, uint64_t first, uint64_t last, struct bit_run *run);
 
+/* Up to `capacity` runs of set bits in first..last, ascending, each cut to first..last but to nothing else; returns
+ * how many. *next is where to go on: last + 1 if these were fewer than `capacity`, else the bit behind the last of
+ * them. Entries of `runs` behind those returned may have been written. */
+size_t bitmap_runs(const uint64_t *words, uint64_t first, uint64_t last, struct bit_run *runs,
+		   size_t capacity, uint64_t *next);
+
+/* ---- kernels over whole words, one table per instruction set ----
+ *
+ * Nothing but what is named is read or written. Operands do not overlap, need no alignment beyond that of their type,
+ * and n may be 0, but is at most 64 (one chunk) where a mask is returned. A word of src is loaded once: if it
+ * changes meanwhile, all that is made of it still agrees. What is written, is written with plain stores, also where
+ * the value stays as it was. */
+struct bitmap_ops {
+	const char *name;
+
+	/* Bit i of the result: src[i] is not 0. */
+	uint64_t (*nonzero)(const uint64_t *src, size_t n);
+
+	/* dst |= src. Bit i of the result: src[i] is not 0. *fresh += bits of dst that this set. */
+	uint64_t (*merge)(uint64_t *dst, const uint64_t *src, size_t n, uint64_t *fresh);
+
+	/* merge, and other |= src */
+	uint64_t (*merge_set)(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n, uint64_t *fresh);
+
+	/* merge, and those bits of `other` become 0 that this set in dst: other &= ~(src & ~dst), dst as it was */
+	uint64_t (*merge_clear)(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n,
+				uint64_t *fresh);
+
+	/* dst &= ~src */
+	void (*and_not)(uint64_t *dst, const uint64_t *src, size_t n);
+
+	/* How many bits are set in n words, any n. */
+	uint64_t (*count)(const uint64_t *src, size_t n);
+
+	/* dst: n whole words from bit `shift` (0..63) of src on, any n; src[n] is read only if shift is not 0. */
+	void (*extract)(uint64_t *dst, const uint64_t *src, unsigned shift, size_t n);
+
+	/* bitmap_runs */
+	size_t (*runs)(const uint64_t *words, uint64_t first, uint64_t last, struct bit_run *runs,
+		       size_t capacity, uint64_t *next);
+};
+
+/* The i-th table that this machine can run, the portable one (0) first and the fastest last. NULL behind that. */
+const struct bitmap_ops *bitmap_ops_at(unsigned i);
+
+/* The fastest. Asks the processor: call it when something long-lived is created, not in a loop. */
+const struct bitmap_ops *bitmap_ops_best(void);
+
 /* Kernels over n whole words. */
 
 /* Bit i is set if src[i] is not 0; n is at most 64. */

@@ -337,6 +337,154 @@ START_TEST(nonzero_words)
 }
 END_TEST
 
+/* ---- every table of kernels that this machine can run ---- */
+
+struct merged {
+	uint64_t mask, fresh, dst[66], other[66];
+};
+
+enum merge_kind { MERGE, MERGE_SET, MERGE_CLEAR, MERGE_KINDS };
+
+static struct merged naive_merge(enum merge_kind kind, const struct merged *from, const uint64_t *src,
+				 size_t n)
+{
+	struct merged m = *from;
+
+	for (uint64_t i = 0; i < n * 64; i++) {
+		bool is = bit(src, i), was = bit(m.dst, i);
+		m.mask |= (uint64_t)is << i / 64;
+		m.fresh += is && !was;
+		put(m.dst, i, is || was);
+		if (kind == MERGE_SET && is)
+			put(m.other, i, true);
+		if (kind == MERGE_CLEAR && is && !was)
+			put(m.other, i, false);
+	}
+	return m;
+}
+
+static struct merged ops_merge(const struct bitmap_ops *ops, enum merge_kind kind, const struct merged *from,
+			       const uint64_t *src, size_t n)
+{
+	struct merged m = *from;
+
+	switch (kind) {
+	case MERGE:
+		m.mask = ops->merge(m.dst, src, n, &m.fresh);
+		break;
+	case MERGE_SET:
+		m.mask = ops->merge_set(m.dst, m.other, src, n, &m.fresh);
+		break;
+	default:
+		m.mask = ops->merge_clear(m.dst, m.other, src, n, &m.fresh);
+	}
+	return m;
+}
+
+static bool merge_right(const struct bitmap_ops *ops, const uint64_t *src, size_t n)
+{
+	struct merged from = { .fresh = rnd() };
+
+	fill(from.dst, 66);
+	fill(from.other, 66);
+	for (enum merge_kind kind = 0; kind < MERGE_KINDS; kind++) {
+		struct merged want = naive_merge(kind, &from, src, n),
+			      got = ops_merge(ops, kind, &from, src, n);
+		if (memcmp(&want, &got, sizeof want))
+			return false;
+	}
+	return ops->nonzero(src, n) == naive_merge(MERGE, &from, src, n).mask;
+}
+
+static bool and_not_right(const struct bitmap_ops *ops, const uint64_t *src, size_t n)
+{
+	uint64_t want[66], got[66];
+
+	fill(want, 66);
+	memcpy(got, want, sizeof got);
+	ops->and_not(got, src, n);
+	for (uint64_t i = 0; i < n * 64; i++)
+		put(want, i, bit(want, i) && !bit(src, i));
+	return !memcmp(want, got, sizeof got);
+}
+
+static bool ops_extract_right(const struct bitmap_ops *ops, const uint64_t *src, size_t n, unsigned shift)
+{
+	uint64_t want[66], got[66];
+
+	fill(want, 66);
+	memcpy(got, want, sizeof got);
+	ops->extract(got, src, shift, n);
+	for (uint64_t i = 0; i < n * 64; i++)
+		put(want, i, bit(src, shift + i));
+	return !memcmp(want, got, sizeof got);
+}
+
+/* Sources end at a page that cannot be read. */
+static void kernels_once(const struct bitmap_ops *ops, uint64_t *room, size_t words, size_t n)
+{
+	unsigned shift = rnd() % 4 ? (unsigned)(rnd() % 64) : 0;
+	uint64_t *src = room + words - n, *shifted = src - (shift ? 1 : 0);
+
+	fill(shifted, n + (shift ? 1 : 0));
+	if (!merge_right(ops, src, n) || !and_not_right(ops, src, n) ||
+	    ops->count(src, n) != (n ? naive_count(src, 0, n * 64 - 1) : 0) ||
+	    !ops_extract_right(ops, shifted, n, shift))
+		ck_abort_msg("%s: %zu words, shift %u", ops->name, n, shift);
+}
+
+START_TEST(kernels)
+{
+	uint64_t *room = guarded(65);
+	const struct bitmap_ops *ops;
+
+	for (unsigned i = 0; (ops = bitmap_ops_at(i)); i++)
+		for (int k = 0; k < 200; k++)
+			for (size_t n = 0; n <= 64; n++)
+				kernels_once(ops, room, 65, n);
+	unguard(room, 65);
+}
+END_TEST
+
+static bool runs_right(const struct bitmap_ops *ops, const uint64_t *w, uint64_t first, uint64_t last,
+		       size_t capacity)
+{
+	static struct bit_run got[400];
+	struct bit_run want;
+	uint64_t at = first, next;
+	size_t n;
+
+	do {
+		n = ops->runs(w, at, last, got, capacity, &next);
+		for (size_t i = 0; i < n; i++, at = want.last + 1)
+			if (!naive_run(w, at, last, &want) || memcmp(&want, &got[i], sizeof want))
+				return false;
+		if (next != (n == capacity ? at : last + 1))
+			return false;
+	} while (n == capacity && next <= last);
+	return at > last || !naive_next(w, at, last, &at);
+}
+
+START_TEST(runs_every_offset_and_length)
+{
+	static const size_t capacities[] = { 1, 2, 31, 32, 33, 40, 64, 65, 100, 400 };
+	uint64_t *room = guarded(10);
+	const struct bitmap_ops *ops;
+
+	for (unsigned i = 0; (ops = bitmap_ops_at(i)); i++)
+		for (uint64_t offset = 0; offset < OFFSETS; offset++)
+			for (uint64_t length = 1; length <= LENGTHS; length++) {
+				size_t n = (offset + length + 63) / 64, capacity = capacities[rnd() % 10];
+				uint64_t *w = room + 10 - n;
+				fill(w, n);
+				if (!runs_right(ops, w, offset, offset + length - 1, capacity))
+					ck_abort_msg("%s: offset %lu length %lu capacity %zu", ops->name,
+						     (long)offset, (long)length, capacity);
+			}
+	unguard(room, 10);
+}
+END_TEST
+
 START_TEST(words)
 {
 	for (unsigned first = 0; first < 64; first++)
@@ -397,6 +545,8 @@ int main(void)
 	tcase_add_test(tcase, set_and_clear_every_offset_and_length);
 	tcase_add_test(tcase, or_kernels);
 	tcase_add_test(tcase, nonzero_words);
+	tcase_add_test(tcase, kernels);
+	tcase_add_test(tcase, runs_every_offset_and_length);
 	tcase_add_test(tcase, words);
 	tcase_add_test(tcase, beyond_32_bits);
 	suite_add_tcase(suite, tcase);
