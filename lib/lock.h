@@ -6,21 +6,33 @@
  * ranges in which those that meet wait for each other in order of arrival. */
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "range.h"
 
+/* Shared holders count themselves in the slot of their thread, each in a cache line of its own: while nobody wants the gate
+ * exclusively they write nothing that another thread reads. */
+enum { GATE_SLOTS = 16, CACHE_LINE = 64 };
+
+struct gate_slot {
+	atomic_uint inside; /* shared holders */
+	char rest_of_line[CACHE_LINE - sizeof(atomic_uint)];
+};
+
 struct gate {
+	atomic_bool closing; /* closed || waiting: shared ones come by the mutex */
+	bool closed;	     /* held exclusively */
+	unsigned waiting;    /* exclusive ones that queue: no new shared holder passes them */
+	unsigned queued;     /* shared ones that queue */
+	unsigned passes;     /* so many of them come next, before another exclusive one */
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
-	unsigned inside;  /* shared holders */
-	unsigned waiting; /* exclusive ones that queue: no new shared holder passes them */
-	unsigned queued;  /* shared ones that queue */
-	unsigned passes;  /* so many of them come next, before another exclusive one */
-	bool closed;	  /* held exclusively */
+	struct gate_slot slots[GATE_SLOTS];
 };
 
 void gate_init(struct gate *gate);
+/* Not before every call on the gate has returned: who leaves looks at it once more. */
 void gate_end(struct gate *gate);
 void gate_enter(struct gate *gate);
 void gate_leave(struct gate *gate);

@@ -26,6 +26,9 @@ struct log_bits {
 	const uint64_t *words;
 	uint64_t first_bit;
 	uint64_t bits;
+	/* NULL, or the same memory as words: words that hold no other bits than these are made 0 once merged. The first and the
+	 * last word, if shared with bits outside, are left. A word that is 0 is not written. */
+	uint64_t *scratch;
 };
 
 /* Both owe pages to every consumer, cannot fail and need no memory: the caller holds the region (log_region_get).

@@ -202,6 +202,16 @@ static uint64_t mark_locked(struct vfd_log *log, struct range where, const struc
 	return finish(&m, source);
 }
 
+/* The words that hold no other bits than these */
+static void clear_scratch(const struct log_bits *b)
+{
+	uint64_t end = b->first_bit + b->bits;
+
+	for (uint64_t w = (b->first_bit + WORD_BITS - 1) / WORD_BITS; b->scratch && w < end / WORD_BITS; w++)
+		if (b->scratch[w])
+			b->scratch[w] = 0;
+}
+
 uint64_t log_merge(struct vfd_log *log, const struct log_bits *bits, const struct log_source *source)
 {
 	if (forked(&log->guard))
@@ -209,6 +219,7 @@ uint64_t log_merge(struct vfd_log *log, const struct log_bits *bits, const struc
 	pthread_mutex_lock(&log->lock);
 	uint64_t fresh = merge_locked(log, bits, source);
 	log_leave(log);
+	clear_scratch(bits);
 	return fresh;
 }
 
