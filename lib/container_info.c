@@ -37,9 +37,11 @@ static void add_own_part(struct vfd_container *c, struct vfd_container_info *inf
 	info->drained = space_clean(&c->space);
 	pthread_mutex_lock(&c->space.mutex);
 	info->writers = c->space.writers;
-	info->mappings = c->space.table.count;
-	info->mapped_bytes = c->space.mapped_bytes;
 	pthread_mutex_unlock(&c->space.mutex);
+	table_enter(&c->space.table);
+	info->mappings = c->space.table.iova.count;
+	info->mapped_bytes = c->space.table.bytes;
+	table_leave(&c->space.table);
 }
 
 int vfd_container_info(struct vfd_container *container, struct vfd_container_info *info,

@@ -53,11 +53,12 @@ static void merge(struct harvest *h, const struct mapping *m, struct range span,
 static const struct mapping *next_mapping(struct space *space, uint64_t cursor, struct range span)
 {
 	struct range rest = { cursor, span.last };
+	struct index_cursor there;
 
-	pthread_mutex_lock(&space->mutex);
-	const struct index_entry *entry = cursor <= span.last ? index_meets(&space->table, rest) : NULL;
-	const struct mapping *m = entry ? entry->item : NULL;
-	pthread_mutex_unlock(&space->mutex);
+	table_enter(&space->table);
+	bool found = cursor <= span.last && index_meets(&space->table.iova, rest, &there);
+	const struct mapping *m = found ? there.item : NULL;
+	table_leave(&space->table);
 	return m;
 }
 

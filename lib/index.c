@@ -27,7 +27,7 @@ bool index_reserve(struct index *index, size_t more)
 	return true;
 }
 
-size_t index_seek(const struct index *index, uint64_t address)
+static size_t position(const struct index *index, uint64_t address)
 {
 	size_t low = 0, high = index->count;
 
@@ -43,7 +43,7 @@ size_t index_seek(const struct index *index, uint64_t address)
 
 void index_insert(struct index *index, struct range where, void *item)
 {
-	size_t at = index_seek(index, where.first);
+	size_t at = position(index, where.first);
 	struct index_entry *entry = &index->entries[at];
 
 	memmove(entry + 1, entry, (index->count - at) * sizeof *entry);
@@ -53,16 +53,38 @@ void index_insert(struct index *index, struct range where, void *item)
 
 void index_remove(struct index *index, uint64_t first)
 {
-	size_t at = index_seek(index, first);
+	size_t at = position(index, first);
 	struct index_entry *entry = &index->entries[at];
 
 	index->count--;
 	memmove(entry, entry + 1, (index->count - at) * sizeof *entry);
 }
 
-const struct index_entry *index_meets(const struct index *index, struct range where)
+static bool look(struct index_cursor *cursor)
 {
-	size_t at = index_seek(index, where.first);
+	const struct index_entry *entry = &cursor->index->entries[cursor->at];
 
-	return at < index->count && range_meets(index->entries[at].where, where) ? &index->entries[at] : NULL;
+	if (cursor->at >= cursor->index->count)
+		return false;
+	cursor->where = entry->where;
+	cursor->item = entry->item;
+	return true;
+}
+
+bool index_seek(const struct index *index, uint64_t address, struct index_cursor *cursor)
+{
+	cursor->index = index;
+	cursor->at = position(index, address);
+	return look(cursor);
+}
+
+bool index_next(struct index_cursor *cursor)
+{
+	cursor->at++;
+	return look(cursor);
+}
+
+bool index_meets(const struct index *index, struct range where, struct index_cursor *cursor)
+{
+	return index_seek(index, where.first, cursor) && cursor->where.first <= where.last;
 }

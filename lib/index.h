@@ -30,10 +30,20 @@ void index_insert(struct index *index, struct range where, void *item);
 /* The range that starts at first must be there. */
 void index_remove(struct index *index, uint64_t first);
 
-/* Position of the first entry whose last byte is at or after address; count if there is none. */
-size_t index_seek(const struct index *index, uint64_t address);
+struct index_cursor {
+	struct range where; /* of the entry it is at */
+	void *item;
+	const struct index *index; /* the rest is private */
+	size_t at;
+};
 
-/* The first entry that meets the range, or NULL. */
-const struct index_entry *index_meets(const struct index *index, struct range where);
+/* To the first entry whose last byte is at or after address; false: there is none. */
+bool index_seek(const struct index *index, uint64_t address, struct index_cursor *cursor);
+
+/* To the next entry; false: it was the last one. The index must not have changed since the seek. */
+bool index_next(struct index_cursor *cursor);
+
+/* To the first entry that meets the range; false: none does. */
+bool index_meets(const struct index *index, struct range where, struct index_cursor *cursor);
 
 #endif

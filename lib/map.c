@@ -119,41 +119,29 @@ static int mapping_make(struct space *space, const struct vfd_mapping *want, str
 	return rc;
 }
 
-/* Room in the table, and nothing in the way. The range is claimed: what is true now stays true until it is released. */
-static int reserve(struct space *space, const struct mapping *m, struct vfd_error *err)
+/* Nothing is in the way. The range is claimed: what is true now stays true until it is released. */
+static int check_free(struct space *space, struct range where, struct vfd_error *err)
 {
+	struct index_cursor there;
 	int rc = 0;
 
-	pthread_mutex_lock(&space->mutex);
-	const struct index_entry *there = index_meets(&space->table, m->where);
-	if (there)
-		rc = fail_range(err, VFD_EOVERLAP, map_op, there->where.first, there->where.last,
+	table_enter(&space->table);
+	if (index_meets(&space->table.iova, where, &there))
+		rc = fail_range(err, VFD_EOVERLAP, map_op, there.where.first, there.where.last,
 				"IOVA %#" PRIx64 "..%#" PRIx64 " meets the mapping at %#" PRIx64 "..%#" PRIx64
 				"; unmap that first",
-				m->where.first, m->where.last, there->where.first, there->where.last);
-	else if (!index_reserve(&space->table, space->reserved + 1))
-		rc = fail(err, VFD_ENOMEMORY, map_op, "no memory for the mapping table (%zu mappings)",
-			  space->table.count);
-	else
-		space->reserved++;
-	pthread_mutex_unlock(&space->mutex);
+				where.first, where.last, there.where.first, there.where.last);
+	table_leave(&space->table);
 	return rc;
 }
 
-static void unreserve(struct space *space)
+static int reserve(struct space *space, const struct mapping *m, struct vfd_error *err)
 {
-	pthread_mutex_lock(&space->mutex);
-	space->reserved--;
-	pthread_mutex_unlock(&space->mutex);
-}
+	int rc = check_free(space, m->where, err);
 
-static void publish(struct space *space, struct mapping *m)
-{
-	pthread_mutex_lock(&space->mutex);
-	space->reserved--;
-	index_insert(&space->table, m->where, m);
-	space->mapped_bytes += range_size(m->where);
-	pthread_mutex_unlock(&space->mutex);
+	if (!rc && !table_reserve(&space->table))
+		rc = fail(err, VFD_ENOMEMORY, map_op, "no memory for the mapping table");
+	return rc;
 }
 
 static int explain_no_memory(const struct mapping *m, int rc, struct vfd_error *err)
@@ -215,10 +203,10 @@ static int enter_table(struct space *space, const struct vfd_mapping *want, bool
 	if (!rc && !in_kernel && space->attached) {
 		rc = kernel_map(space, m, err);
 		if (rc)
-			unreserve(space);
+			table_unreserve(&space->table);
 	}
 	if (!rc)
-		publish(space, m);
+		table_add(&space->table, m);
 	range_release(&space->queue, &claim);
 	if (rc)
 		mapping_free(space, m);
@@ -235,10 +223,13 @@ int map_declare(struct space *space, const struct vfd_mapping *want, struct vfd_
 	return enter_table(space, want, true, err);
 }
 
+/* The container's gate is closed: nobody changes the table between two steps, or at all. */
 int map_replay(struct space *space, struct vfd_error *err)
 {
-	for (size_t i = 0; i < space->table.count; i++) {
-		struct mapping *m = space->table.entries[i].item;
+	struct index_cursor at;
+
+	for (bool more = index_seek(&space->table.iova, 0, &at); more; more = index_next(&at)) {
+		struct mapping *m = at.item;
 		int rc = check_allowed(&space->type1.caps, m->where, err);
 		if (!rc)
 			rc = kernel_map(space, m, err);

@@ -23,17 +23,18 @@ static uint64_t longest_span(const struct space *space)
 
 bool plan_window(struct space *space, uint64_t cursor, struct range *window)
 {
-	pthread_mutex_lock(&space->mutex);
-	size_t at = index_seek(&space->table, cursor);
-	bool found = at < space->table.count;
+	struct index_cursor at;
+
+	table_enter(&space->table);
+	bool found = index_seek(&space->table.iova, cursor, &at);
 	if (found) {
-		struct range first = space->table.entries[at].where;
+		struct range first = at.where;
 		uint64_t last;
 		if (__builtin_add_overflow(first.first, longest_span(space) - 1, &last))
 			last = UINT64_MAX;
 		*window = (struct range){ first.first, max_u64(last, first.last) };
 	}
-	pthread_mutex_unlock(&space->mutex);
+	table_leave(&space->table);
 	return found;
 }
 
@@ -47,14 +48,14 @@ static bool joins(const struct space *space, struct range span, struct range nex
 
 bool plan_span(struct space *space, struct range window, struct range *span)
 {
-	pthread_mutex_lock(&space->mutex);
-	const struct index *table = &space->table;
-	size_t at = index_seek(table, window.first);
-	bool found = at < table->count && range_contains(window, table->entries[at].where);
+	struct index_cursor at;
+
+	table_enter(&space->table);
+	bool found = index_seek(&space->table.iova, window.first, &at) && range_contains(window, at.where);
 	if (found)
-		*span = table->entries[at++].where;
-	while (found && at < table->count && joins(space, *span, table->entries[at].where, window))
-		span->last = table->entries[at++].where.last;
-	pthread_mutex_unlock(&space->mutex);
+		*span = at.where;
+	while (found && index_next(&at) && joins(space, *span, at.where, window))
+		span->last = at.where.last;
+	table_leave(&space->table);
 	return found;
 }

@@ -14,19 +14,22 @@ void space_init(struct space *space, const struct sys *sys, struct vfd_log *log,
 	pthread_mutex_init(&space->mutex, NULL);
 	scratch_pool_init(&space->scratch, sys);
 	range_queue_init(&space->queue);
+	table_init(&space->table);
 	if (log)
 		log_user_add(log);
 }
 
 void space_end(struct space *space)
 {
-	for (size_t i = 0; i < space->table.count; i++) {
-		struct mapping *m = space->table.entries[i].item;
+	struct index_cursor at;
+
+	for (bool more = index_seek(&space->table.iova, 0, &at); more; more = index_next(&at)) {
+		struct mapping *m = at.item;
 		if (m->logged)
 			log_region_put(space->log, m->log_address);
 		free(m);
 	}
-	index_end(&space->table);
+	table_end(&space->table);
 	range_queue_end(&space->queue);
 	scratch_pool_end(&space->scratch);
 	pthread_mutex_destroy(&space->mutex);
@@ -107,13 +110,15 @@ uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_rea
 void space_each_tracked(struct space *space, void (*visit)(struct space *space, struct mapping *m, void *arg),
 			void *arg)
 {
+	struct index_cursor at;
+
+	table_enter(&space->table);
 	pthread_mutex_lock(&space->mutex);
-	for (size_t i = 0; i < space->table.count; i++) {
-		struct mapping *m = space->table.entries[i].item;
-		if (mapping_tracked(m))
-			visit(space, m, arg);
-	}
+	for (bool more = index_seek(&space->table.iova, 0, &at); more; more = index_next(&at))
+		if (mapping_tracked(at.item))
+			visit(space, at.item, arg);
 	pthread_mutex_unlock(&space->mutex);
+	table_leave(&space->table);
 }
 
 static void owe(struct space *space, struct mapping *m, void *arg)

@@ -8,21 +8,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "index.h"
 #include "lock.h"
 #include "log.h"
 #include "scratch.h"
+#include "table.h"
 #include "type1.h"
-
-struct mapping {
-	struct range where; /* IOVA */
-	void *memory;
-	uint64_t log_address; /* valid if logged */
-	uint32_t flags;	      /* enum vfd_map_flags */
-	bool logged;	      /* holds its region in the log */
-	bool uncertain;	      /* an unmap failed half-way: the kernel may have it, or not */
-	enum vfd_reason owed; /* all of it is owed at the final harvest, and why; 0: it is not */
-};
 
 struct space {
 	const struct sys *sys;
@@ -33,11 +23,10 @@ struct space {
 	bool alone; /* ask for each mapping alone: a 32-bit kernel writes those behind the first outside of the buffer */
 	struct scratch_pool scratch;
 
-	pthread_mutex_t mutex;	  /* the table, the counters below; never held across an ioctl */
-	struct index table;	  /* of struct mapping, by IOVA */
-	size_t reserved;	  /* room in it that calls in flight will need */
 	struct range_queue queue; /* calls whose ranges meet exclude each other across their ioctls */
-	uint64_t mapped_bytes;
+	struct table table;
+	pthread_mutex_t
+		mutex; /* the counters below, and what mappings owe; never held across an ioctl, taken after the table's gate */
 
 	atomic_bool attached; /* the kernel has an IOMMU set, and every mapping of the table */
 	atomic_bool tracking; /* asked for; survives detach and attach */
@@ -68,24 +57,13 @@ void space_stir(struct space *space);
 bool space_clean(struct space *space);
 bool space_drained(struct space *space);
 
-/* Whether device writes to the mapping are to be collected at all. */
-static inline bool mapping_tracked(const struct mapping *m)
-{
-	return m->logged && (m->flags & VFD_MAP_WRITE);
-}
-
-static inline struct range mapping_log_range(const struct mapping *m)
-{
-	return (struct range){ m->log_address, m->log_address + (m->where.last - m->where.first) };
-}
-
 /* Why the kernel's answer for the mapping is not used, all of it being owed at the end; 0: it is used. Mutex held. */
 enum vfd_reason space_owes_all(struct space *space, const struct mapping *m);
 
 /* Owe all of the mapping now, labelled; returns the new pages. Mutex need not be held. */
 uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_reason why);
 
-/* Call visit for each tracked mapping, mutex held. */
+/* Call visit for each tracked mapping, table entered and mutex held. */
 void space_each_tracked(struct space *space, void (*visit)(struct space *space, struct mapping *m, void *arg),
 			void *arg);
 

@@ -118,10 +118,7 @@ static int kernel_unmap(struct space *space, struct mapping *m, struct vfd_error
 
 static void forget(struct space *space, struct mapping *m)
 {
-	pthread_mutex_lock(&space->mutex);
-	index_remove(&space->table, m->where.first);
-	space->mapped_bytes -= range_size(m->where);
-	pthread_mutex_unlock(&space->mutex);
+	table_remove(&space->table, m);
 	if (m->logged)
 		log_region_put(space->log, m->log_address);
 	free(m);
@@ -142,44 +139,45 @@ static int unmap_one(struct space *space, struct mapping *m, struct vfd_error *e
 	return 0;
 }
 
-/* The mapping that `where` cuts, or NULL. */
-static const struct mapping *find_cut(const struct space *space, struct range where)
+/* Whether `where` cuts a mapping, and which. Table entered. */
+static bool find_cut(const struct space *space, struct range where, struct index_cursor *cut)
 {
 	const uint64_t edges[] = { where.first, where.last };
 
 	for (int i = 0; i < 2; i++) {
 		struct range edge = { edges[i], edges[i] };
-		const struct index_entry *there = index_meets(&space->table, edge);
-		if (there && !range_contains(where, there->where))
-			return there->item;
+		if (index_meets(&space->table.iova, edge, cut) && !range_contains(where, cut->where))
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
 static int check_whole(struct space *space, struct range where, bool none_is_fine, struct vfd_error *err)
 {
+	struct index_cursor there;
 	int rc = 0;
 
-	pthread_mutex_lock(&space->mutex);
-	const struct mapping *cut = find_cut(space, where);
-	if (cut)
-		rc = fail_range(err, VFD_ECUT, "unmap", cut->where.first, cut->where.last,
+	table_enter(&space->table);
+	if (find_cut(space, where, &there))
+		rc = fail_range(err, VFD_ECUT, "unmap", there.where.first, there.where.last,
 				"the range cuts the mapping at %#" PRIx64 "..%#" PRIx64
 				", which the kernel cannot split; unmap all of it",
-				cut->where.first, cut->where.last);
-	else if (!none_is_fine && !index_meets(&space->table, where))
+				there.where.first, there.where.last);
+	else if (!none_is_fine && !index_meets(&space->table.iova, where, &there))
 		rc = fail_range(err, VFD_ENOTMAPPED, "unmap", where.first, where.last,
 				"nothing is mapped in %#" PRIx64 "..%#" PRIx64, where.first, where.last);
-	pthread_mutex_unlock(&space->mutex);
+	table_leave(&space->table);
 	return rc;
 }
 
+/* The range is claimed: the mapping stays when the table is left, and no other comes. */
 static struct mapping *first_in(struct space *space, struct range where)
 {
-	pthread_mutex_lock(&space->mutex);
-	const struct index_entry *there = index_meets(&space->table, where);
-	struct mapping *m = there ? there->item : NULL;
-	pthread_mutex_unlock(&space->mutex);
+	struct index_cursor there;
+
+	table_enter(&space->table);
+	struct mapping *m = index_meets(&space->table.iova, where, &there) ? there.item : NULL;
+	table_leave(&space->table);
 	return m;
 }
 

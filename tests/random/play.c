@@ -318,11 +318,11 @@ static int play(struct side *side, const struct op *op)
 
 static void remember_table(struct side *side)
 {
-	const struct index *table = &side->container->space.table;
+	struct index_cursor at;
 
 	side->before_count = 0;
-	for (size_t i = 0; i < table->count; i++) {
-		const struct mapping *m = table->entries[i].item;
+	for (bool more = index_seek(&side->container->space.table.iova, 0, &at); more; more = index_next(&at)) {
+		const struct mapping *m = at.item;
 		side->before[side->before_count++] = (struct shadow){
 			.iova = (m->where.first - PLAY_IOVA) / PLAY_PAGE,
 			.memory = (m->log_address - PLAY_LOG) / PLAY_PAGE,
