@@ -284,9 +284,12 @@ static void add_set(struct fixture *f, enum model_set set, uint64_t *bitmap)
 static void add_deferred(struct fixture *f, uint64_t *bitmap)
 {
 	struct space *space = f->container ? &f->container->space : NULL;
+	struct index_cursor at;
 
-	for (size_t i = 0; space && space->tracking && i < space->table.count; i++) {
-		const struct mapping *m = space->table.entries[i].item;
+	if (!space || !space->tracking)
+		return;
+	for (bool more = index_seek(&space->table.iova, 0, &at); more; more = index_next(&at)) {
+		const struct mapping *m = at.item;
 		if (!mapping_tracked(m) || !space_owes_all(space, m))
 			continue;
 		uint64_t first = (m->log_address - LOG_ADDRESS) / PAGE;
