@@ -23,6 +23,44 @@ int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping, 
 	return rc;
 }
 
+/* Enters the gate, with the record of free IOVAs ready. */
+static int enter_to_place(struct vfd_container *container, struct vfd_error *err)
+{
+	int rc = container_enter(container, "map anywhere", err);
+
+	while (!rc && !container->space.place.live) {
+		container_leave(container);
+		rc = container_close_gate(container, "map anywhere", err);
+		if (rc)
+			return rc;
+		rc = place_begin(&container->space, err);
+		container_open_gate(container);
+		if (!rc)
+			rc = container_enter(container, "map anywhere", err);
+	}
+	return rc;
+}
+
+int vfd_map_anywhere(struct vfd_container *container, struct vfd_mapping *mapping,
+		     const struct vfd_placement *placement, struct vfd_error *err)
+{
+	struct vfd_mapping want;
+	struct vfd_placement wish = { 0 };
+	int rc = copy_options(&want, sizeof want, sizeof want, mapping, "struct vfd_mapping", err);
+
+	if (!rc && placement)
+		rc = copy_options(&wish, sizeof wish, sizeof wish, placement, "struct vfd_placement", err);
+	if (!rc)
+		rc = enter_to_place(container, err);
+	if (rc)
+		return rc;
+	rc = map_place(&container->space, &want, &wish, err);
+	container_leave(container);
+	if (!rc)
+		mapping->iova = want.iova;
+	return rc;
+}
+
 int vfd_unmap(struct vfd_container *container, uint64_t iova, uint64_t size, struct vfd_error *err)
 {
 	struct range where;

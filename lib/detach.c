@@ -75,6 +75,7 @@ static void left(struct vfd_group *group)
 {
 	struct vfd_container *c = group->container;
 
+	place_forget(&c->space);
 	if (is_last(group)) {
 		c->space.physical = 0;
 		c->had_physical = false;

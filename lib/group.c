@@ -160,6 +160,7 @@ static int attach(struct vfd_container *c, int number, struct vfd_group **out, s
 	struct vfd_group *g = group_make(c, number, err);
 	if (!g)
 		return VFD_ENOMEMORY;
+	place_forget(&c->space);
 	int rc = group_classify(g, err);
 	if (!rc)
 		rc = open_group(g, err);

@@ -135,13 +135,25 @@ static int check_free(struct space *space, struct range where, struct vfd_error 
 	return rc;
 }
 
-static int reserve(struct space *space, const struct mapping *m, struct vfd_error *err)
+/* Who placed it has taken its IOVA already. */
+static int reserve(struct space *space, const struct mapping *m, bool placed, struct vfd_error *err)
 {
 	int rc = check_free(space, m->where, err);
 
-	if (!rc && !table_reserve(&space->table))
-		rc = fail(err, VFD_ENOMEMORY, map_op, "no memory for the mapping table");
-	return rc;
+	if (!rc && !placed)
+		rc = place_take(space, m->where, err);
+	if (rc || table_reserve(&space->table))
+		return rc;
+	if (!placed)
+		place_give(space, m->where);
+	return fail(err, VFD_ENOMEMORY, map_op, "no memory for the mapping table");
+}
+
+static void unreserve(struct space *space, const struct mapping *m, bool placed)
+{
+	table_unreserve(&space->table);
+	if (!placed)
+		place_give(space, m->where);
 }
 
 static int explain_no_memory(const struct mapping *m, int rc, struct vfd_error *err)
@@ -189,7 +201,9 @@ static int kernel_map(struct space *space, const struct mapping *m, struct vfd_e
 	return rc ? explain_map(space, m, rc, err) : 0;
 }
 
-static int enter_table(struct space *space, const struct vfd_mapping *want, bool in_kernel,
+enum origin { CHOSEN, PLACED, IN_KERNEL };
+
+static int enter_table(struct space *space, const struct vfd_mapping *want, enum origin origin,
 		       struct vfd_error *err)
 {
 	struct range_claim claim;
@@ -199,11 +213,11 @@ static int enter_table(struct space *space, const struct vfd_mapping *want, bool
 	if (rc)
 		return rc;
 	range_claim(&space->queue, &claim, m->where);
-	rc = reserve(space, m, err);
-	if (!rc && !in_kernel && space->attached) {
+	rc = reserve(space, m, origin == PLACED, err);
+	if (!rc && origin != IN_KERNEL && space->attached) {
 		rc = kernel_map(space, m, err);
 		if (rc)
-			table_unreserve(&space->table);
+			unreserve(space, m, origin == PLACED);
 	}
 	if (!rc)
 		table_add(&space->table, m);
@@ -215,12 +229,28 @@ static int enter_table(struct space *space, const struct vfd_mapping *want, bool
 
 int map_add(struct space *space, const struct vfd_mapping *want, struct vfd_error *err)
 {
-	return enter_table(space, want, false, err);
+	return enter_table(space, want, CHOSEN, err);
+}
+
+/* An IOVA where the kernel has a mapping that nobody declared stays taken: the next call will try another. */
+int map_place(struct space *space, struct vfd_mapping *want, const struct vfd_placement *wish,
+	      struct vfd_error *err)
+{
+	struct range where;
+	int rc = place_find(space, want->size, wish, &where, err);
+
+	if (rc)
+		return rc;
+	want->iova = where.first;
+	rc = enter_table(space, want, PLACED, err);
+	if (rc && rc != -EEXIST)
+		place_give(space, where);
+	return rc;
 }
 
 int map_declare(struct space *space, const struct vfd_mapping *want, struct vfd_error *err)
 {
-	return enter_table(space, want, true, err);
+	return enter_table(space, want, IN_KERNEL, err);
 }
 
 /* The container's gate is closed: nobody changes the table between two steps, or at all. */

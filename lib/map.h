@@ -8,6 +8,10 @@
 
 int map_add(struct space *space, const struct vfd_mapping *want, struct vfd_error *err);
 
+/* At an IOVA of the library's choice, which goes to want->iova. place_begin() comes first. */
+int map_place(struct space *space, struct vfd_mapping *want, const struct vfd_placement *wish,
+	      struct vfd_error *err);
+
 /* Put a mapping that the kernel has already into the table. */
 int map_declare(struct space *space, const struct vfd_mapping *want, struct vfd_error *err);
 

@@ -30,6 +30,7 @@ void space_end(struct space *space)
 		free(m);
 	}
 	table_end(&space->table);
+	place_forget(space);
 	range_queue_end(&space->queue);
 	scratch_pool_end(&space->scratch);
 	pthread_mutex_destroy(&space->mutex);

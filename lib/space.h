@@ -10,6 +10,7 @@
 
 #include "lock.h"
 #include "log.h"
+#include "place.h"
 #include "scratch.h"
 #include "table.h"
 #include "type1.h"
@@ -37,6 +38,7 @@ struct space {
 	unsigned writers;	/* devices that can write now */
 	uint64_t epoch;		/* moves on whenever a device becomes able to write */
 	uint64_t drained_at;	/* the epoch whose writes are all collected */
+	struct place place;	/* free IOVAs */
 	bool gap; /* there was no record for a moment while a physical group left: see track_pause() */
 };
 

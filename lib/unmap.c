@@ -119,6 +119,7 @@ static int kernel_unmap(struct space *space, struct mapping *m, struct vfd_error
 static void forget(struct space *space, struct mapping *m)
 {
 	table_remove(&space->table, m);
+	place_give(space, m->where);
 	if (m->logged)
 		log_region_put(space->log, m->log_address);
 	free(m);

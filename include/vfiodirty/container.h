@@ -235,6 +235,36 @@ VFD_API int vfd_group_fd(const struct vfd_group *group);
 VFD_API int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping,
 		    struct vfd_error *err);
 
+enum vfd_placement_flags {
+	VFD_PLACE_BEST_FIT = 1u << 0, /**< the smallest free range that has room; else the lowest */
+};
+
+/** Where a mapping may go. Zero everything, set `struct_size`, then what differs from the default. */
+struct vfd_placement {
+	uint32_t struct_size; /**< sizeof(struct vfd_placement) */
+	uint32_t flags;	      /**< enum vfd_placement_flags */
+	uint64_t
+		align; /**< bytes, a power of two; 0: the largest that is not above the size, up to 1 GiB, so that large pages
+			 *   of the IOMMU can be used */
+	uint64_t first; /**< lowest IOVA allowed; 0: 64 KiB (to go lower name at least 1) */
+	uint64_t
+		last; /**< highest IOVA allowed, inclusive: 2^32 - 1 for a device with 32 address bits; 0: no limit */
+};
+
+/**
+ * Map memory at an IOVA of the library's choice: free, in the ranges that the kernel allows, as wanted. Never an address that is mapped,
+ * also not one that another thread is mapping right now; one that was unmapped is used again.
+ *
+ * The first such call on a container, and the first after groups came or went, reads the table of mappings once; from then on every map
+ * and unmap costs a little more.
+ *
+ * @param mapping as for vfd_map(); its `iova` is set on success
+ * @param placement NULL for the defaults
+ * @return as vfd_map(); also VFD_ELIMIT (no such range is free: the message names the longest that is)
+ */
+VFD_API int vfd_map_anywhere(struct vfd_container *container, struct vfd_mapping *mapping,
+			     const struct vfd_placement *placement, struct vfd_error *err);
+
 /**
  * Unmap all mappings in iova .. iova + size - 1; none may be cut by the range, holes are fine. While tracking, the bits
  * of each go to the log first, one mapping per ioctl.

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+#include "place.h"
+
+#include <inttypes.h>
+
+#include "space.h"
+
+static const char *const place_op = "map anywhere";
+
+/* No lower than this unless asked: to many a driver the address 0 means none. */
+#define LOWEST	      UINT64_C(0x10000)
+#define LARGEST_ALIGN (UINT64_C(1) << 30)
+
+/* ---- taking and giving, window by window; mutex held ---- */
+
+/* The part of `where` that lies in a window; a mapping that was there before the windows were known may lie in none, or in several. */
+static bool part_in(const struct place *place, uint32_t window, struct range where, struct range *part)
+{
+	if (!range_meets(place->windows[window], where))
+		return false;
+	part->first = max_u64(place->windows[window].first, where.first);
+	part->last = min_u64(place->windows[window].last, where.last);
+	return true;
+}
+
+static void give_parts(struct place *place, uint32_t windows, struct range where)
+{
+	struct range part;
+
+	for (uint32_t i = 0; i < windows; i++)
+		if (part_in(place, i, where, &part))
+			extents_give(&place->extents, part);
+}
+
+static enum extents_result take_parts(struct place *place, struct range where)
+{
+	enum extents_result result = EXTENTS_OK;
+	struct range part;
+	uint32_t i;
+
+	for (i = 0; i < place->window_count; i++) {
+		if (part_in(place, i, where, &part))
+			result = extents_take(&place->extents, part);
+		if (result != EXTENTS_OK)
+			break;
+	}
+	if (result != EXTENTS_OK)
+		give_parts(place, i, where);
+	return result;
+}
+
+/* ---- beginning anew ---- */
+
+static void add_window(struct place *place, uint64_t first, uint64_t last)
+{
+	if (first < TYPE1_TOP)
+		place->windows[place->window_count++] = (struct range){ first, min_u64(last, TYPE1_TOP - 1) };
+}
+
+/* As long as only emulated groups came the kernel restricts nothing. */
+static void read_windows(struct place *place, const struct caps *caps)
+{
+	place->window_count = 0;
+	for (uint32_t i = 0; i < caps->range_count; i++)
+		add_window(place, caps->ranges[i].first, caps->ranges[i].last);
+	if (!caps->range_total)
+		add_window(place, 0, UINT64_MAX);
+}
+
+static bool add_all(struct space *space)
+{
+	struct place *place = &space->place;
+	struct index_cursor at;
+
+	read_windows(place, &space->type1.caps);
+	for (uint32_t i = 0; i < place->window_count; i++)
+		if (!extents_add(&place->extents, place->windows[i]))
+			return false;
+	for (bool more = index_seek(&space->table.iova, 0, &at); more; more = index_next(&at))
+		if (take_parts(place, at.where) == EXTENTS_NO_MEMORY)
+			return false;
+	return true;
+}
+
+void place_forget(struct space *space)
+{
+	extents_end(&space->place.extents);
+	space->place.live = false;
+}
+
+int place_begin(struct space *space, struct vfd_error *err)
+{
+	if (space->place.live)
+		return 0;
+	if (!add_all(space)) {
+		place_forget(space);
+		return fail(err, VFD_ENOMEMORY, place_op, "no memory for the record of free IOVAs");
+	}
+	space->place.live = true;
+	return 0;
+}
+
+/* ---- the calls ---- */
+
+/* The largest power of two that is no more than the size: then an IOMMU can use its large pages, and bitmaps their whole words. */
+static uint64_t natural_align(uint64_t size)
+{
+	uint64_t align = UINT64_C(1) << (63 - __builtin_clzll(size));
+
+	return min_u64(align, LARGEST_ALIGN);
+}
+
+static int make_want(const struct space *space, uint64_t size, const struct vfd_placement *wish,
+		     struct extent_want *want, struct vfd_error *err)
+{
+	uint64_t page = space->type1.page_size;
+
+	if (wish->flags & ~(uint32_t)VFD_PLACE_BEST_FIT)
+		return fail(err, VFD_EINVALID, place_op, "unknown flags %#" PRIx32, wish->flags);
+	if (!size)
+		return fail(err, VFD_EINVALID, place_op, "size is 0");
+	if (wish->align && !is_power_of_two(wish->align))
+		return fail(err, VFD_EINVALID, place_op, "align %" PRIu64 " is not a power of two",
+			    wish->align);
+	*want = (struct extent_want){
+		.size = size,
+		.align = max_u64(wish->align ? wish->align : natural_align(size), page),
+		.within = { wish->first ? wish->first : LOWEST, wish->last ? wish->last : UINT64_MAX },
+		.best = wish->flags & VFD_PLACE_BEST_FIT,
+	};
+	if (want->within.first > want->within.last)
+		return fail(err, VFD_EINVALID, place_op, "first %#" PRIx64 " lies behind last %#" PRIx64,
+			    want->within.first, want->within.last);
+	return 0;
+}
+
+static int fail_full(const struct place *place, const struct extent_want *want, struct vfd_error *err)
+{
+	struct range longest = { 1, 0 };
+
+	extents_longest(&place->extents, &longest);
+	return fail(err, VFD_ELIMIT, place_op,
+		    "no %" PRIu64 " bytes of IOVA, aligned to %" PRIu64 ", are free in %#" PRIx64
+		    "..%#" PRIx64 "; the longest free range anywhere is %" PRIu64 " bytes at %#" PRIx64,
+		    want->size, want->align, want->within.first, want->within.last, range_size(longest),
+		    longest.first);
+}
+
+int place_find(struct space *space, uint64_t size, const struct vfd_placement *wish, struct range *where,
+	       struct vfd_error *err)
+{
+	struct extent_want want;
+	int rc = make_want(space, size, wish, &want, err);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&space->mutex);
+	enum extents_result result = extents_find(&space->place.extents, &want, where);
+	if (result == EXTENTS_NONE)
+		rc = fail_full(&space->place, &want, err);
+	else if (result == EXTENTS_NO_MEMORY)
+		rc = fail(err, VFD_ENOMEMORY, place_op, "no memory for the record of free IOVAs");
+	pthread_mutex_unlock(&space->mutex);
+	return rc;
+}
+
+int place_take(struct space *space, struct range where, struct vfd_error *err)
+{
+	enum extents_result result = EXTENTS_OK;
+
+	pthread_mutex_lock(&space->mutex);
+	if (space->place.live)
+		result = take_parts(&space->place, where);
+	pthread_mutex_unlock(&space->mutex);
+	if (result == EXTENTS_NO_MEMORY)
+		return fail(err, VFD_ENOMEMORY, "map", "no memory for the record of free IOVAs");
+	if (result == EXTENTS_NONE)
+		return fail_range(err, VFD_EOVERLAP, "map", where.first, where.last,
+				  "IOVA %#" PRIx64 "..%#" PRIx64
+				  " is being mapped by another thread, which let the library choose",
+				  where.first, where.last);
+	return 0;
+}
+
+void place_give(struct space *space, struct range where)
+{
+	pthread_mutex_lock(&space->mutex);
+	if (space->place.live)
+		give_parts(&space->place, space->place.window_count, where);
+	pthread_mutex_unlock(&space->mutex);
+}
