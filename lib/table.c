@@ -18,10 +18,7 @@ void table_end(struct table *table)
 bool table_reserve(struct table *table)
 {
 	pthread_mutex_lock(&table->changing);
-	gate_close(&table->gate);
-	bool done = index_reserve(&table->iova, table->reserved + 1);
-	gate_open(&table->gate);
-	table->reserved += done;
+	bool done = index_reserve(&table->iova);
 	pthread_mutex_unlock(&table->changing);
 	return done;
 }
@@ -29,16 +26,15 @@ bool table_reserve(struct table *table)
 void table_unreserve(struct table *table)
 {
 	pthread_mutex_lock(&table->changing);
-	table->reserved--;
+	index_unreserve(&table->iova);
 	pthread_mutex_unlock(&table->changing);
 }
 
 void table_add(struct table *table, struct mapping *m)
 {
 	pthread_mutex_lock(&table->changing);
-	table->reserved--;
 	gate_close(&table->gate);
-	index_insert(&table->iova, m->where, m);
+	index_insert(&table->iova, m->where, (uintptr_t)m);
 	table->bytes += range_size(m->where);
 	gate_open(&table->gate);
 	pthread_mutex_unlock(&table->changing);
@@ -48,8 +44,9 @@ void table_remove(struct table *table, struct mapping *m)
 {
 	pthread_mutex_lock(&table->changing);
 	gate_close(&table->gate);
-	index_remove(&table->iova, m->where.first);
+	index_remove(&table->iova, m->where.first, (uintptr_t)m);
 	table->bytes -= range_size(m->where);
 	gate_open(&table->gate);
+	index_trim(&table->iova);
 	pthread_mutex_unlock(&table->changing);
 }

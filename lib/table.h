@@ -41,7 +41,6 @@ struct table {
 	uint64_t bytes;	   /* mapped */
 
 	pthread_mutex_t changing; /* one change at a time; what is reserved. Taken before the gate. */
-	size_t reserved;	  /* room that calls in flight will need */
 };
 
 void table_init(struct table *table);
