@@ -108,26 +108,11 @@ bool bitmap_prev(const uint64_t *words, uint64_t first, uint64_t last, uint64_t 
 	return bits;
 }
 
-/* The last bit before the first clear one in first..last; bit `first` is set. */
-static uint64_t run_end(const uint64_t *words, uint64_t first, uint64_t last)
-{
-	uint64_t w = first / WORD_BITS;
-	uint64_t clear = ~words[w] & word_mask(w, first, last);
-
-	while (!clear && w < last / WORD_BITS)
-		clear = ~words[++w];
-	if (!clear)
-		return last;
-	uint64_t end = w * WORD_BITS + word_first(clear) - 1;
-	return end < last ? end : last;
-}
-
 bool bitmap_next_run(const uint64_t *words, uint64_t first, uint64_t last, struct bit_run *run)
 {
-	if (!bitmap_next(words, first, last, &run->first))
-		return false;
-	run->last = run_end(words, run->first, last);
-	return true;
+	uint64_t next;
+
+	return bitmap_runs(words, first, last, run, 1, &next);
 }
 
 uint64_t bitmap_nonzero(const uint64_t *src, size_t n)

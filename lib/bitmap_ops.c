@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "bitmap.h"
+#include "bitmap_kernels.h"
 
 static uint64_t nonzero(const uint64_t *src, size_t n)
 {
@@ -15,48 +15,33 @@ static uint64_t nonzero(const uint64_t *src, size_t n)
 	return mask;
 }
 
-static uint64_t merge(uint64_t *dst, const uint64_t *src, size_t n, uint64_t *fresh)
+KERNEL_INLINE uint64_t merge_as(enum merge_kind kind, uint64_t *dst, uint64_t *other, const uint64_t *src,
+				size_t n, uint64_t *fresh)
 {
 	uint64_t mask = 0, count = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		uint64_t word = src[i];
+		uint64_t word = word_read(&src[i]);
 		mask |= (uint64_t)(word != 0) << i;
-		count += word_count(word & ~dst[i]);
-		dst[i] |= word;
+		count += word_count(merge_word(&dst[i], &other[i], word, kind));
 	}
 	*fresh += count;
 	return mask;
+}
+
+static uint64_t merge(uint64_t *dst, const uint64_t *src, size_t n, uint64_t *fresh)
+{
+	return merge_as(MERGE_ONLY, dst, dst, src, n, fresh);
 }
 
 static uint64_t merge_set(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n, uint64_t *fresh)
 {
-	uint64_t mask = 0, count = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		uint64_t word = src[i];
-		mask |= (uint64_t)(word != 0) << i;
-		count += word_count(word & ~dst[i]);
-		dst[i] |= word;
-		other[i] |= word;
-	}
-	*fresh += count;
-	return mask;
+	return merge_as(MERGE_SET, dst, other, src, n, fresh);
 }
 
 static uint64_t merge_clear(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n, uint64_t *fresh)
 {
-	uint64_t mask = 0, count = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		uint64_t word = src[i], new = word & ~dst[i];
-		mask |= (uint64_t)(word != 0) << i;
-		count += word_count(new);
-		dst[i] |= word;
-		other[i] &= ~new;
-	}
-	*fresh += count;
-	return mask;
+	return merge_as(MERGE_CLEAR, dst, other, src, n, fresh);
 }
 
 static void and_not(uint64_t *dst, const uint64_t *src, size_t n)
@@ -65,13 +50,13 @@ static void and_not(uint64_t *dst, const uint64_t *src, size_t n)
 		dst[i] &= ~src[i];
 }
 
-static uint64_t count_words(const uint64_t *src, size_t n)
+static uint64_t count(const uint64_t *src, size_t n)
 {
-	uint64_t count = 0;
+	uint64_t bits = 0;
 
 	for (size_t i = 0; i < n; i++)
-		count += word_count(src[i]);
-	return count;
+		bits += word_count(src[i]);
+	return bits;
 }
 
 static void extract(uint64_t *dst, const uint64_t *src, unsigned shift, size_t n)
@@ -84,28 +69,35 @@ static void extract(uint64_t *dst, const uint64_t *src, unsigned shift, size_t n
 		dst[i] = src[i] >> shift | src[i + 1] << (WORD_BITS - shift);
 }
 
-static const struct bitmap_ops portable = {
+const struct bitmap_ops bitmap_ops_portable = {
 	.name = "portable",
 	.nonzero = nonzero,
 	.merge = merge,
 	.merge_set = merge_set,
 	.merge_clear = merge_clear,
 	.and_not = and_not,
-	.count = count_words,
+	.count = count,
 	.extract = extract,
 	.runs = bitmap_runs,
 };
 
+/* ---- the choice ---- */
+
+#if !defined(__x86_64__) && !defined(__aarch64__)
+const struct bitmap_ops *bitmap_ops_native(void)
+{
+	return NULL;
+}
+#endif
+
 const struct bitmap_ops *bitmap_ops_at(unsigned i)
 {
-	return i ? NULL : &portable;
+	return i == 0 ? &bitmap_ops_portable : i == 1 ? bitmap_ops_native() : NULL;
 }
 
 const struct bitmap_ops *bitmap_ops_best(void)
 {
-	unsigned i = 0;
+	const struct bitmap_ops *native = bitmap_ops_native();
 
-	while (bitmap_ops_at(i + 1))
-		i++;
-	return bitmap_ops_at(i);
+	return native ? native : &bitmap_ops_portable;
 }

@@ -1,15 +1,95 @@
 /* SPDX-License-Identifier: MIT */
-#include "bitmap.h"
+#include "bitmap_runs.h"
 
-size_t bitmap_runs(const uint64_t *words, uint64_t first, uint64_t last, struct bit_run *runs,
+/* The last bit before the first clear one in first..last */
+static uint64_t run_end(const uint64_t *words, uint64_t first, uint64_t last)
+{
+	uint64_t w = first / WORD_BITS;
+	uint64_t clear = ~words[w] & word_mask(w, first, last);
+
+	while (!clear && w < last / WORD_BITS)
+		clear = ~words[++w];
+	if (!clear)
+		return last;
+	uint64_t end = w * WORD_BITS + word_first(clear) - 1;
+	return end < last ? end : last;
+}
+
+static void one_by_one(struct runs *r, const uint64_t *words, uint64_t at, uint64_t last)
+{
+	if (r->open)
+		at = (r->found[r->begun - 1].last = run_end(words, at, last)) + 1;
+	while (r->begun < r->capacity && at <= last) {
+		struct bit_run *run = &r->found[r->begun];
+		if (!bitmap_next(words, at, last, &run->first))
+			break;
+		run->last = run_end(words, run->first, last);
+		at = run->last + 1;
+		r->begun++;
+	}
+}
+
+size_t runs_finish(struct runs r, const uint64_t *words, uint64_t w, struct bit_run where, uint64_t *next)
+{
+	if (w <= where.last / WORD_BITS)
+		one_by_one(&r, words, w == where.first / WORD_BITS ? where.first : w * WORD_BITS, where.last);
+	else if (r.open)
+		r.found[r.begun - 1].last = where.last;
+	if (r.begun < r.capacity)
+		*next = where.last + 1;
+	else
+		*next = r.begun ? r.found[r.begun - 1].last + 1 : where.first;
+	return r.begun;
+}
+
+/* ---- portable ---- */
+
+static uint64_t count(uint64_t word)
+{
+	return word_count(word);
+}
+
+static uint64_t lowest(uint64_t word)
+{
+	return word_first(word | UINT64_C(1) << (WORD_BITS - 1));
+}
+
+enum { TOGETHER = 8 };
+
+/* In 8 words, or at their border to the word before. Written out, since gcc -O2 does not unroll. */
+static bool any_edge(const uint64_t *w)
+{
+	const uint64_t same = 0 - (w[-1] >> (WORD_BITS - 1));
+
+	return (w[0] ^ same) | (w[1] ^ same) | (w[2] ^ same) | (w[3] ^ same) | (w[4] ^ same) | (w[5] ^ same) |
+	       (w[6] ^ same) | (w[7] ^ same);
+}
+
+static uint64_t edges_8(const uint64_t *w)
+{
+	return (uint64_t)word_edges(w) | (uint64_t)word_edges(w + 1) << 1 | (uint64_t)word_edges(w + 2) << 2 |
+	       (uint64_t)word_edges(w + 3) << 3 | (uint64_t)word_edges(w + 4) << 4 |
+	       (uint64_t)word_edges(w + 5) << 5 | (uint64_t)word_edges(w + 6) << 6 |
+	       (uint64_t)word_edges(w + 7) << 7;
+}
+
+static uint64_t edges(const uint64_t *words, size_t n)
+{
+	uint64_t mask = 0;
+	size_t i = 0;
+
+	for (; i + TOGETHER <= n; i += TOGETHER)
+		if (any_edge(&words[i]))
+			mask |= edges_8(&words[i]) << i;
+	for (; i < n; i++)
+		mask |= (uint64_t)word_edges(&words[i]) << i;
+	return mask;
+}
+
+size_t bitmap_runs(const uint64_t *words, uint64_t first, uint64_t last, struct bit_run *found,
 		   size_t capacity, uint64_t *next)
 {
-	size_t n = 0;
+	static const struct runs_kit kit = { .count = count, .lowest = lowest, .edges = edges };
 
-	for (*next = first; n < capacity && *next <= last; *next = runs[n++].last + 1)
-		if (!bitmap_next_run(words, *next, last, &runs[n])) {
-			*next = last + 1;
-			break;
-		}
-	return n;
+	return runs_with(words, first, last, found, capacity, next, kit);
 }

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LIB_BITMAP_KERNELS_H
+#define LIB_BITMAP_KERNELS_H
+
+/* Private to lib/bitmap*.c: what the tables of kernels have in common. */
+
+#include "bitmap.h"
+
+#define KERNEL_INLINE static inline __attribute__((always_inline))
+
+/* The table of this architecture, or NULL: it has none, or the processor lacks the instructions. */
+const struct bitmap_ops *bitmap_ops_native(void);
+
+/* The portable table, for instruction sets that have nothing better for some of it. */
+extern const struct bitmap_ops bitmap_ops_portable;
+
+/* What becomes of `other`: nothing; |= src; &= ~(what was new) */
+enum merge_kind { MERGE_ONLY, MERGE_SET, MERGE_CLEAR };
+
+/* One load, whatever the compiler would prefer: it may change under our eyes. */
+KERNEL_INLINE uint64_t word_read(const uint64_t *word)
+{
+	return *(const volatile uint64_t *)word;
+}
+
+/* Returns the new bits. */
+KERNEL_INLINE uint64_t merge_word(uint64_t *dst, uint64_t *other, uint64_t word, enum merge_kind kind)
+{
+	uint64_t fresh = word & ~*dst;
+
+	*dst |= word;
+	if (kind == MERGE_SET)
+		*other |= word;
+	if (kind == MERGE_CLEAR)
+		*other &= ~fresh;
+	return fresh;
+}
+
+/* Bits begin or end to be set in *word, or between it and the word before. */
+KERNEL_INLINE bool word_edges(const uint64_t *word)
+{
+	return word[0] != (word[0] << 1 | word[-1] >> (WORD_BITS - 1));
+}
+
+#endif
