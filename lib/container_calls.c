@@ -6,6 +6,7 @@
 
 #include "answer.h"
 #include "map.h"
+#include "map_check.h"
 #include "options.h"
 #include "track.h"
 
@@ -58,6 +59,26 @@ int vfd_map_anywhere(struct vfd_container *container, struct vfd_mapping *mappin
 	container_leave(container);
 	if (!rc)
 		mapping->iova = want.iova;
+	return rc;
+}
+
+int vfd_map_check(struct vfd_container *container, const struct vfd_mapping *mapping,
+		  struct vfd_map_cost *cost, struct vfd_error *err)
+{
+	struct vfd_map_cost answer = { .entries_needed = 1 };
+	struct vfd_mapping want;
+	int rc = copy_options(&want, sizeof want, sizeof want, mapping, "struct vfd_mapping", err);
+
+	if (!rc && cost)
+		rc = check_answer(cost, sizeof answer, "struct vfd_map_cost", err);
+	if (!rc)
+		rc = container_enter(container, "map check", err);
+	if (rc)
+		return rc;
+	rc = map_check(&container->space, &want, &answer, err);
+	container_leave(container);
+	if (cost)
+		copy_answer(cost, &answer, sizeof answer);
 	return rc;
 }
 

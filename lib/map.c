@@ -5,69 +5,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define MAP_FLAGS  (VFD_MAP_READ | VFD_MAP_WRITE | VFD_MAP_UNLOGGED | VFD_MAP_LOG_ADDRESS)
-
-/* The kernel keeps one bit per page and counts them in an int: START fails with EINVAL on a longer mapping. */
-#define MOST_PAGES ((UINT64_C(1) << 31) - 1)
+#include "map_check.h"
 
 static const char *const map_op = "map";
-
-static int check_range(const struct space *space, const struct vfd_mapping *want, struct range *where,
-		       struct vfd_error *err)
-{
-	uint64_t page = space->type1.page_size;
-
-	if (!range_make(where, want->iova, want->size) || where->last >= TYPE1_TOP)
-		return fail(err, want->size ? VFD_EWRAP : VFD_EINVALID, map_op,
-			    "%#" PRIx64 " bytes at IOVA %#" PRIx64 ": %s", want->size, want->iova,
-			    want->size ? "reaches into the last 2 MiB below 2^64, or beyond; leave those out"
-				       : "size is 0");
-	if (!is_aligned(want->iova | want->size | (uintptr_t)want->memory, page))
-		return fail_range(err, VFD_EALIGN, map_op, where->first, where->last,
-				  "IOVA %#" PRIx64 ", size %#" PRIx64
-				  " and memory %p must be multiples of %" PRIu64,
-				  want->iova, want->size, want->memory, page);
-	if (space->log && range_size(*where) / page > MOST_PAGES)
-		return fail_range(err, VFD_ELIMIT, map_op, where->first, where->last,
-				  "%" PRIu64 " pages in one mapping: the kernel tracks at most %" PRIu64
-				  " (8 TiB of 4 KiB pages); split it",
-				  range_size(*where) / page, MOST_PAGES);
-	return 0;
-}
-
-static int check_flags(const struct vfd_mapping *want, struct vfd_error *err)
-{
-	if (want->flags & ~(uint32_t)MAP_FLAGS)
-		return fail(err, VFD_EINVALID, map_op, "unknown flags %#x",
-			    want->flags & ~(uint32_t)MAP_FLAGS);
-	if (!(want->flags & (VFD_MAP_READ | VFD_MAP_WRITE)))
-		return fail(err, VFD_EINVALID, map_op, "neither VFD_MAP_READ nor VFD_MAP_WRITE");
-	if (!want->memory)
-		return fail(err, VFD_EINVALID, map_op, "memory is NULL");
-	return 0;
-}
-
-/* Type1 checks the ranges only once a physical group is there; an empty list means that it has none yet. */
-static int check_allowed(const struct caps *caps, struct range where, struct vfd_error *err)
-{
-	const struct vfd_iova_range *below = NULL;
-
-	if (!caps->range_total || caps->range_total > caps->range_count)
-		return 0;
-	for (uint32_t i = 0; i < caps->range_count; i++) {
-		const struct vfd_iova_range *r = &caps->ranges[i];
-		if (r->first <= where.first && where.last <= r->last)
-			return 0;
-		if (r->first <= where.last)
-			below = r;
-	}
-	if (!below)
-		below = &caps->ranges[0];
-	return fail_range(err, VFD_ERESERVED, map_op, where.first, where.last,
-			  "IOVA %#" PRIx64 "..%#" PRIx64
-			  " is not in an allowed range; the nearest is %#" PRIx64 "..%#" PRIx64,
-			  where.first, where.last, (uint64_t)below->first, (uint64_t)below->last);
-}
 
 /* Find the log address and hold the region. */
 static int bind_log(struct space *space, const struct vfd_mapping *want, struct mapping *m,
@@ -78,14 +18,11 @@ static int bind_log(struct space *space, const struct vfd_mapping *want, struct 
 	int rc = log_region_get(space->log, want->memory, want->iova, want->size, &m->log_address, err);
 	if (rc)
 		return rc;
-	if ((want->flags & VFD_MAP_LOG_ADDRESS) && want->log_address != m->log_address) {
+	rc = check_log_address(want, m->log_address, err);
+	if (rc)
 		log_region_put(space->log, m->log_address);
-		return fail_range(err, VFD_EALIAS, map_op, m->where.first, m->where.last,
-				  "stated log address %#" PRIx64 ", but the memory at %p has %#" PRIx64,
-				  want->log_address, want->memory, m->log_address);
-	}
-	m->logged = true;
-	return 0;
+	m->logged = !rc;
+	return rc;
 }
 
 static void mapping_free(struct space *space, struct mapping *m)
@@ -99,10 +36,8 @@ static int mapping_make(struct space *space, const struct vfd_mapping *want, str
 			struct vfd_error *err)
 {
 	struct range where = { 0 };
-	int rc = check_flags(want, err);
+	int rc = check_mapping(space, want, &where, err);
 
-	if (!rc)
-		rc = check_range(space, want, &where, err);
 	if (!rc)
 		rc = check_allowed(&space->type1.caps, where, err);
 	if (rc)
@@ -116,22 +51,6 @@ static int mapping_make(struct space *space, const struct vfd_mapping *want, str
 		free(m);
 	else
 		*out = m;
-	return rc;
-}
-
-/* Nothing is in the way. The range is claimed: what is true now stays true until it is released. */
-static int check_free(struct space *space, struct range where, struct vfd_error *err)
-{
-	struct index_cursor there;
-	int rc = 0;
-
-	table_enter(&space->table);
-	if (index_meets(&space->table.iova, where, &there))
-		rc = fail_range(err, VFD_EOVERLAP, map_op, there.where.first, there.where.last,
-				"IOVA %#" PRIx64 "..%#" PRIx64 " meets the mapping at %#" PRIx64 "..%#" PRIx64
-				"; unmap that first",
-				where.first, where.last, there.where.first, there.where.last);
-	table_leave(&space->table);
 	return rc;
 }
 
@@ -156,21 +75,6 @@ static void unreserve(struct space *space, const struct mapping *m, bool placed)
 		place_give(space, m->where);
 }
 
-static int explain_no_memory(const struct mapping *m, int rc, struct vfd_error *err)
-{
-	uint64_t limit = sys_memlock_limit();
-
-	if (limit == UINT64_MAX)
-		return fail_sys_range(err, -rc, "VFIO_IOMMU_MAP_DMA", m->where.first, m->where.last,
-				      "mapping %" PRIu64 " bytes: the kernel is out of memory",
-				      range_size(m->where));
-	return fail_sys_range(err, -rc, "VFIO_IOMMU_MAP_DMA", m->where.first, m->where.last,
-			      "mapping %" PRIu64
-			      " KiB needs as much locked memory; RLIMIT_MEMLOCK is %" PRIu64
-			      " KiB: raise it (ulimit -l), or give the process CAP_IPC_LOCK",
-			      range_size(m->where) / 1024, limit / 1024);
-}
-
 static int explain_map(struct space *space, const struct mapping *m, int rc, struct vfd_error *err)
 {
 	struct range w = m->where;
@@ -180,14 +84,13 @@ static int explain_map(struct space *space, const struct mapping *m, int rc, str
 	if (rc == -EINVAL && !type1_refresh(&now) && check_allowed(&now.caps, w, err))
 		return VFD_ERESERVED;
 	if (rc == -ENOMEM)
-		return explain_no_memory(m, rc, err);
-	const char *why =
-		rc == -EEXIST ? "a mapping that was not made through this library is in the way"
-		: rc == -ENOSPC
-			? "no mapping entry is left; raise vfio_iommu_type1's dma_entry_limit, or map "
-			  "larger pieces"
-		: rc == -EFAULT ? "the memory cannot be pinned; is all of it mapped in this process?"
-				: "the kernel refused";
+		return explain_memlock(space, w, err);
+	if (rc == -ENOSPC)
+		return explain_entries(w, err);
+	const char *why = rc == -EEXIST ? "a mapping that was not made through this library is in the way"
+			  : rc == -EFAULT
+				  ? "the memory cannot be pinned; is all of it mapped in this process?"
+				  : "the kernel refused";
 	return fail_sys_range(err, -rc, "VFIO_IOMMU_MAP_DMA", w.first, w.last,
 			      "mapping %#" PRIx64 " bytes at IOVA %#" PRIx64 ": %s", range_size(w), w.first,
 			      why);

@@ -9,8 +9,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
+
+#include "memlock.h"
 
 #define UNUSED __attribute__((unused))
 
@@ -154,13 +155,12 @@ static void linux_count_holders(UNUSED const struct sys *sys, unsigned *descript
 	errno = saved;
 }
 
-uint64_t sys_memlock_limit(void)
+static void linux_memlock(UNUSED const struct sys *sys, struct sys_memlock *out)
 {
-	struct rlimit limit;
+	int saved = errno;
 
-	if (getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY)
-		return UINT64_MAX;
-	return limit.rlim_cur;
+	memlock_read(out);
+	errno = saved;
 }
 
 const struct sys sys_linux = {
@@ -177,4 +177,5 @@ const struct sys sys_linux = {
 	.map_scratch = linux_map_scratch,
 	.unmap = linux_unmap,
 	.count_holders = linux_count_holders,
+	.memlock = linux_memlock,
 };

@@ -9,6 +9,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Locked memory of this process, in bytes. */
+struct sys_memlock {
+	uint64_t limit; /* UINT64_MAX: none */
+	uint64_t used;
+};
+
 struct sys {
 	/* A descriptor (close-on-exec is added), or -errno. */
 	int (*open)(const struct sys *sys, const char *path, int flags);
@@ -32,12 +38,11 @@ struct sys {
 	int (*unmap)(const struct sys *sys, void *memory, size_t size);
 	/* How many descriptors, and mapped areas, of VFIO devices this process has. */
 	void (*count_holders)(const struct sys *sys, unsigned *descriptors, unsigned *areas);
+	/* RLIMIT_MEMLOCK as type1 applies it, and what counts against it. */
+	void (*memlock)(const struct sys *sys, struct sys_memlock *out);
 };
 
 /* The real kernel. */
 extern const struct sys sys_linux;
-
-/* RLIMIT_MEMLOCK in bytes, UINT64_MAX if unlimited: for messages only. */
-uint64_t sys_memlock_limit(void);
 
 #endif

@@ -265,6 +265,27 @@ struct vfd_placement {
 VFD_API int vfd_map_anywhere(struct vfd_container *container, struct vfd_mapping *mapping,
 			     const struct vfd_placement *placement, struct vfd_error *err);
 
+/** What a mapping needs of the kernel, and what is there. */
+struct vfd_map_cost {
+	uint32_t struct_size;	    /**< sizeof(struct vfd_map_cost), set by the caller */
+	uint32_t entries_needed;    /**< mapping entries: 1 */
+	uint64_t entries_available; /**< UINT64_MAX: the kernel does not say */
+	uint64_t locked_needed; /**< bytes that are charged as locked memory at the map: its size behind a real IOMMU, 0 while
+				 *   all groups are emulated (then a driver is charged for what it pins, when it pins) */
+	uint64_t locked_available; /**< bytes left of the limit; UINT64_MAX: no limit, or CAP_IPC_LOCK */
+	uint64_t locked_limit;	   /**< RLIMIT_MEMLOCK, bytes; UINT64_MAX: none */
+};
+
+/**
+ * Would vfd_map() succeed now, and what would it cost? Nothing is mapped or kept; another thread may change the answer.
+ *
+ * @param[out] cost may be NULL; filled in unless the mapping itself makes no sense
+ * @return what vfd_map() would: 0, its refusals, -ENOSPC (mapping entries) and -ENOMEM (locked memory), by the numbers of
+ * VFIO_IOMMU_GET_INFO, RLIMIT_MEMLOCK and /proc/self/status; not foreseen are -EFAULT, -EEXIST, and a kernel without memory
+ */
+VFD_API int vfd_map_check(struct vfd_container *container, const struct vfd_mapping *mapping,
+			  struct vfd_map_cost *cost, struct vfd_error *err);
+
 /**
  * Unmap all mappings in iova .. iova + size - 1; none may be cut by the range, holes are fine. While tracking, the bits
  * of each go to the log first, one mapping per ioctl.

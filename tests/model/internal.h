@@ -107,6 +107,7 @@ void type1_remove(struct model *m, struct type1 *t, struct mapping *map);
 void type1_remove_all(struct model *m, struct type1 *t);
 int type1_iommu_map(struct model *m, struct type1 *t, struct mapping *map);
 void type1_iommu_unmap(struct type1 *t, struct mapping *map);
+uint64_t model_locked(const struct model *m); /* bytes, in all containers */
 int type1_do_map(struct call *call, struct container *c, void *argument);
 
 /* type1_unmap.c */

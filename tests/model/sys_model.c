@@ -213,6 +213,17 @@ static void m_count_holders(const struct sys *sys, unsigned *descriptors, unsign
 	model_unlock(m);
 }
 
+static void m_memlock(const struct sys *sys, struct sys_memlock *out)
+{
+	struct model *m = model_of(sys);
+
+	model_lock(m);
+	*out = (struct sys_memlock){ .limit = m->state->config.locked_limit, .used = model_locked(m) };
+	model_unlock(m);
+	if (!out->limit)
+		out->limit = UINT64_MAX;
+}
+
 const struct sys sys_model = {
 	.open = m_open,
 	.dup = m_dup,
@@ -227,4 +238,5 @@ const struct sys sys_model = {
 	.map_scratch = m_map_scratch,
 	.unmap = m_unmap,
 	.count_holders = m_count_holders,
+	.memlock = m_memlock,
 };

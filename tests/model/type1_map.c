@@ -81,6 +81,15 @@ static bool memory_there(uint64_t address, uint64_t size)
 	return user_read(&byte, address + size - 1, 1) == 1;
 }
 
+uint64_t model_locked(const struct model *m)
+{
+	uint64_t locked = 0;
+
+	for (const struct container *c = m->state->containers; c; c = c->next)
+		locked += c->type1 ? c->type1->locked : 0;
+	return locked;
+}
+
 /* Pin it and put it into the IOMMU's page tables. */
 int type1_iommu_map(struct model *m, struct type1 *t, struct mapping *map)
 {
@@ -88,7 +97,7 @@ int type1_iommu_map(struct model *m, struct type1 *t, struct mapping *map)
 
 	if (!memory_there(map->vaddr, map->size))
 		return -EFAULT;
-	if (limit && t->locked + map->size > limit)
+	if (limit && model_locked(m) + map->size > limit)
 		return -ENOMEM;
 	t->locked += map->size;
 	map->iommu_mapped = true;

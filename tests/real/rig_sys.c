@@ -99,6 +99,11 @@ static void count_holders_counted(const struct sys *sys, unsigned *descriptors, 
 	counted(sys)->count_holders(&sys_linux, descriptors, areas);
 }
 
+static void memlock_counted(const struct sys *sys, struct sys_memlock *out)
+{
+	counted(sys)->memlock(&sys_linux, out);
+}
+
 const struct sys rig_sys = {
 	.open = open_counted,
 	.dup = dup_counted,
@@ -113,4 +118,5 @@ const struct sys rig_sys = {
 	.map_scratch = map_scratch_counted,
 	.unmap = unmap_counted,
 	.count_holders = count_holders_counted,
+	.memlock = memlock_counted,
 };

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+#include "map_check.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#define MAP_FLAGS  (VFD_MAP_READ | VFD_MAP_WRITE | VFD_MAP_UNLOGGED | VFD_MAP_LOG_ADDRESS)
+
+/* The kernel keeps one bit per page and counts them in an int: START fails with EINVAL on a longer mapping. */
+#define MOST_PAGES ((UINT64_C(1) << 31) - 1)
+
+static const char *const map_op = "map";
+
+static int check_range(const struct space *space, const struct vfd_mapping *want, struct range *where,
+		       struct vfd_error *err)
+{
+	uint64_t page = space->type1.page_size;
+
+	if (!range_make(where, want->iova, want->size) || where->last >= TYPE1_TOP)
+		return fail(err, want->size ? VFD_EWRAP : VFD_EINVALID, map_op,
+			    "%#" PRIx64 " bytes at IOVA %#" PRIx64 ": %s", want->size, want->iova,
+			    want->size ? "reaches into the last 2 MiB below 2^64, or beyond; leave those out"
+				       : "size is 0");
+	if (!is_aligned(want->iova | want->size | (uintptr_t)want->memory, page))
+		return fail_range(err, VFD_EALIGN, map_op, where->first, where->last,
+				  "IOVA %#" PRIx64 ", size %#" PRIx64
+				  " and memory %p must be multiples of %" PRIu64,
+				  want->iova, want->size, want->memory, page);
+	if (space->log && range_size(*where) / page > MOST_PAGES)
+		return fail_range(err, VFD_ELIMIT, map_op, where->first, where->last,
+				  "%" PRIu64 " pages in one mapping: the kernel tracks at most %" PRIu64
+				  " (8 TiB of 4 KiB pages); split it",
+				  range_size(*where) / page, MOST_PAGES);
+	return 0;
+}
+
+static int check_flags(const struct vfd_mapping *want, struct vfd_error *err)
+{
+	if (want->flags & ~(uint32_t)MAP_FLAGS)
+		return fail(err, VFD_EINVALID, map_op, "unknown flags %#x",
+			    want->flags & ~(uint32_t)MAP_FLAGS);
+	if (!(want->flags & (VFD_MAP_READ | VFD_MAP_WRITE)))
+		return fail(err, VFD_EINVALID, map_op, "neither VFD_MAP_READ nor VFD_MAP_WRITE");
+	if (!want->memory)
+		return fail(err, VFD_EINVALID, map_op, "memory is NULL");
+	return 0;
+}
+
+/* Type1 checks the ranges only once a physical group is there; an empty list means that it has none yet. */
+int check_allowed(const struct caps *caps, struct range where, struct vfd_error *err)
+{
+	const struct vfd_iova_range *below = NULL;
+
+	if (!caps->range_total || caps->range_total > caps->range_count)
+		return 0;
+	for (uint32_t i = 0; i < caps->range_count; i++) {
+		const struct vfd_iova_range *r = &caps->ranges[i];
+		if (r->first <= where.first && where.last <= r->last)
+			return 0;
+		if (r->first <= where.last)
+			below = r;
+	}
+	if (!below)
+		below = &caps->ranges[0];
+	return fail_range(err, VFD_ERESERVED, map_op, where.first, where.last,
+			  "IOVA %#" PRIx64 "..%#" PRIx64
+			  " is not in an allowed range; the nearest is %#" PRIx64 "..%#" PRIx64,
+			  where.first, where.last, (uint64_t)below->first, (uint64_t)below->last);
+}
+
+int check_log_address(const struct vfd_mapping *want, uint64_t address, struct vfd_error *err)
+{
+	struct range where = { want->iova, want->iova + (want->size - 1) };
+
+	if (!(want->flags & VFD_MAP_LOG_ADDRESS) || want->log_address == address)
+		return 0;
+	return fail_range(err, VFD_EALIAS, map_op, where.first, where.last,
+			  "stated log address %#" PRIx64 ", but the memory at %p has %#" PRIx64,
+			  want->log_address, want->memory, address);
+}
+
+int check_mapping(const struct space *space, const struct vfd_mapping *want, struct range *where,
+		  struct vfd_error *err)
+{
+	int rc = check_flags(want, err);
+
+	return rc ? rc : check_range(space, want, where, err);
+}
+
+/* Nothing is in the way. The range is claimed: what is true now stays true until it is released. */
+int check_free(struct space *space, struct range where, struct vfd_error *err)
+{
+	struct index_cursor there;
+	int rc = 0;
+
+	table_enter(&space->table);
+	if (index_meets(&space->table.iova, where, &there))
+		rc = fail_range(err, VFD_EOVERLAP, map_op, there.where.first, there.where.last,
+				"IOVA %#" PRIx64 "..%#" PRIx64 " meets the mapping at %#" PRIx64 "..%#" PRIx64
+				"; unmap that first",
+				where.first, where.last, there.where.first, there.where.last);
+	table_leave(&space->table);
+	return rc;
+}
+
+/* ---- limits ---- */
+
+/* The kernel charges locked memory when it pins: at once behind a real IOMMU, else when a driver pins, if ever. */
+static bool pins_at_map(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	bool pins = space->attached && space->physical;
+	pthread_mutex_unlock(&space->mutex);
+	return pins;
+}
+
+static uint64_t available(const struct sys_memlock *lock)
+{
+	return lock->limit == UINT64_MAX ? UINT64_MAX : lock->limit - min_u64(lock->limit, lock->used);
+}
+
+int explain_memlock(struct space *space, struct range where, struct vfd_error *err)
+{
+	struct sys_memlock lock;
+	uint64_t size = range_size(where);
+
+	space->sys->memlock(space->sys, &lock);
+	if (size <= available(&lock))
+		return fail_sys_range(err, ENOMEM, "VFIO_IOMMU_MAP_DMA", where.first, where.last,
+				      "mapping %" PRIu64 " bytes: the kernel is out of memory", size);
+	return fail_sys_range(err, ENOMEM, "VFIO_IOMMU_MAP_DMA", where.first, where.last,
+			      "mapping %" PRIu64
+			      " KiB needs as much locked memory, but of RLIMIT_MEMLOCK, %" PRIu64
+			      " KiB, only %" PRIu64 " KiB are left: raise it by %" PRIu64
+			      " KiB (ulimit -l), or give the process CAP_IPC_LOCK",
+			      size / 1024, lock.limit / 1024, available(&lock) / 1024,
+			      (size - available(&lock) + 1023) / 1024);
+}
+
+int explain_entries(struct range where, struct vfd_error *err)
+{
+	return fail_sys_range(
+		err, ENOSPC, "VFIO_IOMMU_MAP_DMA", where.first, where.last,
+		"no mapping entry is left: raise vfio_iommu_type1's parameter dma_entry_limit before the "
+		"container is opened, or map larger pieces");
+}
+
+static void fill_cost(struct space *space, const struct caps *caps, struct range where,
+		      struct vfd_map_cost *cost)
+{
+	struct sys_memlock lock;
+
+	space->sys->memlock(space->sys, &lock);
+	cost->locked_needed = pins_at_map(space) ? range_size(where) : 0;
+	cost->locked_available = available(&lock);
+	cost->locked_limit = lock.limit;
+	cost->entries_available = caps->entries_available;
+}
+
+/* What a map would meet in the kernel now, in the order in which the kernel looks */
+static int check_limits(struct space *space, struct range where, const struct vfd_map_cost *cost,
+			struct vfd_error *err)
+{
+	if (space->attached && !cost->entries_available)
+		return explain_entries(where, err);
+	if (cost->locked_needed > cost->locked_available)
+		return explain_memlock(space, where, err);
+	return 0;
+}
+
+static int check_region(struct space *space, const struct vfd_mapping *want, struct vfd_error *err)
+{
+	uint64_t address = 0;
+
+	if (!space->log || (want->flags & VFD_MAP_UNLOGGED))
+		return 0;
+	int rc = log_region_get(space->log, want->memory, want->iova, want->size, &address, err);
+	if (!rc)
+		log_region_put(space->log, address);
+	return rc ? rc : check_log_address(want, address, err);
+}
+
+int map_check(struct space *space, const struct vfd_mapping *want, struct vfd_map_cost *cost,
+	      struct vfd_error *err)
+{
+	struct type1 now = space->type1;
+	struct range where;
+	int rc = check_mapping(space, want, &where, err);
+
+	if (rc)
+		return rc;
+	if (space->attached && (rc = type1_refresh(&now)))
+		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "cannot read the container's limits");
+	fill_cost(space, &now.caps, where, cost);
+	rc = check_allowed(&now.caps, where, err);
+	if (!rc)
+		rc = check_region(space, want, err);
+	if (!rc)
+		rc = check_free(space, where, err);
+	return rc ? rc : check_limits(space, where, cost, err);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LIB_MAP_CHECK_H
+#define LIB_MAP_CHECK_H
+
+/* What can be said of a mapping before the kernel is asked for it. */
+
+#include "space.h"
+
+/* Flags, size, alignment, wrap. */
+int check_mapping(const struct space *space, const struct vfd_mapping *want, struct range *where,
+		  struct vfd_error *err);
+/* The kernel's windows. VFD_ERESERVED. */
+int check_allowed(const struct caps *caps, struct range where, struct vfd_error *err);
+/* The table. VFD_EOVERLAP. Under a claim what is true now stays true until it is released. */
+int check_free(struct space *space, struct range where, struct vfd_error *err);
+/* The log address that was stated, if one was. VFD_EALIAS. */
+int check_log_address(const struct vfd_mapping *want, uint64_t address, struct vfd_error *err);
+
+/* Texts for -ENOMEM and -ENOSPC, with the numbers. */
+int explain_memlock(struct space *space, struct range where, struct vfd_error *err);
+int explain_entries(struct range where, struct vfd_error *err);
+
+/* What a map would return now. */
+int map_check(struct space *space, const struct vfd_mapping *want, struct vfd_map_cost *cost,
+	      struct vfd_error *err);
+
+#endif
