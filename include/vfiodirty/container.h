@@ -270,7 +270,8 @@ struct vfd_map_cost {
 	uint32_t struct_size;	    /**< sizeof(struct vfd_map_cost), set by the caller */
 	uint32_t entries_needed;    /**< mapping entries: 1 */
 	uint64_t entries_available; /**< UINT64_MAX: the kernel does not say */
-	uint64_t locked_needed; /**< bytes that are charged as locked memory at the map: its size behind a real IOMMU, 0 while
+	uint64_t
+		locked_needed; /**< bytes that are charged as locked memory at the map: its size behind a real IOMMU, 0 while
 				 *   all groups are emulated (then a driver is charged for what it pins, when it pins) */
 	uint64_t locked_available; /**< bytes left of the limit; UINT64_MAX: no limit, or CAP_IPC_LOCK */
 	uint64_t locked_limit;	   /**< RLIMIT_MEMLOCK, bytes; UINT64_MAX: none */
