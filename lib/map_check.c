@@ -127,7 +127,9 @@ int explain_memlock(struct space *space, struct range where, struct vfd_error *e
 	space->sys->memlock(space->sys, &lock);
 	if (size <= available(&lock))
 		return fail_sys_range(err, ENOMEM, "VFIO_IOMMU_MAP_DMA", where.first, where.last,
-				      "mapping %" PRIu64 " bytes: the kernel is out of memory", size);
+				      "mapping %" PRIu64
+				      " KiB: the kernel is out of memory; it is not RLIMIT_MEMLOCK",
+				      size / 1024);
 	return fail_sys_range(err, ENOMEM, "VFIO_IOMMU_MAP_DMA", where.first, where.last,
 			      "mapping %" PRIu64
 			      " KiB needs as much locked memory, but of RLIMIT_MEMLOCK, %" PRIu64
