@@ -216,8 +216,12 @@ static void take_all(const struct sys *sys, const struct vfd_adoption *what)
 static int check_declaration(const struct vfd_adoption *what, struct vfd_container **container,
 			     struct vfd_error *err)
 {
-	if (!container || (what->flags & ~(uint32_t)VFD_ADOPT_DUP))
-		return fail(err, VFD_EINVALID, op, container ? "unknown flags" : "container is NULL");
+	int rc = check_orders(what->flags & ~(uint32_t)VFD_ADOPT_DUP, what->log, op, err);
+
+	if (rc)
+		return rc;
+	if (!container)
+		return fail(err, VFD_EINVALID, op, "container is NULL");
 	if (!what->group_count || !what->groups)
 		return fail(err, VFD_EINVALID, op, "no group is declared: an IOMMU can only be set with one");
 	if ((what->device_count && !what->devices) || (what->mapping_count && !what->mappings))
@@ -248,6 +252,7 @@ int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoptio
 		return VFD_ENOMEMORY;
 	}
 	a.container->borrowed = what.flags & VFD_ADOPT_DUP;
+	table_keep(&a.container->space.table, what.flags);
 	rc = declare_all(&a);
 	if (rc) {
 		forget_all(&a);

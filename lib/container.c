@@ -79,9 +79,11 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 	rc = check_log(options.log, err);
 	if (rc)
 		return rc;
-	if (!container || options.flags)
-		return fail(err, VFD_EINVALID, "open container",
-			    container ? "unknown flags" : "container is NULL");
+	if (!container)
+		return fail(err, VFD_EINVALID, "open container", "container is NULL");
+	rc = check_orders(options.flags, options.log, "open container", err);
+	if (rc)
+		return rc;
 	const char *path = options.path ? options.path : "/dev/vfio/vfio";
 	int fd = sys->open(sys, path, O_RDWR);
 	if (fd < 0)
@@ -92,6 +94,7 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 		sys->close(sys, fd);
 		return rc ? rc : VFD_ENOMEMORY;
 	}
+	table_keep(&c->space.table, options.flags);
 	*container = c;
 	return 0;
 }

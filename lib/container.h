@@ -55,6 +55,9 @@ struct vfd_device {
 	struct area *areas;
 };
 
+/* 0 if the handle is one that this process may use. */
+int container_check(struct vfd_container *container, const char *operation, struct vfd_error *err);
+
 /* Check, then enter the gate (shared) or close it (exclusive). 0, or a refusal with the gate untouched. */
 int container_enter(struct vfd_container *container, const char *operation, struct vfd_error *err);
 void container_leave(struct vfd_container *container);
@@ -73,6 +76,9 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 		      struct vfd_container **container, struct vfd_error *err);
 int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoption,
 		       struct vfd_container **container, struct vfd_error *err);
+
+/* 0 if these flags ask for orders of the table that there can be (or VFD_FIND_IOVA). */
+int check_orders(unsigned flags, const struct vfd_log *log, const char *operation, struct vfd_error *err);
 
 /* VFD_EFORKED for a log that came through a fork: its parent's, not ours. NULL is fine. */
 int check_log(const struct vfd_log *log, struct vfd_error *err);

@@ -4,7 +4,7 @@
 
 #include "container.h"
 
-static int check_handle(struct vfd_container *container, const char *operation, struct vfd_error *err)
+int container_check(struct vfd_container *container, const char *operation, struct vfd_error *err)
 {
 	if (!container)
 		return fail(err, VFD_EINVALID, operation,
@@ -18,7 +18,7 @@ static int check_handle(struct vfd_container *container, const char *operation, 
 
 int container_enter(struct vfd_container *container, const char *operation, struct vfd_error *err)
 {
-	int rc = check_handle(container, operation, err);
+	int rc = container_check(container, operation, err);
 
 	if (!rc)
 		gate_enter(&container->gate);
@@ -32,7 +32,7 @@ void container_leave(struct vfd_container *container)
 
 int container_close_gate(struct vfd_container *container, const char *operation, struct vfd_error *err)
 {
-	int rc = check_handle(container, operation, err);
+	int rc = container_check(container, operation, err);
 
 	if (!rc)
 		gate_close(&container->gate);
@@ -73,6 +73,16 @@ int check_log(const struct vfd_log *log, struct vfd_error *err)
 	if (log && log_forked(log))
 		return fail(err, VFD_EFORKED, "open container",
 			    "the log belongs to the parent process: create one here");
+	return 0;
+}
+
+int check_orders(unsigned flags, const struct vfd_log *log, const char *operation, struct vfd_error *err)
+{
+	if (flags & ~(unsigned)(VFD_FIND_MEMORY | VFD_FIND_LOG))
+		return fail(err, VFD_EINVALID, operation, "unknown flags %#x", flags);
+	if ((flags & VFD_FIND_LOG) && !log)
+		return fail(err, VFD_EINVALID, operation,
+			    "VFD_FIND_LOG, but there is no log: nothing has a log address");
 	return 0;
 }
 

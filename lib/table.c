@@ -11,14 +11,94 @@ void table_init(struct table *table)
 void table_end(struct table *table)
 {
 	index_end(&table->iova);
+	for (unsigned i = 0; i < OTHER_ORDERS; i++)
+		index_end(&table->other[i]);
 	pthread_mutex_destroy(&table->changing);
 	gate_end(&table->gate);
+}
+
+void table_keep(struct table *table, unsigned orders)
+{
+	table->wanted[BY_MEMORY] = orders & VFD_FIND_MEMORY;
+	table->wanted[BY_LOG] = orders & VFD_FIND_LOG;
+}
+
+/* ---- lookups ---- */
+
+static enum table_order other_of(enum vfd_find by)
+{
+	return by == VFD_FIND_LOG ? BY_LOG : BY_MEMORY;
+}
+
+bool table_keeps(const struct table *table, enum vfd_find by)
+{
+	return by == VFD_FIND_IOVA || table->wanted[other_of(by)];
+}
+
+static const struct mapping *find_iova(const struct table *table, uint64_t iova)
+{
+	struct index_cursor at;
+
+	return index_seek(&table->iova, iova, &at) && at.where.first <= iova ? at.item : NULL;
+}
+
+const struct mapping *table_find(const struct table *table, enum vfd_find by, uint64_t address)
+{
+	struct index_entry hit;
+
+	if (by == VFD_FIND_IOVA)
+		return find_iova(table, address);
+	return index_stab(&table->other[other_of(by)], address, &hit) ? find_iova(table, hit.value) : NULL;
+}
+
+void table_around(const struct table *table, enum vfd_find by, uint64_t address, struct range *below,
+		  struct range *above)
+{
+	const struct index *index = by == VFD_FIND_IOVA ? &table->iova : &table->other[other_of(by)];
+	struct index_entry entry_below, entry_above;
+
+	index_around(index, address, &entry_below, &entry_above);
+	*below = entry_below.where;
+	*above = entry_above.where;
+}
+
+/* ---- changes ---- */
+
+static bool is_in(const struct table *table, enum table_order order, const struct mapping *m)
+{
+	return table->wanted[order] && (order != BY_LOG || m->logged);
+}
+
+static struct range key_in(enum table_order order, const struct mapping *m)
+{
+	return order == BY_LOG ? mapping_log_range(m) : mapping_memory_range(m);
+}
+
+static void unreserve(struct table *table, unsigned others)
+{
+	index_unreserve(&table->iova);
+	for (unsigned i = 0; i < others; i++)
+		if (table->wanted[i])
+			index_unreserve(&table->other[i]);
+}
+
+static bool reserve(struct table *table)
+{
+	if (!index_reserve(&table->iova))
+		return false;
+	for (unsigned i = 0; i < OTHER_ORDERS; i++) {
+		if (table->wanted[i] && !index_reserve(&table->other[i])) {
+			unreserve(table, i);
+			return false;
+		}
+	}
+	return true;
 }
 
 bool table_reserve(struct table *table)
 {
 	pthread_mutex_lock(&table->changing);
-	bool done = index_reserve(&table->iova);
+	bool done = reserve(table);
 	pthread_mutex_unlock(&table->changing);
 	return done;
 }
@@ -26,27 +106,48 @@ bool table_reserve(struct table *table)
 void table_unreserve(struct table *table)
 {
 	pthread_mutex_lock(&table->changing);
-	index_unreserve(&table->iova);
+	unreserve(table, OTHER_ORDERS);
+	pthread_mutex_unlock(&table->changing);
+}
+
+static void begin_change(struct table *table)
+{
+	pthread_mutex_lock(&table->changing);
+	gate_close(&table->gate);
+	table->generation++;
+}
+
+/* Memory goes back when readers are in again. */
+static void end_change(struct table *table)
+{
+	gate_open(&table->gate);
+	index_trim(&table->iova);
+	for (unsigned i = 0; i < OTHER_ORDERS; i++)
+		index_trim(&table->other[i]);
 	pthread_mutex_unlock(&table->changing);
 }
 
 void table_add(struct table *table, struct mapping *m)
 {
-	pthread_mutex_lock(&table->changing);
-	gate_close(&table->gate);
+	begin_change(table);
 	index_insert(&table->iova, m->where, (uintptr_t)m);
+	for (unsigned i = 0; i < OTHER_ORDERS; i++) {
+		if (is_in(table, i, m))
+			index_insert(&table->other[i], key_in(i, m), m->where.first);
+		else if (table->wanted[i])
+			index_unreserve(&table->other[i]);
+	}
 	table->bytes += range_size(m->where);
-	gate_open(&table->gate);
-	pthread_mutex_unlock(&table->changing);
+	end_change(table);
 }
 
 void table_remove(struct table *table, struct mapping *m)
 {
-	pthread_mutex_lock(&table->changing);
-	gate_close(&table->gate);
+	begin_change(table);
 	index_remove(&table->iova, m->where.first, (uintptr_t)m);
+	for (unsigned i = 0; i < OTHER_ORDERS; i++)
+		if (is_in(table, i, m))
+			index_remove(&table->other[i], key_in(i, m).first, m->where.first);
 	table->bytes -= range_size(m->where);
-	gate_open(&table->gate);
-	index_trim(&table->iova);
-	pthread_mutex_unlock(&table->changing);
+	end_change(table);
 }

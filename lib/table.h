@@ -14,14 +14,16 @@
 #include "index.h"
 #include "lock.h"
 
+/* 40 bytes: there may be millions. What is read without the space's mutex does not change while the mapping is in the table. */
 struct mapping {
 	struct range where; /* IOVA */
 	void *memory;
 	uint64_t log_address; /* valid if logged */
 	uint32_t flags;	      /* enum vfd_map_flags */
 	bool logged;	      /* holds its region in the log */
-	bool uncertain;	      /* an unmap failed half-way: the kernel may have it, or not */
-	enum vfd_reason owed; /* all of it is owed at the final harvest, and why; 0: it is not */
+	bool uncertain; /* an unmap failed half-way: the kernel may have it, or not. Of whoever claimed the range. */
+	enum vfd_reason
+		owed : 8; /* all of it is owed at the final harvest, and why; 0: it is not. The space's mutex. */
 };
 
 /* Whether device writes to the mapping are to be collected at all. */
@@ -35,16 +37,31 @@ static inline struct range mapping_log_range(const struct mapping *m)
 	return (struct range){ m->log_address, m->log_address + (m->where.last - m->where.first) };
 }
 
+static inline struct range mapping_memory_range(const struct mapping *m)
+{
+	uint64_t first = (uintptr_t)m->memory;
+
+	return (struct range){ first, first + (m->where.last - m->where.first) };
+}
+
+/* Orders that are kept when asked for. In them ranges may overlap, and the value is the mapping's IOVA: to translate takes no record. */
+enum table_order { BY_MEMORY, BY_LOG, OTHER_ORDERS };
+
 struct table {
 	struct gate gate;
-	struct index iova; /* of struct mapping */
-	uint64_t bytes;	   /* mapped */
-
-	pthread_mutex_t changing; /* one change at a time; what is reserved. Taken before the gate. */
+	struct index iova; /* its values are the mappings */
+	struct index other[OTHER_ORDERS];
+	bool wanted[OTHER_ORDERS];
+	uint64_t bytes;		      /* mapped */
+	_Atomic(uint64_t) generation; /* moves whenever an answer may change */
+	pthread_mutex_t changing;     /* one change at a time, and promises. Taken before the gate. */
 };
 
 void table_init(struct table *table);
 void table_end(struct table *table);
+
+/* Keep these orders too: enum vfd_find. Nothing may be mapped yet. */
+void table_keep(struct table *table, unsigned orders);
 
 /* To read: look, with index_seek() and its like, between these two. */
 static inline void table_enter(struct table *table)
@@ -56,6 +73,17 @@ static inline void table_leave(struct table *table)
 {
 	gate_leave(&table->gate);
 }
+
+/* The mapping that contains address in that order, which must be kept; NULL. Where several do, the one that begins last; of several such,
+ * the one with the lowest IOVA. Table entered. */
+const struct mapping *table_find(const struct table *table, enum vfd_find by, uint64_t address);
+
+/* Whether that order is kept. */
+bool table_keeps(const struct table *table, enum vfd_find by);
+
+/* The mappings that begin next to address, as ranges in that order; what there is not has first > last. Table entered. */
+void table_around(const struct table *table, enum vfd_find by, uint64_t address, struct range *below,
+		  struct range *above);
 
 /* Room for one mapping more, so that adding it cannot fail. False: no memory. */
 bool table_reserve(struct table *table);

@@ -34,10 +34,18 @@ struct vfd_container;
 struct vfd_group;
 struct vfd_device;
 
+/** Addresses by which vfd_mapping_find() looks. The table is ordered by IOVA always; each other order costs some 30 bytes and
+ * 200 to 300 ns a mapping, and must be asked for when the container is opened or adopted, in `flags`. */
+enum vfd_find {
+	VFD_FIND_IOVA = 0,
+	VFD_FIND_MEMORY = 1u << 8, /**< by process address */
+	VFD_FIND_LOG = 1u << 9,	   /**< by log address; needs a log */
+};
+
 /** Options of vfd_container_open(). Zero everything, set `struct_size`, then what differs. */
 struct vfd_container_options {
 	uint32_t struct_size; /**< sizeof(struct vfd_container_options) */
-	uint32_t flags;	      /**< 0 */
+	uint32_t flags;	      /**< enum vfd_find: orders to keep besides that by IOVA */
 	struct vfd_log *
 		log; /**< where dirty pages go; must outlive the container; NULL: this one will never track */
 	const char *path; /**< NULL: "/dev/vfio/vfio" */
@@ -87,6 +95,7 @@ struct vfd_adopt_device {
 	const char *name; /**< as given to VFIO_GROUP_GET_DEVICE_FD */
 };
 
+/** VFD_FIND_MEMORY and VFD_FIND_LOG are flags here too. */
 enum vfd_adopt_flags {
 	VFD_ADOPT_DUP = 1u << 0, /**< the caller keeps, and later closes, its own descriptors */
 };
@@ -94,7 +103,7 @@ enum vfd_adopt_flags {
 /** What a program must say of a container that it opened without this library: no ioctl lists these. */
 struct vfd_adoption {
 	uint32_t struct_size; /**< sizeof(struct vfd_adoption) */
-	uint32_t flags;	      /**< enum vfd_adopt_flags */
+	uint32_t flags;	      /**< enum vfd_adopt_flags, enum vfd_find */
 	int container_fd;
 	uint32_t group_count;
 	uint32_t device_count;
@@ -300,6 +309,22 @@ VFD_API int vfd_unmap(struct vfd_container *container, uint64_t iova, uint64_t s
 
 /** Unmap everything; the same promises. 0 also when nothing is mapped. */
 VFD_API int vfd_unmap_all(struct vfd_container *container, struct vfd_error *err);
+
+/**
+ * The mapping that contains an address. Never waits for the kernel, nor for other lookups.
+ *
+ * Several mappings may stand for the same memory: then it is the one whose memory begins last (at the highest address), and of several
+ * such the one with the lowest IOVA. IOVAs are unique.
+ *
+ * @param by what `address` is; other than VFD_FIND_IOVA it must have been among the flags at vfd_container_open()
+ * @param address any byte of the mapping
+ * @param[out] mapping set its struct_size. It is filled in as for vfd_map(), with VFD_MAP_LOG_ADDRESS and the log address if
+ * the mapping is logged. What it says is true until the mapping is unmapped: by this thread or another one.
+ * @return 0; VFD_ENOTMAPPED (the message names the mappings next to the address); VFD_ESTATE (that order is not kept);
+ * VFD_EINVALID; VFD_EFORKED
+ */
+VFD_API int vfd_mapping_find(struct vfd_container *container, enum vfd_find by, uint64_t address,
+			     struct vfd_mapping *mapping, struct vfd_error *err);
 
 #ifdef __cplusplus
 }

@@ -63,7 +63,11 @@ void fixture_begin(struct fixture *f, const struct model_config *config)
 	memset(f, 0, sizeof *f);
 	f->model = model_new(config);
 	make_log(f);
-	struct vfd_container_options options = { .struct_size = sizeof options, .log = f->log };
+	struct vfd_container_options options = {
+		.struct_size = sizeof options,
+		.flags = VFD_FIND_MEMORY | VFD_FIND_LOG,
+		.log = f->log,
+	};
 	OK(container_open_on(&f->model->sys, &options, &f->container, &f->err));
 }
 
