@@ -166,10 +166,11 @@ code_named_exists() {
 }
 
 floors_complete() {
-	local file name bad=0
+	local file name floors bad=0
+	floors=$(sed -n '/^## 3\./,/^## 4\./p' docs/design.md)
 	for file in lib/*.c; do
 		name=$(basename "$file" .c)
-		sed -n '/^## 3\./,/^## 4\./p' docs/design.md | grep -qE "\`$name(\.c)?\`" ||
+		grep -qE "\`$name(\.c)?\`" <<<"$floors" ||
 			{ echo "$file is on no floor of docs/design.md" && bad=1; }
 	done
 	return "$bad"

@@ -321,7 +321,8 @@ static void remember_table(struct side *side)
 	struct index_cursor at;
 
 	side->before_count = 0;
-	for (bool more = index_seek(&side->container->space.table.iova, 0, &at); more; more = index_next(&at)) {
+	for (bool more = index_seek(&side->container->space.table.iova, 0, &at); more;
+	     more = index_next(&at)) {
 		const struct mapping *m = at.item;
 		side->before[side->before_count++] = (struct shadow){
 			.iova = (m->where.first - PLAY_IOVA) / PLAY_PAGE,

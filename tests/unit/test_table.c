@@ -223,6 +223,23 @@ START_TEST(promises_are_kept)
 }
 END_TEST
 
+/* One promise at a time, until a root is full that stands on full nodes. */
+START_TEST(a_promise_is_enough)
+{
+	struct index index = { 0 };
+
+	for (uint64_t i = 0; i < 3 * INDEX_WIDTH * INDEX_WIDTH; i++) {
+		must(index_reserve(&index));
+		allowed = 0;
+		index_insert(&index, (struct range){ i, i }, i);
+		allowed = -1;
+	}
+	must_eq(index.height, 3);
+	check_tree(&index);
+	index_end(&index);
+}
+END_TEST
+
 /* Whichever allocation fails: no promise is left behind, and the table is as it was. */
 START_TEST(no_memory_for_a_promise)
 {
@@ -315,6 +332,7 @@ int main(int argc, char **argv)
 		operations = strtoull(argv[1], NULL, 0);
 	add_case(suite, "random", random_against_an_array);
 	add_case(suite, "promises are kept", promises_are_kept);
+	add_case(suite, "a promise is enough", a_promise_is_enough);
 	add_case(suite, "no memory for a promise", no_memory_for_a_promise);
 	add_case(suite, "map without memory", map_without_memory);
 	add_case(suite, "small enough", small_enough);
