@@ -18,9 +18,8 @@ int fail_null(const char *argument, const char *operation, struct vfd_error *err
 	return fail(err, VFD_EINVALID, operation, "%s is NULL", argument);
 }
 
-/* The guard comes before the lock: in a child, a thread that does not exist there may hold the lock for ever.
- */
-int log_enter(struct vfd_log *log, const char *operation, struct vfd_error *err)
+/* The guard comes before the gate: in a child, a thread that does not exist there may be inside for ever. */
+static int check_log(const struct vfd_log *log, const char *operation, struct vfd_error *err)
 {
 	if (!log)
 		return fail_null("log", operation, err);
@@ -28,8 +27,26 @@ int log_enter(struct vfd_log *log, const char *operation, struct vfd_error *err)
 		return fail(err, VFD_EFORKED, operation,
 			    "this process forked off after the log was created: only vfd_log_release is "
 			    "allowed here");
-	pthread_mutex_lock(&log->lock);
 	return 0;
+}
+
+static int check_live(const struct vfd_consumer *consumer, const char *operation, struct vfd_error *err)
+{
+	return consumer->live ? 0 : fail(err, VFD_EINVALID, operation, "the consumer was removed");
+}
+
+int log_enter(struct vfd_log *log, const char *operation, struct vfd_error *err)
+{
+	int ret = check_log(log, operation, err);
+
+	if (!ret)
+		gate_enter(&log->gate);
+	return ret;
+}
+
+void log_leave(struct vfd_log *log)
+{
+	gate_leave(&log->gate);
 }
 
 int consumer_enter(struct vfd_consumer *consumer, const char *operation, struct vfd_error *err)
@@ -37,15 +54,33 @@ int consumer_enter(struct vfd_consumer *consumer, const char *operation, struct 
 	if (!consumer)
 		return fail_null("consumer", operation, err);
 	int ret = log_enter(consumer->log, operation, err);
-	if (ret || consumer->live)
-		return ret;
-	log_leave(consumer->log);
-	return fail(err, VFD_EINVALID, operation, "the consumer was removed");
+	if (!ret && (ret = check_live(consumer, operation, err)))
+		log_leave(consumer->log);
+	return ret;
 }
 
-void log_leave(struct vfd_log *log)
+int log_enter_alone(struct vfd_log *log, const char *operation, struct vfd_error *err)
 {
-	pthread_mutex_unlock(&log->lock);
+	int ret = check_log(log, operation, err);
+
+	if (!ret)
+		gate_close(&log->gate);
+	return ret;
+}
+
+void log_leave_alone(struct vfd_log *log)
+{
+	gate_open(&log->gate);
+}
+
+int consumer_enter_alone(struct vfd_consumer *consumer, const char *operation, struct vfd_error *err)
+{
+	if (!consumer)
+		return fail_null("consumer", operation, err);
+	int ret = log_enter_alone(consumer->log, operation, err);
+	if (!ret && (ret = check_live(consumer, operation, err)))
+		log_leave_alone(consumer->log);
+	return ret;
 }
 
 int check_flags(unsigned flags, unsigned known, const char *operation, struct vfd_error *err)
@@ -162,14 +197,37 @@ static int create_super(struct vfd_log *log, const struct vfd_log_options *o, st
 	return 0;
 }
 
+static void init_locks(struct vfd_log *log)
+{
+	gate_init(&log->gate);
+	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
+		pthread_mutex_init(&log->consumers[i].batches, NULL);
+		pthread_mutex_init(&log->consumers[i].causes, NULL);
+	}
+	for (unsigned i = 0; i < STRIPE_LOCKS; i++)
+		pthread_mutex_init(&log->stripes[i].mutex, NULL);
+}
+
+static void end_locks(struct vfd_log *log)
+{
+	for (unsigned i = 0; i < STRIPE_LOCKS; i++)
+		pthread_mutex_destroy(&log->stripes[i].mutex);
+	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
+		pthread_mutex_destroy(&log->consumers[i].causes);
+		pthread_mutex_destroy(&log->consumers[i].batches);
+	}
+	gate_end(&log->gate);
+}
+
 static struct vfd_log *new_handle(const struct vfd_log_options *o, struct vfd_error *err)
 {
-	struct vfd_log *log = calloc(1, sizeof(*log));
+	struct vfd_log *log = aligned_alloc(CACHE_LINE, sizeof(*log));
 
 	if (!log) {
 		fail(err, VFD_ENOMEMORY, "vfd_log_create", "no memory for the handle");
 		return NULL;
 	}
+	memset(log, 0, sizeof(*log));
 	int ret = forkguard_init(&log->guard);
 	if (ret) {
 		fail(err, VFD_ENOMEMORY, "vfd_log_create", "no memory for the fork guard: %s",
@@ -177,17 +235,20 @@ static struct vfd_log *new_handle(const struct vfd_log_options *o, struct vfd_er
 		free(log);
 		return NULL;
 	}
-	pthread_mutex_init(&log->lock, NULL);
+	init_locks(log);
+	log->ops = bitmap_ops_best();
 	log->page_size = o->page_size;
 	log->page_shift = word_first(o->page_size);
 	log->identity = o->flags & VFD_LOG_IDENTITY;
 	return log;
 }
 
+/* In a child too: no locks */
 static void free_handle(struct vfd_log *log)
 {
 	segments_release(log);
 	forkguard_end(&log->guard);
+	free(log->places);
 	free(log);
 }
 
@@ -200,7 +261,7 @@ static int create(const struct vfd_log_options *o, struct vfd_log **out, struct 
 		return VFD_ENOMEMORY;
 	if ((ret = create_super(log, o, err)) ||
 	    (ret = consumer_create(log, 0, "main", "vfd_log_create", err))) {
-		pthread_mutex_destroy(&log->lock);
+		end_locks(log);
 		free_handle(log);
 		return ret;
 	}
@@ -227,12 +288,13 @@ int vfd_log_create(const struct vfd_log_options *options, struct vfd_log **log, 
 
 /* ---- ending ---- */
 
-int check_clean(const struct vfd_log *log, unsigned consumer, struct range where, const char *operation,
+int check_clean(struct vfd_log *log, unsigned consumer, struct range where, const char *operation,
 		struct vfd_error *err)
 {
 	const char *name = consumer_record(log, consumer)->name;
 	struct vfd_count count;
 
+	fold_range(log, where);
 	count_range(log, consumer, where, &count);
 	if (count.owed)
 		return fail_range(
@@ -251,14 +313,15 @@ int check_clean(const struct vfd_log *log, unsigned consumer, struct range where
 	return 0;
 }
 
-static int check_destroy(const struct vfd_log *log, unsigned flags, struct vfd_error *err)
+static int check_destroy(struct vfd_log *log, unsigned flags, struct vfd_error *err)
 {
 	const char *op = "vfd_log_destroy";
 	int ret = check_flags(flags, VFD_DISCARD, op, err);
 
-	if (!ret && log->users)
-		return fail(err, VFD_ESTATE, op, "%u containers still use the log: close them first",
-			    log->users);
+	unsigned users = atomic_load(&log->users);
+
+	if (!ret && users)
+		return fail(err, VFD_ESTATE, op, "%u containers still use the log: close them first", users);
 	for (unsigned i = 0; i < MAX_CONSUMERS && !ret && !(flags & VFD_DISCARD); i++)
 		if (log->consumers[i].live)
 			ret = check_clean(log, i, RANGE_ALL, op, err);
@@ -269,17 +332,17 @@ int vfd_log_destroy(struct vfd_log **log, unsigned flags, struct vfd_error *err)
 {
 	if (!log)
 		return fail_null("the pointer to the log", "vfd_log_destroy", err);
-	int ret = log_enter(*log, "vfd_log_destroy", err);
+	int ret = log_enter_alone(*log, "vfd_log_destroy", err);
 	if (ret)
 		return ret;
 	ret = check_destroy(*log, flags, err);
 	if (!ret)
 		(*log)->super->magic =
 			LOG_MAGIC_DEAD; /* an arena outlives us: it is no log any more, nor empty */
-	log_leave(*log);
+	log_leave_alone(*log);
 	if (ret)
 		return ret;
-	pthread_mutex_destroy(&(*log)->lock);
+	end_locks(*log);
 	free_handle(*log);
 	*log = NULL;
 	return 0;
@@ -295,7 +358,7 @@ int vfd_log_release(struct vfd_log **log, struct vfd_error *err)
 		return fail(err, VFD_ESTATE, op,
 			    "this process created the log: end it with vfd_log_destroy; release is for a "
 			    "child after fork()");
-	/* neither locked nor destroyed: the lock may be held by a thread of the parent */
+	/* neither locked nor destroyed: locks may be held by threads of the parent */
 	free_handle(*log);
 	*log = NULL;
 	return 0;

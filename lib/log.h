@@ -34,6 +34,9 @@ struct log_bits {
 /* Both owe pages to every consumer, cannot fail and need no memory: the caller holds the region (log_region_get).
  * Parts outside of any region are ignored. Return the pages that were clean before, for the log's own consumer. */
 uint64_t log_merge(struct vfd_log *log, const struct log_bits *bits, const struct log_source *source);
+/* The same for n of them, in ascending order best: what each call costs is paid once. */
+uint64_t log_merge_many(struct vfd_log *log, const struct log_bits *bits, size_t n,
+			const struct log_source *source);
 uint64_t log_mark(struct vfd_log *log, struct range where, const struct log_source *source);
 
 /* The log address of size bytes of memory (of IOVA in an identity log), and a hold on its region, so that it cannot be

@@ -36,11 +36,12 @@ static struct batch_record *free_slot(struct consumer_record *record)
 /* One sequence for the whole log: ids are not reused, nor shared between consumers. */
 static uint64_t new_id(struct vfd_log *log, uint64_t slot)
 {
-	const uint64_t highest = UINT64_MAX / MAX_BATCHES;
+	uint64_t sequence;
 
-	log->super->batch_sequence =
-		log->super->batch_sequence >= highest ? 1 : log->super->batch_sequence + 1;
-	return log->super->batch_sequence * MAX_BATCHES + slot;
+	do
+		sequence = __atomic_add_fetch(&log->super->batch_sequence, 1, __ATOMIC_RELAXED) * MAX_BATCHES;
+	while (!sequence);
+	return sequence + slot;
 }
 
 static const struct batch_record *span_holding(const struct consumer_record *record, uint64_t address)
@@ -74,42 +75,76 @@ static bool avoid_spans(const struct consumer_record *record, struct range *wher
 /* ---- taking ---- */
 
 struct taking {
+	struct hold hold;
 	uint64_t room;
 	uint64_t pages, reported;
 	struct range span;
 };
 
-static void take_word(struct taking *t, const struct cursor *c, const struct planes *p, uint64_t w,
-		      uint64_t bits)
+/* Returns the pages taken. */
+static uint64_t take_word(struct taking *t, const struct planes *p, uint64_t w, uint64_t mask)
 {
-	bits = word_lowest(bits, t->room);
-	if (!bits)
-		return;
+	uint64_t bits = p->owed.bits[w] & mask;
+	unsigned pages = word_count(bits);
+
+	if (pages > t->room) {
+		bits = word_lowest(bits, t->room);
+		pages = (unsigned)t->room;
+	}
 	/* outside the spans of open batches nothing is taken, so there is nothing to spare here */
 	p->owed.bits[w] &= ~bits;
 	p->taken.bits[w] |= bits;
-	summed_update(&p->owed, w);
-	summed_update(&p->taken, w);
-
-	if (!t->pages)
-		t->span.first = bit_address(c->log, c->region, w * WORD_BITS + word_first(bits));
-	t->span.last =
-		bit_address(c->log, c->region, w * WORD_BITS + word_last(bits)) + c->log->page_size - 1;
-	t->pages += word_count(bits);
-	t->reported += word_count(bits & p->reported[w]);
-	t->room -= word_count(bits);
+	t->pages += pages;
+	t->room -= pages;
+	return bits;
 }
 
-static void take_range(struct taking *t, const struct vfd_log *log, unsigned consumer, struct range where)
+static void extend_span(struct taking *t, const struct cursor *c, uint64_t first, uint64_t last, bool begins)
+{
+	if (begins)
+		t->span.first = bit_address(c->log, c->region, first);
+	t->span.last = bit_address(c->log, c->region, last) + c->log->page_size - 1;
+}
+
+static void take_chunk(struct taking *t, const struct cursor *c, const struct planes *p, uint64_t chunk)
+{
+	uint64_t words = p->owed.sum[chunk] & chunk_mask(chunk, c->bits), other = p->other.sum[chunk];
+	uint64_t emptied = 0, filled = 0, first = 0, last = 0;
+	bool begins = !t->pages;
+
+	for (; words && t->room; words &= words - 1) {
+		uint64_t bit = words & -words, w = chunk * CHUNK_WORDS + word_first(words);
+		uint64_t bits = take_word(t, p, w, word_mask(w, c->bits.first, c->bits.last));
+		if (!bits)
+			continue;
+		t->reported += word_count(other & bit ? bits & ~p->other.bits[w] : bits);
+		emptied |= p->owed.bits[w] ? 0 : bit;
+		first = filled ? first : w * WORD_BITS + word_first(bits);
+		last = w * WORD_BITS + word_last(bits);
+		filled |= bit;
+	}
+	if (!filled)
+		return;
+	summed_change(&p->owed, chunk, emptied, 0);
+	summed_change(&p->taken, chunk, 0, filled);
+	extend_span(t, c, first, last, begins);
+}
+
+static void take_range(struct taking *t, struct vfd_log *log, unsigned consumer, struct range where)
 {
 	struct cursor c = cursor_over(log, where);
+	struct window window;
 
 	while (t->room && cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
-		uint64_t last = c.bits.last / WORD_BITS;
-		for (uint64_t w = c.bits.first / WORD_BITS; t->room && summed_next_word(&p.owed, &w, last);
-		     w++)
-			take_word(t, &c, &p, w, p.owed.bits[w] & word_mask(w, c.bits.first, c.bits.last));
+		uint64_t chunk = c.bits.first / (CHUNK_WORDS * WORD_BITS);
+		uint64_t last = c.bits.last / (CHUNK_WORDS * WORD_BITS);
+		while (t->room && summed_window(&p.owed, &p.taken, &chunk, last, &window))
+			for (unsigned i = 0; i < window.count && t->room; i++) {
+				hold_stripe(&t->hold, c.region, window.chunk[i] / WORD_BITS);
+				take_chunk(t, &c, &p, window.chunk[i]);
+			}
+		hold_end(&t->hold);
 	}
 }
 
@@ -132,12 +167,13 @@ static int take(struct vfd_consumer *consumer, struct range where, uint64_t max_
 {
 	struct consumer_record *record = consumer_record(consumer->log, consumer->index);
 	struct batch_record *slot = free_slot(record);
-	struct taking t = { .room = max_pages };
+	struct taking t = { .hold.log = consumer->log, .room = max_pages };
 
 	if (!slot)
 		return fail(err, VFD_ELIMIT, "vfd_take", "%d batches are open: commit or roll back one",
 			    MAX_BATCHES);
 	*batch = (struct vfd_batch){ 0 };
+	fold_range(consumer->log, where);
 	take_gaps(&t, consumer, where);
 	if (!t.pages)
 		return 0;
@@ -174,21 +210,65 @@ int vfd_take(struct vfd_consumer *consumer, uint64_t first, uint64_t last, uint6
 		ret = fail(err, VFD_EINVALID, op, "max_pages is 0: pass UINT64_MAX for no limit");
 	else
 		ret = check_range(consumer->log, where, op, err);
-	if (!ret)
+	if (!ret) {
+		pthread_mutex_lock(&consumer->batches);
 		ret = take(consumer, where, max_pages, batch, err);
+		pthread_mutex_unlock(&consumer->batches);
+	}
 	log_leave(consumer->log);
 	return ret;
 }
 
 /* ---- runs ---- */
 
-/* The last bit of the run of taken pages that starts at bit `at`, not beyond `last` */
-static uint64_t run_last(const struct planes *p, uint64_t at, uint64_t last)
-{
-	struct bit_run run;
+struct filling {
+	const struct cursor *at;
+	struct vfd_run *runs;
+	size_t count, capacity;
+	uint64_t end; /* the bit behind the last run */
+};
 
-	bitmap_next_run(p->taken.bits, at, last, &run);
-	return run.last;
+static void fill_run(struct filling *f, struct bit_run bits)
+{
+	const struct vfd_log *log = f->at->log;
+	const struct region *region = f->at->region;
+	uint64_t pages = bits.last - bits.first + 1;
+	struct vfd_run *run = &f->runs[f->count];
+
+	if (bits.first == f->end) { /* goes on from the chunk before */
+		run[-1].size += pages << log->page_shift;
+	} else {
+		run->address = bit_address(log, region, bits.first);
+		run->size = pages << log->page_shift;
+		run->memory = NULL;
+		if (!log->identity)
+			run->memory = (void *)(uintptr_t)(region->memory + (run->address - region->address));
+		f->count++;
+	}
+	f->end = bits.last + 1;
+}
+
+/* False once there is no room for a further run. What does not fit is found again by the next call. */
+static bool fill_chunk(struct filling *f, const struct planes *p, uint64_t chunk)
+{
+	uint64_t words = p->taken.sum[chunk] & chunk_mask(chunk, f->at->bits);
+	struct bit_run found[64];
+
+	if (!words)
+		return true;
+	uint64_t at = max_u64(f->at->bits.first, (chunk * CHUNK_WORDS + word_first(words)) * WORD_BITS);
+	uint64_t last = min_u64(f->at->bits.last,
+				(chunk * CHUNK_WORDS + word_last(words)) * WORD_BITS + WORD_BITS - 1);
+	while (at <= last) {
+		size_t room = f->capacity - f->count + 1; /* the first may be the end of the one before */
+		size_t n = f->at->log->ops->runs(p->taken.bits, at, last, found, room < 64 ? room : 64, &at);
+		for (size_t i = 0; i < n; i++) {
+			if (f->count == f->capacity && found[i].first != f->end)
+				return false;
+			fill_run(f, found[i]);
+		}
+	}
+	return true;
 }
 
 /* Up to `capacity` runs of the pages taken in `where` */
@@ -196,23 +276,20 @@ static size_t fill_runs(const struct vfd_log *log, unsigned consumer, struct ran
 			struct vfd_run *runs, size_t capacity)
 {
 	struct cursor c = cursor_over(log, where);
-	size_t n = 0;
+	struct filling f = { .at = &c, .runs = runs, .capacity = capacity };
+	struct window window;
 
-	while (n < capacity && cursor_next(&c)) {
+	while (f.count < capacity && cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
-		while (n < capacity && c.bits.first <= c.bits.last &&
-		       summed_first(&p.taken, c.bits, &c.bits.first)) {
-			uint64_t last = run_last(&p, c.bits.first, c.bits.last);
-			struct vfd_run *run = &runs[n++];
-			run->address = bit_address(log, c.region, c.bits.first);
-			run->size = (last - c.bits.first + 1) << log->page_shift;
-			run->memory = log->identity ? NULL
-						    : (void *)(uintptr_t)(c.region->memory +
-									  (run->address - c.region->address));
-			c.bits.first = last + 1;
-		}
+		uint64_t chunk = c.bits.first / (CHUNK_WORDS * WORD_BITS);
+		uint64_t last = c.bits.last / (CHUNK_WORDS * WORD_BITS);
+		f.end = UINT64_MAX; /* a run never crosses a region's end */
+		while (summed_window(&p.taken, &p.taken, &chunk, last, &window))
+			for (unsigned i = 0; i < window.count; i++)
+				if (!fill_chunk(&f, &p, window.chunk[i]))
+					return f.count;
 	}
-	return n;
+	return f.count;
 }
 
 static int runs_of(struct vfd_consumer *consumer, struct vfd_batch *batch, struct vfd_run *runs,
@@ -241,8 +318,11 @@ int vfd_batch_runs(struct vfd_consumer *consumer, struct vfd_batch *batch, struc
 		ret = fail_null(!batch ? "batch" : !runs ? "runs" : "count", op, err);
 	else if (!capacity)
 		ret = fail(err, VFD_EINVALID, op, "capacity is 0: room for one run at least is needed");
-	else
+	if (!ret) {
+		pthread_mutex_lock(&consumer->batches);
 		ret = runs_of(consumer, batch, runs, capacity, count, err);
+		pthread_mutex_unlock(&consumer->batches);
+	}
 	log_leave(consumer->log);
 	return ret;
 }

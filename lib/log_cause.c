@@ -46,8 +46,8 @@ static uint64_t place(const struct consumer_record *record, const struct cause_r
 	return i;
 }
 
-/* The entry, or those of its label that it touches, become one. Needs room for one more. */
-static void insert(struct consumer_record *record, struct cause_record entry)
+/* The entry, or those of its label that it touches, become one. Needs room for one more. Returns where it is. */
+static uint64_t insert(struct consumer_record *record, struct cause_record entry)
 {
 	uint64_t at = place(record, &entry), end = at;
 
@@ -62,6 +62,7 @@ static void insert(struct consumer_record *record, struct cause_record entry)
 		record->cause_count++;
 	}
 	record->causes[at] = entry;
+	return at;
 }
 
 /* Of the neighbours that `alike` accepts, the pair with the smallest gap: index of its first */
@@ -107,20 +108,76 @@ static void fold(struct consumer_record *record)
 	insert(record, a);
 }
 
-void cause_add(struct vfd_log *log, unsigned consumer, const struct log_source *source, struct range where)
+static enum vfd_reason reason_of(const struct log_source *source)
 {
-	struct consumer_record *record = consumer_record(log, consumer);
+	return source->provenance == VFD_ASSUMED ? source->reason : VFD_WHY_NONE;
+}
+
+static const char *who_of(const struct log_source *source)
+{
+	return source->who ? source->who : "?";
+}
+
+static bool is_label(const struct cause_label *label, const struct log_source *source)
+{
+	return label->provenance == (uint32_t)source->provenance &&
+	       label->reason == (uint32_t)reason_of(source) && label->granularity == source->granularity &&
+	       !strncmp(label->who, who_of(source), NAME_BYTES - 1);
+}
+
+/* A source that reports page by page must not look through the table for each. That it reported is no news, so its entry may
+ * span a gap, of up to a stripe; for pages that were not reported a cause stays as close as the table has room for. */
+static bool reaches(const struct vfd_log *log, const struct cause_record *c, const struct cause_record *end,
+		    struct range where)
+{
+	uint64_t gap = c->label.provenance == VFD_REPORTED ? log->page_size * STRIPE_WORDS * WORD_BITS : 1;
+
+	if (where.first < c->first)
+		return false;
+	if (where.last <= c->last)
+		return true;
+	if (where.first > c->last && where.first - c->last > gap)
+		return false;
+	return c + 1 == end || !same_label(c, c + 1) || where.last + 1 < c[1].first;
+}
+
+/* As one more of what was added last? */
+static bool extend_recent(struct vfd_consumer *consumer, struct consumer_record *record,
+			  const struct log_source *source, struct range where)
+{
+	struct cause_record *c = &record->causes[consumer->recent];
+
+	if (consumer->recent >= record->cause_count || !is_label(&c->label, source) ||
+	    !reaches(consumer->log, c, &record->causes[record->cause_count], where))
+		return false;
+	c->last = max_u64(c->last, where.last);
+	return true;
+}
+
+static uint64_t insert_new(struct consumer_record *record, const struct log_source *source,
+			   struct range where)
+{
 	struct cause_record entry = { .first = where.first, .last = where.last };
 
 	entry.label.provenance = (uint32_t)source->provenance;
-	entry.label.reason = source->provenance == VFD_ASSUMED ? (uint32_t)source->reason : VFD_WHY_NONE;
+	entry.label.reason = (uint32_t)reason_of(source);
 	entry.label.granularity = source->granularity;
-	copy_name(entry.label.who, source->who ? source->who : "?");
-	insert(record, entry);
-	if (record->cause_count > MAX_CAUSES)
-		cause_prune(log, consumer);
+	copy_name(entry.label.who, who_of(source));
+	uint64_t at = insert(record, entry);
 	if (record->cause_count > MAX_CAUSES)
 		fold(record);
+	return at;
+}
+
+void cause_add(struct vfd_log *log, unsigned index, const struct log_source *source, struct range where)
+{
+	struct vfd_consumer *consumer = &log->consumers[index];
+	struct consumer_record *record = consumer_record(log, index);
+
+	pthread_mutex_lock(&consumer->causes);
+	if (!extend_recent(consumer, record, source, where))
+		consumer->recent = insert_new(record, source, where);
+	pthread_mutex_unlock(&consumer->causes);
 }
 
 /* ---- forgetting ---- */
@@ -163,6 +220,7 @@ void cause_prune(struct vfd_log *log, unsigned consumer)
 	struct consumer_record *record = consumer_record(log, consumer);
 	uint64_t kept = 0;
 
+	fold_range(log, RANGE_ALL);
 	if (!record->resolved)
 		return;
 	for (uint64_t i = 0; i < record->cause_count; i++) {
@@ -176,13 +234,23 @@ void cause_prune(struct vfd_log *log, unsigned consumer)
 	record->resolved = 0;
 }
 
+bool cause_wants_prune(struct vfd_consumer *consumer)
+{
+	const struct consumer_record *record = consumer_record(consumer->log, consumer->index);
+
+	pthread_mutex_lock(&consumer->causes);
+	bool wants = record->resolved && record->cause_count > MAX_CAUSES / 2;
+	pthread_mutex_unlock(&consumer->causes);
+	return wants;
+}
+
 /* ---- listing ---- */
 
-static uint64_t cause_pages(const struct vfd_log *log, unsigned consumer, const struct cause_record *c)
+static uint64_t cause_pages(struct vfd_log *log, unsigned consumer, const struct cause_record *c)
 {
 	struct vfd_count count;
 
-	count_range(log, consumer, (struct range){ c->first, c->last }, &count);
+	count_owed(log, consumer, (struct range){ c->first, c->last }, &count);
 	return c->label.provenance == VFD_REPORTED ? count.reported : count.owed - count.reported;
 }
 
@@ -201,8 +269,7 @@ static void fill_cause(struct vfd_cause *out, const struct cause_record *c, uint
 }
 
 /* A cause without a page that is owed now is kept while a batch may be rolled back, but not listed. */
-static size_t list_causes(const struct vfd_log *log, unsigned consumer, struct vfd_cause *causes,
-			  size_t capacity)
+static size_t list_causes(struct vfd_log *log, unsigned consumer, struct vfd_cause *causes, size_t capacity)
 {
 	const struct consumer_record *record = consumer_record(log, consumer);
 	size_t n = 0;
@@ -219,7 +286,7 @@ static size_t list_causes(const struct vfd_log *log, unsigned consumer, struct v
 int vfd_consumer_causes(struct vfd_consumer *consumer, struct vfd_cause *causes, size_t capacity,
 			size_t *count, struct vfd_error *err)
 {
-	int ret = consumer_enter(consumer, "vfd_consumer_causes", err);
+	int ret = consumer_enter_alone(consumer, "vfd_consumer_causes", err);
 
 	if (ret)
 		return ret;
@@ -229,6 +296,6 @@ int vfd_consumer_causes(struct vfd_consumer *consumer, struct vfd_cause *causes,
 		cause_prune(consumer->log, consumer->index);
 		*count = list_causes(consumer->log, consumer->index, causes, capacity);
 	}
-	log_leave(consumer->log);
+	log_leave_alone(consumer->log);
 	return ret;
 }

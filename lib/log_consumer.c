@@ -9,35 +9,89 @@
 
 /* ---- counting ---- */
 
-static void count_owed(const struct planes *p, struct range bits, struct vfd_count *count)
-{
-	uint64_t last = bits.last / WORD_BITS;
+struct counting {
+	const struct bitmap_ops *ops;
+	struct range bits;
+	uint64_t pages, others;
+};
 
-	for (uint64_t w = bits.first / WORD_BITS; summed_next_word(&p->owed, &w, last); w++) {
-		uint64_t word = p->owed.bits[w] & word_mask(w, bits.first, bits.last);
-		count->owed += word_count(word);
-		count->reported += word_count(word & p->reported[w]);
+static void count_words(struct counting *n, const struct summed *s, const struct summed *other,
+			uint64_t chunk)
+{
+	uint64_t words = s->sum[chunk] & chunk_mask(chunk, n->bits);
+	uint64_t others = other ? other->sum[chunk] : 0;
+
+	for (; words; words &= words - 1) {
+		uint64_t w = chunk * CHUNK_WORDS + word_first(words);
+		uint64_t word = s->bits[w] & word_mask(w, n->bits.first, n->bits.last);
+		n->pages += word_count(word);
+		if (others & words & -words)
+			n->others += word_count(word & other->bits[w]);
 	}
 }
 
-static void count_taken(const struct planes *p, struct range bits, struct vfd_count *count)
+static void count_chunk(struct counting *n, const struct summed *s, const struct summed *other,
+			uint64_t chunk)
 {
-	uint64_t last = bits.last / WORD_BITS;
-
-	for (uint64_t w = bits.first / WORD_BITS; summed_next_word(&p->taken, &w, last); w++)
-		count->taken += word_count(p->taken.bits[w] & word_mask(w, bits.first, bits.last));
+	if (chunk_inside(chunk, n->bits) && s->sum[chunk] == ~UINT64_C(0) && !(other && other->sum[chunk]))
+		n->pages += n->ops->count(&s->bits[chunk * CHUNK_WORDS], CHUNK_WORDS);
+	else
+		count_words(n, s, other, chunk);
 }
 
-void count_range(const struct vfd_log *log, unsigned consumer, struct range where, struct vfd_count *count)
+void count_owed(struct vfd_log *log, unsigned consumer, struct range where, struct vfd_count *count)
 {
+	struct hold hold = { .log = log };
 	struct cursor c = cursor_over(log, where);
+	struct counting n = { .ops = log->ops };
+	struct window window;
 
-	*count = (struct vfd_count){ 0 };
 	while (cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
-		count_owed(&p, c.bits, count);
-		count_taken(&p, c.bits, count);
+		uint64_t chunk = c.bits.first / (CHUNK_WORDS * WORD_BITS);
+		n.bits = c.bits;
+		while (summed_window(&p.owed, &p.other, &chunk, c.bits.last / (CHUNK_WORDS * WORD_BITS),
+				     &window))
+			for (unsigned i = 0; i < window.count; i++) {
+				hold_stripe(&hold, c.region, window.chunk[i] / WORD_BITS);
+				count_chunk(&n, &p.owed, &p.other, window.chunk[i]);
+			}
+		hold_end(&hold);
 	}
+	*count = (struct vfd_count){ .owed = n.pages, .reported = n.pages - n.others };
+}
+
+static uint64_t count_taken(const struct vfd_log *log, unsigned consumer, struct range where)
+{
+	struct cursor c = cursor_over(log, where);
+	struct counting n = { .ops = log->ops };
+	struct window window;
+
+	while (cursor_next(&c)) {
+		struct planes p = planes_of(log, c.region, consumer);
+		uint64_t chunk = c.bits.first / (CHUNK_WORDS * WORD_BITS);
+		n.bits = c.bits;
+		while (summed_window(&p.taken, &p.taken, &chunk, c.bits.last / (CHUNK_WORDS * WORD_BITS),
+				     &window))
+			for (unsigned i = 0; i < window.count; i++)
+				count_chunk(&n, &p.taken, NULL, window.chunk[i]);
+	}
+	return n.pages;
+}
+
+void count_range(struct vfd_log *log, unsigned consumer, struct range where, struct vfd_count *count)
+{
+	count_owed(log, consumer, where, count);
+	count->taken = count_taken(log, consumer, where);
+}
+
+/* No take and no resolve meanwhile: a page that moves would be counted twice, or not at all. */
+static void count_marked(struct vfd_consumer *consumer, struct range where, struct vfd_count *count)
+{
+	pthread_mutex_lock(&consumer->batches);
+	fold_range(consumer->log, where);
+	count_range(consumer->log, consumer->index, where, count);
+	pthread_mutex_unlock(&consumer->batches);
 }
 
 int vfd_consumer_count(struct vfd_consumer *consumer, uint64_t first, uint64_t last, struct vfd_count *count,
@@ -51,7 +105,7 @@ int vfd_consumer_count(struct vfd_consumer *consumer, uint64_t first, uint64_t l
 		return ret;
 	ret = count ? check_range(consumer->log, where, op, err) : fail_null("count", op, err);
 	if (!ret)
-		count_range(consumer->log, consumer->index, where, count);
+		count_marked(consumer, where, count);
 	log_leave(consumer->log);
 	return ret;
 }
@@ -102,7 +156,10 @@ int consumer_create(struct vfd_log *log, unsigned index, const char *name, const
 	}
 	log->super->consumers[index] = record;
 	copy_name(consumer_record(log, index)->name, name);
-	log->consumers[index] = (struct vfd_consumer){ .log = log, .index = index, .live = true };
+	log->consumers[index].log = log;
+	log->consumers[index].index = index;
+	log->consumers[index].live = true;
+	log->live |= UINT32_C(1) << index;
 	return 0;
 }
 
@@ -128,12 +185,13 @@ static int add_consumer(struct vfd_log *log, const char *name, struct vfd_consum
 int vfd_consumer_add(struct vfd_log *log, const char *name, struct vfd_consumer **consumer,
 		     struct vfd_error *err)
 {
-	int ret = log_enter(log, "vfd_consumer_add", err);
+	int ret = log_enter_alone(log, "vfd_consumer_add", err);
 
 	if (ret)
 		return ret;
+	fold_range(log, RANGE_ALL); /* what was marked before is not owed to the new one */
 	ret = add_consumer(log, name, consumer, err);
-	log_leave(log);
+	log_leave_alone(log);
 	return ret;
 }
 
@@ -156,6 +214,7 @@ static void drop_consumer(struct vfd_consumer *consumer)
 
 	free_planes(log, consumer->index);
 	consumer->live = false;
+	log->live &= ~(UINT32_C(1) << consumer->index);
 	memset(consumer_record(log, consumer->index), 0, sizeof(struct consumer_record));
 	log->super->consumers[consumer->index] = 0;
 	segment_free(log, record);
@@ -165,7 +224,7 @@ int vfd_consumer_remove(struct vfd_consumer **consumer, unsigned flags, struct v
 {
 	if (!consumer)
 		return fail_null("the pointer to the consumer", "vfd_consumer_remove", err);
-	int ret = consumer_enter(*consumer, "vfd_consumer_remove", err);
+	int ret = consumer_enter_alone(*consumer, "vfd_consumer_remove", err);
 	if (ret)
 		return ret;
 	struct vfd_log *log = (*consumer)->log;
@@ -174,6 +233,6 @@ int vfd_consumer_remove(struct vfd_consumer **consumer, unsigned flags, struct v
 		drop_consumer(*consumer);
 		*consumer = NULL;
 	}
-	log_leave(log);
+	log_leave_alone(log);
 	return ret;
 }

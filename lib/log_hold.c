@@ -3,6 +3,8 @@
 /* What containers hold: regions that their mappings use, and the log itself. */
 
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "log_internal.h"
 
@@ -18,21 +20,76 @@ bool log_forked(const struct vfd_log *log)
 
 void log_user_add(struct vfd_log *log)
 {
-	if (forked(&log->guard))
-		return;
-	pthread_mutex_lock(&log->lock);
-	log->users++;
-	log_leave(log);
+	if (!forked(&log->guard))
+		atomic_fetch_add(&log->users, 1);
 }
 
 void log_user_remove(struct vfd_log *log)
 {
-	if (forked(&log->guard))
-		return;
-	pthread_mutex_lock(&log->lock);
-	log->users--;
-	log_leave(log);
+	if (!forked(&log->guard))
+		atomic_fetch_sub(&log->users, 1);
 }
+
+/* ---- places ---- */
+
+uint64_t place_from(const struct vfd_log *log, uint64_t memory)
+{
+	uint64_t low = 0, high = log->super->region_count;
+
+	while (low < high) { /* the first that begins behind it */
+		uint64_t middle = low + (high - low) / 2;
+		if (log->places[middle].memory <= memory)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (!low)
+		return 0;
+	const struct region *region = &region_table(log)[region_from(log, log->places[low - 1].address)];
+	return memory - region->memory <= region->last - region->address ? low - 1 : low;
+}
+
+/* A child that is born in the middle of it has one of the two arrays to free. */
+bool places_reserve(struct vfd_log *log)
+{
+	uint64_t capacity = log->place_capacity ? 2 * log->place_capacity : 16;
+	struct place *old = log->places, *places;
+
+	if (log->identity || log->super->region_count < log->place_capacity)
+		return true;
+	if (!(places = calloc((size_t)capacity, sizeof(*places))))
+		return false;
+	if (old)
+		memcpy(places, old, (size_t)log->super->region_count * sizeof(*places));
+	log->places = places;
+	log->place_capacity = capacity;
+	free(old);
+	return true;
+}
+
+/* Before the region is in the table, and while it still is. */
+void place_add(struct vfd_log *log, const struct region *region)
+{
+	if (log->identity)
+		return;
+	struct place *at = log->places + place_from(log, region->memory);
+	size_t behind = (size_t)(log->places + log->super->region_count - at);
+
+	memmove(at + 1, at, behind * sizeof(*at));
+	*at = (struct place){ region->memory, region->address };
+}
+
+void place_remove(struct vfd_log *log, const struct region *region)
+{
+	if (log->identity)
+		return;
+	struct place *at = log->places + place_from(log, region->memory);
+	size_t behind = (size_t)(log->places + log->super->region_count - at) - 1;
+
+	memmove(at, at + 1, behind * sizeof(*at));
+}
+
+/* ---- holding regions ---- */
 
 /* Where the region begins in the addresses that the caller asks with: IOVA, or process memory */
 static uint64_t region_key(const struct vfd_log *log, const struct region *region)
@@ -40,17 +97,21 @@ static uint64_t region_key(const struct vfd_log *log, const struct region *regio
 	return log->identity ? region->address : region->memory;
 }
 
-/* The region with address `at` in it. Few regions, and a mapping asks once: they are tried one by one. */
+/* The region with address `at` in it */
 static struct region *region_holding(const struct vfd_log *log, uint64_t at)
 {
-	struct region *table = region_table(log);
+	uint64_t count = log->super->region_count, index;
 
-	for (uint64_t i = 0; i < log->super->region_count; i++) {
-		uint64_t offset = at - region_key(log, &table[i]);
-		if (offset <= table[i].last - table[i].address)
-			return &table[i];
-	}
-	return NULL;
+	if (log->identity)
+		index = region_from(log, at);
+	else
+		index = place_from(log, at);
+	if (index == count)
+		return NULL;
+	if (!log->identity)
+		index = region_from(log, log->places[index].address);
+	struct region *region = &region_table(log)[index];
+	return at - region_key(log, region) <= region->last - region->address ? region : NULL;
 }
 
 static int get_region(struct vfd_log *log, struct range want, uint64_t *address, struct vfd_error *err)
@@ -71,7 +132,7 @@ static int get_region(struct vfd_log *log, struct range want, uint64_t *address,
 				  " leaves its region, which reaches only to 0x%" PRIx64
 				  ": add a region for the rest, or split there",
 				  what, want.first, want.last, last);
-	region->holds++;
+	__atomic_fetch_add(&region->holds, 1, __ATOMIC_RELAXED);
 	*address = region->address + (want.first - region_key(log, region));
 	return 0;
 }
@@ -101,9 +162,9 @@ void log_region_put(struct vfd_log *log, uint64_t address)
 
 	if (forked(&log->guard))
 		return;
-	pthread_mutex_lock(&log->lock);
+	gate_enter(&log->gate);
 	c = cursor_over(log, (struct range){ address, address });
-	if (cursor_next(&c) && c.region->holds)
-		c.region->holds--;
+	if (cursor_next(&c))
+		__atomic_fetch_sub(&c.region->holds, 1, __ATOMIC_RELAXED);
 	log_leave(log);
 }

@@ -4,28 +4,45 @@
 
 /* Private to lib/log*.c.
  *
- * What conserves dirty pages lives in *records*: memory that holds offsets and plain numbers, no pointers.
+ * What conserves dirty pages lives in *records*: memory that holds offsets and plain numbers, no pointers, no locks.
  *
  *	superblock --+-- region table: struct region [region_capacity], sorted by log address
+ *	             |      +-- inbox, one segment per region
  *	             |      +-- planes, one segment per region and consumer
  *	             +-- consumer records, up to 16: open batches, causes
  *
- * Records live in segments. With an arena they are cut from it and an offset counts from its start; without
- *one each is a mapping of its own, `base` is 0 and an offset is the address. Either way: pointer = base +
- *offset, and 0 is none. A free segment is all zero, and so is a new one.
+ * Records live in segments. With an arena they are cut from it and an offset counts from its start; without one each is a
+ * mapping of its own, `base` is 0 and an offset is the address. Either way: pointer = base + offset, and 0 is none. A free
+ * segment is all zero, and so is a new one.
  *
  * What is only good for this process (locks, the fork guard, handles) is in struct vfd_log, on the heap.
  *
- * Planes of a region. One bit per page of the log; bit 0 is the region's first page rounded down to 64 pages,
- *so that a bitmap aligned to 64 pages merges without a shift. Per page:
+ * Planes of a region. One bit per page of the log; bit 0 is the region's first page rounded down to 64 pages, so that a bitmap
+ * aligned to 64 pages merges without a shift. Per page and consumer:
  *
  *	owed	to be taken
  *	taken	in an open batch; which one says the span of the batch
- *	reported	the owed page (if not owed: the taken one) was reported by a source
+ *	other	the owed page (if not owed: the taken one) was not reported by a source
  *
- * A page that is neither owed nor taken is not reported: 7 states. owed and taken have a summary (one bit per
- *word that is not 0) and a summary of that: who looks for set bits reads the summaries first and never
- *touches a clean word, so a clean log stays out of memory. */
+ * A page that is neither owed nor taken is not `other`: 7 states. A source that reports writes one plane only, as long as
+ * nobody else marks pages. Per page, for all consumers together:
+ *
+ *	inbox	marked, but not yet owed: see log_inbox.c
+ *
+ * Each has a summary (`sum`: one bit per word that is not 0) and a summary of that (`top`): who looks for set bits reads the
+ * summaries first and never touches a clean word, so a clean log stays out of memory.
+ *
+ * A *chunk* is the 64 words under one word of `sum`, a *stripe* the 64 chunks under one word of `top`: 2^18 pages.
+ *
+ * Locks, in this order; at most one of each kind at a time, and of some calls none at all:
+ *
+ *	gate	shared by every call; exclusive for those that change regions or consumers, that forget causes, and for the end
+ *	consumer's `batches`	its open batches and all of its `taken` planes
+ *	stripe	of all consumers: owed and other, words and summaries. Whoever holds it has folded the stripe's inbox.
+ *	consumer's `causes`	its table of causes
+ *
+ * Words of `sum` and `top` are loaded and stored whole, so that one may look without the lock whether there is anything to
+ * lock for: what was marked before the look is seen. Inboxes have no lock. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -35,6 +52,7 @@
 #include "bitmap.h"
 #include "error.h"
 #include "forkguard.h"
+#include "lock.h"
 #include "log.h"
 #include "range.h"
 
@@ -44,6 +62,8 @@ enum {
 	MAX_CAUSES = 64,
 	NAME_BYTES = 32,
 	CHUNK_WORDS = WORD_BITS, /* plane words under one summary word: the unit of merging */
+	STRIPE_WORDS = CHUNK_WORDS * WORD_BITS,
+	STRIPE_LOCKS = 128,
 };
 
 /* ---- records ---- */
@@ -67,8 +87,10 @@ struct superblock {
 struct region {
 	uint64_t address, last;
 	uint64_t memory;		/* process address, 0 in an identity log */
-	uint64_t holds;			/* mappings of this process that use the region */
+	uint64_t inbox;			/* offset of the inbox */
 	uint64_t planes[MAX_CONSUMERS]; /* offset of the planes */
+	uint32_t holds;			/* mappings of this process that use the region; changed atomically */
+	uint32_t unused;
 };
 
 /* An open batch claims a span of log addresses: spans of one consumer never overlap, and a page that is taken
@@ -105,25 +127,43 @@ struct consumer_record {
 /* ---- handles ---- */
 
 struct vfd_consumer {
+	_Alignas(CACHE_LINE) pthread_mutex_t batches;
+	_Alignas(CACHE_LINE) pthread_mutex_t causes;
+	uint64_t recent; /* the cause that was touched last */
 	struct vfd_log *log;
 	unsigned index;
 	bool live;
+};
+
+struct stripe_lock {
+	_Alignas(CACHE_LINE) pthread_mutex_t mutex;
+};
+
+/* Where a region's memory starts, and its log address: sorted by memory. Memory of regions does not overlap. */
+struct place {
+	uint64_t memory, address;
 };
 
 struct segment;
 
 struct vfd_log {
 	struct forkguard guard;
-	pthread_mutex_t lock; /* all below, and all records */
+	/* what changes with the gate closed only, or never */
 	uintptr_t base;
 	uint64_t arena_size;
 	struct segment *segments; /* own mappings, for release in a child: see log_memory.c */
 	struct superblock *super;
-	uint64_t page_size;  /* never changes: read without the lock */
-	unsigned page_shift; /* nor does this, nor: */
+	struct place *places; /* none in an identity log */
+	uint64_t place_capacity;
+	const struct bitmap_ops *ops;
+	uint64_t page_size;
+	unsigned page_shift;
 	bool identity;
-	unsigned users;
+	uint32_t live; /* a bit per consumer */
+	atomic_uint users;
+	struct gate gate;
 	struct vfd_consumer consumers[MAX_CONSUMERS];
+	struct stripe_lock stripes[STRIPE_LOCKS];
 };
 
 static inline void *at_offset(const struct vfd_log *log, uint64_t offset)
@@ -143,11 +183,14 @@ static inline struct consumer_record *consumer_record(const struct vfd_log *log,
 
 /* ---- log.c ---- */
 
-/* Every call on a log begins with one of these: NULL, fork, then the lock. They return 0 with the lock held.
- */
+/* Every call on a log begins with one of these: NULL, fork, then the gate. They return 0 inside the gate. */
 int log_enter(struct vfd_log *log, const char *operation, struct vfd_error *err);
 int consumer_enter(struct vfd_consumer *consumer, const char *operation, struct vfd_error *err);
 void log_leave(struct vfd_log *log);
+/* The same, alone */
+int log_enter_alone(struct vfd_log *log, const char *operation, struct vfd_error *err);
+int consumer_enter_alone(struct vfd_consumer *consumer, const char *operation, struct vfd_error *err);
+void log_leave_alone(struct vfd_log *log);
 
 /* Arguments */
 int check_flags(unsigned flags, unsigned known, const char *operation, struct vfd_error *err);
@@ -163,8 +206,8 @@ struct size_text size_text(uint64_t bytes);
 /* At most 31 characters, the rest zero */
 void copy_name(char name[NAME_BYTES], const char *text);
 
-/* VFD_EDIRTY if pages in `where` are owed to the consumer or taken by it */
-int check_clean(const struct vfd_log *log, unsigned consumer, struct range where, const char *operation,
+/* VFD_EDIRTY if pages in `where` are owed to the consumer or taken by it. Alone in the gate. */
+int check_clean(struct vfd_log *log, unsigned consumer, struct range where, const char *operation,
 		struct vfd_error *err);
 
 /* ---- log_memory.c ---- */
@@ -191,27 +234,87 @@ struct summed {
 };
 
 struct planes {
-	struct summed owed, taken;
-	uint64_t *reported;
+	struct summed owed, taken, other;
 };
 
 uint64_t planes_bytes(const struct vfd_log *log, const struct region *region);
 struct planes planes_of(const struct vfd_log *log, const struct region *region, unsigned consumer);
+uint64_t inbox_bytes(const struct vfd_log *log, const struct region *region);
+struct summed inbox_of(const struct vfd_log *log, const struct region *region);
 
-/* The first word at or after *w, not beyond last, that is not 0. False if there is none. */
-bool summed_next_word(const struct summed *s, uint64_t *w, uint64_t last);
-/* The first, the last set bit in `bits` */
+/* The last set bit in `bits`, the first */
 bool summed_first(const struct summed *s, struct range bits, uint64_t *found);
 bool summed_last(const struct summed *s, struct range bits, uint64_t *found);
-/* Word w was written: make the summary true again. */
-void summed_update(const struct summed *s, uint64_t w);
 
-/* Owe the pages set in src, n words at plane word w, all in one chunk; `nonzero` is bitmap_nonzero(src, n).
- * Returns those that were not owed. */
-uint64_t planes_merge(const struct planes *p, uint64_t w, const uint64_t *src, size_t n, uint64_t nonzero,
-		      bool reported);
+/* Words of a summary, whole */
+static inline uint64_t peek(const uint64_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+static inline void poke(uint64_t *word, uint64_t value)
+{
+	if (peek(word) != value) /* stripes may meet in a cache line */
+		__atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
+/* Of the chunk's words those in `zero` have become 0, those in `set` are no longer. */
+void summed_change(const struct summed *s, uint64_t chunk, uint64_t zero, uint64_t set);
+
+/* Chunks with bits, in ascending order, some at a time, so that their words can be fetched together */
+enum { WINDOW = 32 };
+
+struct window {
+	unsigned count;
+	uint64_t chunk[WINDOW];
+};
+
+/* From *chunk on, not beyond last: moves *chunk on. False if there are none. `with`: a plane whose same words are needed too. */
+bool summed_window(const struct summed *s, const struct summed *with, uint64_t *chunk, uint64_t last,
+		   struct window *window);
+
+/* Which words of the chunk meet these bits */
+static inline uint64_t chunk_mask(uint64_t chunk, struct range bits)
+{
+	return word_mask(chunk, bits.first / WORD_BITS, bits.last / WORD_BITS);
+}
+
+/* Whether all of the chunk's pages are in `bits` */
+static inline bool chunk_inside(uint64_t chunk, struct range bits)
+{
+	const uint64_t pages = CHUNK_WORDS * WORD_BITS;
+
+	return bits.first <= chunk * pages && chunk * pages + (pages - 1) <= bits.last;
+}
+
+/* Owe the pages set in src, n words at plane word w, all in one chunk. Returns which words were not 0; *fresh += pages that
+ * were not owed. Each word is loaded once if `reported`; else src must not change meanwhile. */
+uint64_t planes_merge(const struct planes *p, const struct bitmap_ops *ops, uint64_t w, const uint64_t *src,
+		      size_t n, bool reported, uint64_t *fresh);
+/* Owe pages of one word that is not 0. Returns how many were not owed. */
+uint64_t planes_merge_word(const struct planes *p, uint64_t w, uint64_t word, bool reported);
 /* Make all planes zero. */
 void planes_wipe(const struct planes *p, const struct vfd_log *log, const struct region *region);
+
+/* ---- log_inbox.c ---- */
+
+/* Mark bits first..last. No lock; whoever holds the region may call it at any time. */
+void inbox_mark(const struct summed *inbox, uint64_t first, uint64_t last);
+
+/* A stripe that is held, or none */
+struct hold {
+	struct vfd_log *log;
+	pthread_mutex_t *mutex; /* NULL: none */
+	const struct region *region;
+	uint64_t stripe;
+};
+
+/* Hold this stripe, its inbox folded; let go of another. */
+void hold_stripe(struct hold *hold, const struct region *region, uint64_t stripe);
+void hold_end(struct hold *hold);
+
+/* What was marked in `where` is owed to all consumers. */
+void fold_range(struct vfd_log *log, struct range where);
 
 /* ---- log_cursor.c ---- */
 
@@ -243,6 +346,56 @@ uint64_t address_bit(const struct vfd_log *log, const struct region *region, uin
 /* The lowest part of `where` that lies in no region. False if there is none. */
 bool first_hole(const struct vfd_log *log, struct range where, struct range *hole);
 
+/* ---- log_merge.c ---- */
+
+/* Pages become owed. Begin inside the gate. From the first bit on a stripe may be held: do not wait for anything. */
+struct merging {
+	struct hold hold;
+	uint32_t consumers; /* a bit for each that is to be owed */
+	bool reported;
+	bool any;		     /* hull is valid */
+	struct range hull;	     /* of what was merged */
+	uint64_t fresh;		     /* pages that were clean, for the first of those consumers */
+	const struct region *region; /* that planes are of */
+	unsigned count;
+	struct planes planes[MAX_CONSUMERS];
+};
+
+void merging_begin(struct merging *m, struct vfd_log *log, uint32_t consumers,
+		   const struct log_source *source);
+/* Parts outside of any region are ignored. */
+void merging_range(struct merging *m, struct range where);
+void merging_bits(struct merging *m, const struct log_bits *bits);
+/* Returns m->fresh. */
+uint64_t merging_end(struct merging *m, const struct log_source *source);
+
+/* For log_scale.c: n words of pages at plane word w of the region, all in one chunk. `stable`: src does not change. */
+void merging_region(struct merging *m, const struct region *region);
+void merging_chunk(struct merging *m, uint64_t w, const uint64_t *src, size_t n, bool stable);
+
+/* The part of `bits` from bit `at` on that lies in one chunk */
+static inline struct range chunk_part(struct range bits, uint64_t at)
+{
+	return (struct range){ at, min_u64(bits.last, at | (CHUNK_WORDS * WORD_BITS - 1)) };
+}
+
+/* The log addresses of bits first..last of b, cut where 2^64 ends */
+struct range bits_range(const struct log_bits *b, uint64_t first, uint64_t last);
+
+/* ---- log_scale.c ---- */
+
+/* A bit of b is not a page of the log. */
+void merging_scaled(struct merging *m, const struct log_bits *b);
+
+/* ---- log_hold.c ---- */
+
+/* The place with this memory address in it, or the one behind it: index into log->places */
+uint64_t place_from(const struct vfd_log *log, uint64_t memory);
+/* Room for one more. False: no memory. */
+bool places_reserve(struct vfd_log *log);
+void place_add(struct vfd_log *log, const struct region *region);
+void place_remove(struct vfd_log *log, const struct region *region);
+
 /* ---- log_batch.c ---- */
 
 /* The open batch with this id, or NULL. */
@@ -251,12 +404,15 @@ int fail_batch(uint64_t id, const char *operation, struct vfd_error *err);
 
 /* ---- log_resolve.c ---- */
 
-/* Resolve what open batches have taken in `where`, as if committed. */
+/* Resolve what open batches have taken in `where`, as if committed. Alone in the gate. */
 void resolve_all(struct vfd_log *log, unsigned consumer, struct range where);
 
 /* ---- log_consumer.c ---- */
 
-void count_range(const struct vfd_log *log, unsigned consumer, struct range where, struct vfd_count *count);
+/* What is folded already. With the consumer's `batches`, or alone. */
+void count_range(struct vfd_log *log, unsigned consumer, struct range where, struct vfd_count *count);
+/* Of that, owed and reported only; no lock needed. */
+void count_owed(struct vfd_log *log, unsigned consumer, struct range where, struct vfd_count *count);
 /* Only log_create() and vfd_consumer_add(): consumer slot `index` comes to life. */
 int consumer_create(struct vfd_log *log, unsigned index, const char *name, const char *operation,
 		    struct vfd_error *err);
@@ -265,7 +421,9 @@ int consumer_create(struct vfd_log *log, unsigned index, const char *name, const
 
 /* Pages in `where` were marked by source. */
 void cause_add(struct vfd_log *log, unsigned consumer, const struct log_source *source, struct range where);
-/* Forget causes without a page that is owed or taken, and trim the others. */
+/* Forget causes without a page that is owed or taken, and trim the others. Alone in the gate. */
 void cause_prune(struct vfd_log *log, unsigned consumer);
+/* Whether it is time to: many causes, and pages were resolved since. */
+bool cause_wants_prune(struct vfd_consumer *consumer);
 
 #endif

@@ -1,112 +1,128 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Pages become owed. Everything that owes pages ends in merge_chunk(): 64 plane words under one summary word.
- *
- * All of it runs under the log's lock today. The seam for lock-free markers is merge_chunk() too: a marker
- * that does not own the chunk will OR into the chunk's inbox instead of its planes. */
+/* Pages become owed: from bitmaps with a bit per page of the log, or whole ranges, chunk by chunk. */
 
-#include <inttypes.h>
+#include <string.h>
 
 #include "log_internal.h"
-#include "options.h"
 
-/* A region's planes, of the consumers that are to be owed */
-struct target {
-	const struct region *region;
-	unsigned count;
-	struct planes planes[MAX_CONSUMERS];
-};
-
-struct merging {
-	struct vfd_log *log;
-	uint32_t consumers; /* a bit for each that is to be owed */
-	bool reported;
-	uint64_t fresh;	   /* pages that were clean, for the first of those consumers */
-	bool any;	   /* hull is valid */
-	struct range hull; /* of what was merged */
-};
-
-static uint32_t live_consumers(const struct vfd_log *log)
+void merging_begin(struct merging *m, struct vfd_log *log, uint32_t consumers,
+		   const struct log_source *source)
 {
-	uint32_t mask = 0;
-
-	for (unsigned i = 0; i < MAX_CONSUMERS; i++)
-		mask |= (uint32_t)log->consumers[i].live << i;
-	return mask;
+	m->hold = (struct hold){ .log = log };
+	m->consumers = consumers;
+	m->reported = source->provenance == VFD_REPORTED;
+	m->any = false;
+	m->fresh = 0;
+	m->region = NULL;
 }
 
-static void aim(const struct merging *m, struct target *t, const struct region *region)
+uint64_t merging_end(struct merging *m, const struct log_source *source)
 {
-	t->region = region;
-	t->count = 0;
+	hold_end(&m->hold);
+	for (uint32_t left = m->any ? m->consumers : 0; left; left &= left - 1)
+		cause_add(m->hold.log, word_first(left), source, m->hull);
+	return m->fresh;
+}
+
+void merging_region(struct merging *m, const struct region *region)
+{
+	if (m->region == region)
+		return;
+	m->region = region;
+	m->count = 0;
 	for (uint32_t left = m->consumers; left; left &= left - 1)
-		t->planes[t->count++] = planes_of(m->log, region, word_first(left));
+		m->planes[m->count++] = planes_of(m->hold.log, region, word_first(left));
 }
 
-static void widen(struct merging *m, struct range merged)
+static void widen(struct merging *m, uint64_t first_bit, uint64_t last_bit)
 {
-	m->hull.first = m->any ? min_u64(m->hull.first, merged.first) : merged.first;
-	m->hull.last = m->any ? max_u64(m->hull.last, merged.last) : merged.last;
+	const struct vfd_log *log = m->hold.log;
+	uint64_t first = bit_address(log, m->region, first_bit);
+	uint64_t last = bit_address(log, m->region, last_bit) + (log->page_size - 1);
+
+	m->hull.first = m->any ? min_u64(m->hull.first, first) : first;
+	m->hull.last = m->any ? max_u64(m->hull.last, last) : last;
 	m->any = true;
 }
 
-/* n words of pages at plane word w, all in one chunk */
-static void merge_chunk(struct merging *m, const struct target *t, uint64_t w, const uint64_t *src, size_t n)
-{
-	uint64_t nonzero = bitmap_nonzero(src, n);
+/* ---- chunks ---- */
 
-	if (!nonzero)
+static void merge_word(struct merging *m, uint64_t w, uint64_t word)
+{
+	if (!word)
 		return;
-	for (unsigned i = 0; i < t->count; i++) {
-		uint64_t fresh = planes_merge(&t->planes[i], w, src, n, nonzero, m->reported);
+	hold_stripe(&m->hold, m->region, w / STRIPE_WORDS);
+	for (unsigned i = 0; i < m->count; i++) {
+		uint64_t fresh = planes_merge_word(&m->planes[i], w, word, m->reported);
 		m->fresh += i ? 0 : fresh;
 	}
-	unsigned low = word_first(nonzero), high = word_last(nonzero);
-	uint64_t first = (w + low) * WORD_BITS + word_first(src[low]);
-	uint64_t last = (w + high) * WORD_BITS + word_last(src[high]);
-	widen(m, (struct range){ bit_address(m->log, t->region, first),
-				 bit_address(m->log, t->region, last) + m->log->page_size - 1 });
+	widen(m, w * WORD_BITS + word_first(word), w * WORD_BITS + word_last(word));
 }
 
-/* The part of `bits` from bit `at` on that lies in one chunk */
-static struct range chunk_at(struct range bits, uint64_t at)
+/* The first and last bit of those words of src, for the hull: if a word was cleared meanwhile, all of it. */
+static void widen_words(struct merging *m, uint64_t w, const uint64_t *src, uint64_t words)
 {
-	const uint64_t chunk = CHUNK_WORDS * WORD_BITS;
+	unsigned low = word_first(words), high = word_last(words);
+	uint64_t first = __atomic_load_n(&src[low], __ATOMIC_RELAXED);
+	uint64_t last = __atomic_load_n(&src[high], __ATOMIC_RELAXED);
 
-	return (struct range){ at, min_u64(bits.last, at / chunk * chunk + chunk - 1) };
+	widen(m, (w + low) * WORD_BITS + (first ? word_first(first) : 0),
+	      (w + high) * WORD_BITS + (last ? word_last(last) : WORD_BITS - 1));
+}
+
+/* A source that reports to one consumer is read in place, each word once by what counts. Else a copy, hot in the cache, sees to
+ * it that all planes agree if words change under our eyes. */
+void merging_chunk(struct merging *m, uint64_t w, const uint64_t *src, size_t n, bool stable)
+{
+	const struct bitmap_ops *ops = m->hold.log->ops;
+	uint64_t copy[CHUNK_WORDS], words = ops->nonzero(src, n), ignored = 0;
+
+	if (!words)
+		return;
+	if (!stable && (m->count > 1 || !m->reported)) {
+		ops->extract(copy, src, 0, n);
+		src = copy;
+	}
+	hold_stripe(&m->hold, m->region, w / STRIPE_WORDS);
+	for (unsigned i = 0; i < m->count; i++)
+		words = planes_merge(&m->planes[i], ops, w, src, n, m->reported, i ? &ignored : &m->fresh);
+	if (words)
+		widen_words(m, w, src, words);
 }
 
 /* ---- whole ranges ---- */
 
-static void merge_solid(struct merging *m, const struct target *t, struct range bits)
+static void merge_solid(struct merging *m, struct range bits)
 {
 	uint64_t words[CHUNK_WORDS];
 
 	for (uint64_t at = bits.first; at <= bits.last;) {
-		struct range part = chunk_at(bits, at);
+		struct range part = chunk_part(bits, at);
 		uint64_t from = part.first / WORD_BITS, to = part.last / WORD_BITS;
 		for (uint64_t w = from; w <= to; w++)
 			words[w - from] = word_mask(w, part.first, part.last);
-		merge_chunk(m, t, from, words, (size_t)(to - from + 1));
+		if (from == to)
+			merge_word(m, from, words[0]);
+		else
+			merging_chunk(m, from, words, (size_t)(to - from + 1), true);
 		at = part.last + 1;
 	}
 }
 
-static void merge_range(struct merging *m, struct range where)
+void merging_range(struct merging *m, struct range where)
 {
-	struct cursor c = cursor_over(m->log, where);
-	struct target t;
+	struct cursor c = cursor_over(m->hold.log, where);
 
 	while (cursor_next(&c)) {
-		aim(m, &t, c.region);
-		merge_solid(m, &t, c.bits);
+		merging_region(m, c.region);
+		merge_solid(m, c.bits);
 	}
 }
 
 /* ---- bitmaps ---- */
 
-/* The log addresses of bits first..last of b, cut where 2^64 ends */
-static struct range bits_range(const struct log_bits *b, uint64_t first, uint64_t last)
+struct range bits_range(const struct log_bits *b, uint64_t first, uint64_t last)
 {
 	struct range r;
 	uint64_t offset;
@@ -121,246 +137,106 @@ static struct range bits_range(const struct log_bits *b, uint64_t first, uint64_
 	return r;
 }
 
-/* A bit of b is a page of the log: word by word. `lead` is the bit of words that stands for bit 0 of the
- * planes; it may lie before the first, modulo 2^64. The copy, hot in the cache, is what counts: if words
- * change under our eyes, all planes and the summary still agree. */
-static void merge_words(struct merging *m, const struct target *t, struct range bits,
-			const struct log_bits *b, uint64_t lead)
+/* Words of scratch from *done on that hold nothing but bits of b, all of them before bit `end`: merged, or in no region. A word
+ * that is shared with bits not yet merged has to wait for them. */
+static void clear_scratch(const struct log_bits *b, uint64_t *done, uint64_t end)
 {
+	for (; b->scratch && *done < end / WORD_BITS; ++*done)
+		if (b->scratch[*done])
+			b->scratch[*done] = 0;
+}
+
+/* One chunk's worth: n bits from bit `from` of the source go to bit `to` of the planes on. */
+static void merge_part(struct merging *m, const struct log_bits *b, uint64_t from, uint64_t to, uint64_t n)
+{
+	const uint64_t *src = &b->words[from / WORD_BITS];
+	unsigned at = (unsigned)(to % WORD_BITS), shift = (unsigned)(from % WORD_BITS);
 	uint64_t buffer[CHUNK_WORDS];
 
-	for (uint64_t at = bits.first; at <= bits.last;) {
-		struct range part = chunk_at(bits, at);
-		bitmap_extract(buffer, (unsigned)(part.first % WORD_BITS), b->words, lead + part.first,
-			       part.last - part.first + 1);
-		merge_chunk(m, t, part.first / WORD_BITS, buffer,
-			    (size_t)(part.last / WORD_BITS - part.first / WORD_BITS + 1));
-		at = part.last + 1;
+	if (at + n <= WORD_BITS) {
+		merge_word(m, to / WORD_BITS, bitmap_get(b->words, from, (unsigned)n) << at);
+	} else if (!at && !shift && !(n % WORD_BITS)) {
+		merging_chunk(m, to / WORD_BITS, src, (size_t)(n / WORD_BITS), false);
+	} else {
+		if (!at && !(n % WORD_BITS))
+			m->hold.log->ops->extract(buffer, src, shift, (size_t)(n / WORD_BITS));
+		else
+			bitmap_extract(buffer, at, b->words, from, n);
+		merging_chunk(m, to / WORD_BITS, buffer, (size_t)((at + n - 1) / WORD_BITS + 1), true);
 	}
 }
 
-static void merge_pages(struct merging *m, const struct log_bits *b)
+/* `lead` is the bit of the source that stands for bit 0 of the planes; it may lie before the first, modulo 2^64. */
+static void merge_region(struct merging *m, const struct log_bits *b, struct range bits, uint64_t lead,
+			 uint64_t *done)
 {
-	struct cursor c = cursor_over(m->log, bits_range(b, 0, b->bits - 1));
-	struct target t;
+	for (uint64_t at = bits.first; at <= bits.last;) {
+		struct range part = chunk_part(bits, at);
+		merge_part(m, b, lead + part.first, part.first, part.last - part.first + 1);
+		at = part.last + 1;
+		clear_scratch(b, done, lead + at);
+	}
+}
+
+static void merge_pages(struct merging *m, const struct log_bits *b, uint64_t *done)
+{
+	const struct vfd_log *log = m->hold.log;
+	struct cursor c = cursor_over(log, bits_range(b, 0, b->bits - 1));
 
 	while (cursor_next(&c)) {
-		uint64_t page = bit_address(m->log, c.region, 0) >> m->log->page_shift;
-		uint64_t lead = b->first_bit + page - (b->address >> m->log->page_shift);
-		aim(m, &t, c.region);
-		merge_words(m, &t, c.bits, b, lead);
+		uint64_t page = bit_address(log, c.region, 0) >> log->page_shift;
+		merging_region(m, c.region);
+		merge_region(m, b, c.bits, b->first_bit + page - (b->address >> log->page_shift), done);
 	}
 }
 
-/* Any granularity, any address: run by run, rounded outwards to pages of the log. */
-static void merge_runs(struct merging *m, const struct log_bits *b)
+void merging_bits(struct merging *m, const struct log_bits *b)
 {
-	uint64_t end = b->first_bit + b->bits - 1;
-	struct bit_run run;
-
-	for (uint64_t at = b->first_bit; at <= end && bitmap_next_run(b->words, at, end, &run);
-	     at = run.last + 1)
-		merge_range(m, bits_range(b, run.first - b->first_bit, run.last - b->first_bit));
-}
-
-/* ---- the calls ---- */
-
-static struct merging merging_all(struct vfd_log *log, const struct log_source *source)
-{
-	return (struct merging){
-		.log = log,
-		.consumers = live_consumers(log),
-		.reported = source->provenance == VFD_REPORTED,
-	};
-}
-
-static uint64_t finish(const struct merging *m, const struct log_source *source)
-{
-	for (uint32_t left = m->any ? m->consumers : 0; left; left &= left - 1)
-		cause_add(m->log, word_first(left), source, m->hull);
-	return m->fresh;
-}
-
-static uint64_t merge_locked(struct vfd_log *log, const struct log_bits *b, const struct log_source *source)
-{
-	struct merging m = merging_all(log, source);
+	const struct vfd_log *log = m->hold.log;
+	uint64_t done = (b->first_bit + WORD_BITS - 1) / WORD_BITS;
 
 	if (!b->bits)
-		return 0;
+		return;
 	if (b->granularity == log->page_size && is_aligned(b->address, log->page_size))
-		merge_pages(&m, b);
+		merge_pages(m, b, &done);
 	else
-		merge_runs(&m, b);
-	return finish(&m, source);
+		merging_scaled(m, b);
+	clear_scratch(b, &done, b->first_bit + b->bits);
 }
 
-static uint64_t mark_locked(struct vfd_log *log, struct range where, const struct log_source *source)
-{
-	struct merging m = merging_all(log, source);
-
-	merge_range(&m, where);
-	return finish(&m, source);
-}
-
-/* The words that hold no other bits than these */
-static void clear_scratch(const struct log_bits *b)
-{
-	uint64_t end = b->first_bit + b->bits;
-
-	for (uint64_t w = (b->first_bit + WORD_BITS - 1) / WORD_BITS; b->scratch && w < end / WORD_BITS; w++)
-		if (b->scratch[w])
-			b->scratch[w] = 0;
-}
+/* ---- for the floors above ---- */
 
 uint64_t log_merge(struct vfd_log *log, const struct log_bits *bits, const struct log_source *source)
 {
+	return log_merge_many(log, bits, 1, source);
+}
+
+uint64_t log_merge_many(struct vfd_log *log, const struct log_bits *bits, size_t n,
+			const struct log_source *source)
+{
+	struct merging m;
+
 	if (forked(&log->guard))
 		return 0;
-	pthread_mutex_lock(&log->lock);
-	uint64_t fresh = merge_locked(log, bits, source);
-	log_leave(log);
-	clear_scratch(bits);
-	return fresh;
+	gate_enter(&log->gate);
+	merging_begin(&m, log, log->live, source);
+	for (size_t i = 0; i < n; i++)
+		merging_bits(&m, &bits[i]);
+	merging_end(&m, source);
+	gate_leave(&log->gate);
+	return m.fresh;
 }
 
 uint64_t log_mark(struct vfd_log *log, struct range where, const struct log_source *source)
 {
+	struct merging m;
+
 	if (forked(&log->guard))
 		return 0;
-	pthread_mutex_lock(&log->lock);
-	uint64_t fresh = mark_locked(log, where, source);
-	log_leave(log);
-	return fresh;
-}
-
-static int fail_hole(struct range hole, const char *operation, struct vfd_error *err)
-{
-	return fail_range(err, VFD_ENOREGION, operation, hole.first, hole.last,
-			  "log addresses 0x%" PRIx64 "..0x%" PRIx64 " lie in no region: nothing was marked",
-			  hole.first, hole.last);
-}
-
-static int mark_checked(struct vfd_log *log, uint64_t address, uint64_t size, struct vfd_error *err)
-{
-	static const struct log_source caller = { .provenance = VFD_SOFTWARE, .who = "caller" };
-	struct range where, hole;
-
-	if (!size)
-		return fail(err, VFD_EINVALID, "vfd_log_mark", "size is 0");
-	if (!range_make(&where, address, size))
-		return fail(err, VFD_EWRAP, "vfd_log_mark",
-			    "0x%" PRIx64 " bytes from 0x%" PRIx64 " wrap around", size, address);
-	if (first_hole(log, where, &hole))
-		return fail_hole(hole, "vfd_log_mark", err);
-	mark_locked(log, where, &caller);
-	return 0;
-}
-
-int vfd_log_mark(struct vfd_log *log, uint64_t address, uint64_t size, struct vfd_error *err)
-{
-	int ret = log_enter(log, "vfd_log_mark", err);
-
-	if (ret)
-		return ret;
-	ret = mark_checked(log, address, size, err);
-	log_leave(log);
-	return ret;
-}
-
-int vfd_mark_initial(struct vfd_consumer *consumer, struct vfd_error *err)
-{
-	static const struct log_source initial = { .provenance = VFD_INITIAL, .who = "initial" };
-	int ret = consumer_enter(consumer, "vfd_mark_initial", err);
-
-	if (ret)
-		return ret;
-	struct merging m = { .log = consumer->log, .consumers = UINT32_C(1) << consumer->index };
-	merge_range(&m, RANGE_ALL);
-	finish(&m, &initial);
-	log_leave(consumer->log);
-	return 0;
-}
-
-/* ---- someone else's bitmap ---- */
-
-static int check_bitmap(const struct vfd_bitmap *b, struct vfd_error *err)
-{
-	const char *op = "vfd_log_merge";
-	uint64_t size;
-	struct range all;
-
-	if (b->provenance != VFD_REPORTED && b->provenance != VFD_SOFTWARE)
-		return fail(err, VFD_EINVALID, op,
-			    "provenance %" PRIu32 " is neither VFD_REPORTED nor VFD_SOFTWARE", b->provenance);
-	if (!is_power_of_two(b->page_size))
-		return fail(err, VFD_EINVALID, op, "page_size %" PRIu64 " is not a power of two",
-			    b->page_size);
-	if (!b->bits)
-		return fail(err, VFD_EINVALID, op, "bits is 0");
-	if (!b->words)
-		return fail_null("words", op, err);
-	if (!is_aligned(b->address, b->page_size))
-		return fail(err, VFD_EALIGN, op,
-			    "address 0x%" PRIx64 " is not a multiple of page_size, %" PRIu64, b->address,
-			    b->page_size);
-	if (__builtin_mul_overflow(b->bits, b->page_size, &size) || !range_make(&all, b->address, size))
-		return fail(err, VFD_EWRAP, op,
-			    "%" PRIu64 " bits of %" PRIu64 " bytes from 0x%" PRIx64 " wrap around", b->bits,
-			    b->page_size, b->address);
-	return 0;
-}
-
-/* All set bits lie in regions: look only at those that stand for addresses in holes. */
-static int check_holes(const struct vfd_log *log, const struct log_bits *b, struct vfd_error *err)
-{
-	struct range rest = bits_range(b, 0, b->bits - 1), hole;
-	uint64_t found;
-
-	while (first_hole(log, rest, &hole)) {
-		uint64_t first = (hole.first - b->address) / b->granularity;
-		uint64_t last = (hole.last - b->address) / b->granularity;
-		if (bitmap_next(b->words, first, last, &found))
-			return fail_hole(bits_range(b, found, found), "vfd_log_merge", err);
-		if (hole.last >= rest.last)
-			return 0;
-		rest.first = hole.last + 1;
-	}
-	return 0;
-}
-
-static int merge_checked(struct vfd_log *log, const struct vfd_bitmap *bitmap, uint64_t *pages_new,
-			 struct vfd_error *err)
-{
-	struct vfd_bitmap v;
-	int ret = copy_options(&v, sizeof(v), offsetof(struct vfd_bitmap, who) + sizeof(v.who), bitmap,
-			       "struct vfd_bitmap", err);
-
-	if (ret || (ret = check_bitmap(&v, err)))
-		return ret;
-	struct log_bits bits = {
-		.address = v.address, .granularity = v.page_size, .words = v.words, .bits = v.bits
-	};
-	struct log_source source = {
-		.provenance = v.provenance,
-		.granularity = v.page_size,
-		.who = v.who ? v.who : "caller",
-	};
-	if ((ret = check_holes(log, &bits, err)))
-		return ret;
-	uint64_t fresh = merge_locked(log, &bits, &source);
-	if (pages_new)
-		*pages_new = fresh;
-	return 0;
-}
-
-int vfd_log_merge(struct vfd_log *log, const struct vfd_bitmap *bitmap, uint64_t *pages_new,
-		  struct vfd_error *err)
-{
-	int ret = log_enter(log, "vfd_log_merge", err);
-
-	if (ret)
-		return ret;
-	ret = merge_checked(log, bitmap, pages_new, err);
-	log_leave(log);
-	return ret;
+	gate_enter(&log->gate);
+	merging_begin(&m, log, log->live, source);
+	merging_range(&m, where);
+	merging_end(&m, source);
+	gate_leave(&log->gate);
+	return m.fresh;
 }

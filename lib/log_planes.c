@@ -1,70 +1,95 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The planes of one region and consumer, and their summaries. */
+/* The planes of one region, and their summaries. */
 
 #include <string.h>
 
 #include "log_internal.h"
+
+/* ---- layout ---- */
 
 static uint64_t words_for(uint64_t bits)
 {
 	return (bits + WORD_BITS - 1) / WORD_BITS;
 }
 
-static uint64_t plane_words(const struct vfd_log *log, const struct region *region)
+/* Words of a plane, of its summary, of the summary of that */
+struct extent {
+	uint64_t words, sum, top;
+};
+
+static struct extent extent_of(const struct vfd_log *log, const struct region *region)
 {
-	return address_bit(log, region, region->last) / WORD_BITS + 1;
+	uint64_t words = address_bit(log, region, region->last) / WORD_BITS + 1;
+	uint64_t sum = words_for(words);
+
+	return (struct extent){ words, sum, words_for(sum) };
 }
 
-/* Per summed plane: the plane, one bit a word, one bit a word of that */
-uint64_t planes_bytes(const struct vfd_log *log, const struct region *region)
+/* `count` planes with their summaries. Summaries first: those of a small log share one page. */
+static uint64_t bytes_of(struct extent e, unsigned count)
 {
-	uint64_t words = plane_words(log, region), sum = words_for(words), top = words_for(sum);
-
-	return (3 * words + 2 * sum + 2 * top) * sizeof(uint64_t);
+	return count * (e.words + e.sum + e.top) * sizeof(uint64_t);
 }
 
-/* Summaries first: those of a small log share one page. */
-struct planes planes_of(const struct vfd_log *log, const struct region *region, unsigned consumer)
+static struct summed plane_at(uint64_t *base, struct extent e, unsigned index, unsigned count)
 {
-	uint64_t words = plane_words(log, region), sum = words_for(words), top = words_for(sum);
-	uint64_t *base = at_offset(log, region->planes[consumer]);
-	uint64_t *planes = base + 2 * (top + sum);
+	uint64_t *sums = base + count * e.top, *planes = sums + count * e.sum;
 
-	return (struct planes){
-		.owed = { .top = base, .sum = base + 2 * top, .bits = planes },
-		.taken = { .top = base + top, .sum = base + 2 * top + sum, .bits = planes + words },
-		.reported = planes + 2 * words,
+	return (struct summed){
+		.top = base + index * e.top,
+		.sum = sums + index * e.sum,
+		.bits = planes + index * e.words,
 	};
 }
 
-/* Down one level: the first bit of `upper` at or after word *w of the level below tells which word is not 0.
- */
-static bool next_word_below_top(const struct summed *s, uint64_t *w, uint64_t last)
+uint64_t planes_bytes(const struct vfd_log *log, const struct region *region)
 {
-	uint64_t found, sum_last = last / WORD_BITS;
+	return bytes_of(extent_of(log, region), 3);
+}
 
-	for (uint64_t at = *w / WORD_BITS; at <= sum_last && bitmap_next(s->top, at, sum_last, &at); at++) {
-		uint64_t from = max_u64(*w, at * WORD_BITS);
-		if (bitmap_next(s->sum, from, min_u64(last, at * WORD_BITS + WORD_BITS - 1), &found)) {
+struct planes planes_of(const struct vfd_log *log, const struct region *region, unsigned consumer)
+{
+	struct extent e = extent_of(log, region);
+	uint64_t *base = at_offset(log, region->planes[consumer]);
+
+	return (struct planes){
+		.owed = plane_at(base, e, 0, 3),
+		.taken = plane_at(base, e, 1, 3),
+		.other = plane_at(base, e, 2, 3),
+	};
+}
+
+uint64_t inbox_bytes(const struct vfd_log *log, const struct region *region)
+{
+	return bytes_of(extent_of(log, region), 1);
+}
+
+struct summed inbox_of(const struct vfd_log *log, const struct region *region)
+{
+	return plane_at(at_offset(log, region->inbox), extent_of(log, region), 0, 1);
+}
+
+/* ---- looking for bits ---- */
+
+/* Down two levels: the first chunk at or after chunk w / 64 that has a word at or after w, not beyond last */
+static bool next_word(const struct summed *s, uint64_t *w, uint64_t last)
+{
+	uint64_t found, chunk = *w / CHUNK_WORDS, end = last / CHUNK_WORDS;
+
+	for (; *w <= last && bitmap_next(s->top, chunk, end, &chunk) && chunk <= end; chunk++) {
+		uint64_t from = max_u64(*w, chunk * CHUNK_WORDS);
+		if (bitmap_next(s->sum, from, min_u64(last, chunk * CHUNK_WORDS + CHUNK_WORDS - 1), &found)) {
 			*w = found;
 			return true;
 		}
+		if (chunk == end)
+			break;
 	}
 	return false;
 }
 
-bool summed_next_word(const struct summed *s, uint64_t *w, uint64_t last)
-{
-	if (*w > last)
-		return false;
-	/* the common case: the word itself */
-	if (s->sum[*w / WORD_BITS] >> (*w % WORD_BITS) & 1)
-		return true;
-	return next_word_below_top(s, w, last);
-}
-
-static bool summed_prev_word(const struct summed *s, uint64_t *w, uint64_t first)
+static bool prev_word(const struct summed *s, uint64_t *w, uint64_t first)
 {
 	uint64_t found, at = *w / WORD_BITS;
 
@@ -84,7 +109,7 @@ bool summed_first(const struct summed *s, struct range bits, uint64_t *found)
 {
 	uint64_t last = bits.last / WORD_BITS;
 
-	for (uint64_t w = bits.first / WORD_BITS; summed_next_word(s, &w, last); w++) {
+	for (uint64_t w = bits.first / WORD_BITS; next_word(s, &w, last); w++) {
 		uint64_t word = s->bits[w] & word_mask(w, bits.first, bits.last);
 		if (word) {
 			*found = w * WORD_BITS + word_first(word);
@@ -98,7 +123,7 @@ bool summed_last(const struct summed *s, struct range bits, uint64_t *found)
 {
 	uint64_t first = bits.first / WORD_BITS;
 
-	for (uint64_t w = bits.last / WORD_BITS; summed_prev_word(s, &w, first); w--) {
+	for (uint64_t w = bits.last / WORD_BITS; prev_word(s, &w, first); w--) {
 		uint64_t word = s->bits[w] & word_mask(w, bits.first, bits.last);
 		if (word) {
 			*found = w * WORD_BITS + word_last(word);
@@ -110,49 +135,132 @@ bool summed_last(const struct summed *s, struct range bits, uint64_t *found)
 	return false;
 }
 
-static void put_bit(uint64_t *words, uint64_t bit, bool value)
-{
-	uint64_t mask = UINT64_C(1) << (bit % WORD_BITS);
+/* ---- windows ---- */
 
-	words[bit / WORD_BITS] = value ? words[bit / WORD_BITS] | mask : words[bit / WORD_BITS] & ~mask;
+static void fetch_words(const struct summed *s, const struct summed *with, const struct window *window)
+{
+	for (unsigned i = 0; i < window->count; i++) {
+		uint64_t words = peek(&s->sum[window->chunk[i]]);
+		for (unsigned n = 0; words && n < 4; n++, words &= words - 1) {
+			uint64_t w = window->chunk[i] * CHUNK_WORDS + word_first(words);
+			__builtin_prefetch(&s->bits[w], 1);
+			__builtin_prefetch(&with->bits[w], 1);
+		}
+	}
 }
 
-void summed_update(const struct summed *s, uint64_t w)
+bool summed_window(const struct summed *s, const struct summed *with, uint64_t *chunk, uint64_t last,
+		   struct window *window)
 {
-	put_bit(s->sum, w, s->bits[w]);
-	put_bit(s->top, w / WORD_BITS, s->sum[w / WORD_BITS]);
+	unsigned n = 0;
+
+	while (*chunk <= last && n < WINDOW) {
+		uint64_t at = *chunk / WORD_BITS, bits = peek(&s->top[at]) & word_mask(at, *chunk, last);
+		for (; bits && n < WINDOW; bits &= bits - 1) {
+			uint64_t found = at * WORD_BITS + word_first(bits);
+			__builtin_prefetch(&s->sum[found]);
+			__builtin_prefetch(&with->sum[found]);
+			window->chunk[n++] = found;
+		}
+		*chunk = (bits ? window->chunk[n - 1] : at * WORD_BITS + WORD_BITS - 1) + 1;
+	}
+	window->count = n;
+	fetch_words(s, with, window);
+	return n;
 }
 
-uint64_t planes_merge(const struct planes *p, uint64_t w, const uint64_t *src, size_t n, uint64_t nonzero,
-		      bool reported)
+/* ---- changing ---- */
+
+void summed_change(const struct summed *s, uint64_t chunk, uint64_t zero, uint64_t set)
 {
-	uint64_t fresh;
+	uint64_t bit = UINT64_C(1) << chunk % WORD_BITS, *top = &s->top[chunk / WORD_BITS];
+	uint64_t sum = (peek(&s->sum[chunk]) & ~zero) | set;
+
+	poke(&s->sum[chunk], sum);
+	poke(top, sum ? peek(top) | bit : peek(top) & ~bit);
+}
+
+/* The words at w on that are set in `words`, those of src: reported by now */
+static void settle(const struct summed *other, uint64_t w, const uint64_t *src, uint64_t words)
+{
+	uint64_t chunk = w / CHUNK_WORDS, zero = 0;
+
+	words &= peek(&other->sum[chunk]) >> w % CHUNK_WORDS;
+	if (!words)
+		return;
+	for (; words; words &= words - 1) {
+		unsigned i = word_first(words);
+		other->bits[w + i] &= ~src[i];
+		zero |= (uint64_t)!other->bits[w + i] << (w + i) % CHUNK_WORDS;
+	}
+	summed_change(other, chunk, zero, 0);
+}
+
+/* What was said of a taken page no longer counts when it is owed again; what is owed as reported stays reported. */
+static uint64_t merge_other(const struct planes *p, const struct bitmap_ops *ops, uint64_t w,
+			    const uint64_t *src, size_t n, uint64_t *fresh)
+{
+	uint64_t added[CHUNK_WORDS], ignored = 0;
+
+	ops->extract(added, src, 0, n);
+	ops->and_not(added, &p->owed.bits[w], n);
+	uint64_t words = ops->merge(&p->other.bits[w], added, n, &ignored);
+	if (words)
+		summed_change(&p->other, w / CHUNK_WORDS, 0, words << w % CHUNK_WORDS);
+	return ops->merge(&p->owed.bits[w], src, n, fresh);
+}
+
+uint64_t planes_merge(const struct planes *p, const struct bitmap_ops *ops, uint64_t w, const uint64_t *src,
+		      size_t n, bool reported, uint64_t *fresh)
+{
+	uint64_t words;
 
 	if (reported) {
-		fresh = bitmap_or_count(&p->owed.bits[w], src, n);
-		bitmap_or(&p->reported[w], src, n);
+		words = ops->merge(&p->owed.bits[w], src, n, fresh);
+		settle(&p->other, w, src, words);
 	} else {
-		/* what the bit said of the taken page no longer counts; what is owed as reported stays
-		 * reported */
-		fresh = bitmap_or_count_clear(&p->owed.bits[w], &p->reported[w], src, n);
+		words = merge_other(p, ops, w, src, n, fresh);
 	}
-	p->owed.sum[w / WORD_BITS] |= nonzero << (w % WORD_BITS);
-	put_bit(p->owed.top, w / WORD_BITS, true);
-	return fresh;
+	summed_change(&p->owed, w / CHUNK_WORDS, 0, words << w % CHUNK_WORDS);
+	return words;
 }
 
-static void wipe_summed(const struct summed *s, uint64_t *reported, uint64_t last)
+uint64_t planes_merge_word(const struct planes *p, uint64_t w, uint64_t word, bool reported)
 {
-	for (uint64_t w = 0; summed_next_word(s, &w, last); w++) {
-		s->bits[w] = reported[w] = 0;
-		summed_update(s, w);
+	uint64_t fresh = word & ~p->owed.bits[w];
+
+	if (reported)
+		settle(&p->other, w, &word, 1);
+	if (!fresh)
+		return 0;
+	p->owed.bits[w] |= fresh;
+	summed_change(&p->owed, w / CHUNK_WORDS, 0, UINT64_C(1) << w % CHUNK_WORDS);
+	if (!reported) {
+		p->other.bits[w] |= fresh;
+		summed_change(&p->other, w / CHUNK_WORDS, 0, UINT64_C(1) << w % CHUNK_WORDS);
 	}
+	return word_count(fresh);
+}
+
+static void wipe_summed(const struct summed *s, uint64_t last)
+{
+	uint64_t chunk = 0;
+	struct window window;
+
+	while (summed_window(s, s, &chunk, last / CHUNK_WORDS, &window))
+		for (unsigned i = 0; i < window.count; i++) {
+			uint64_t words = s->sum[window.chunk[i]];
+			for (; words; words &= words - 1)
+				s->bits[window.chunk[i] * CHUNK_WORDS + word_first(words)] = 0;
+			summed_change(s, window.chunk[i], ~UINT64_C(0), 0);
+		}
 }
 
 void planes_wipe(const struct planes *p, const struct vfd_log *log, const struct region *region)
 {
-	uint64_t last = plane_words(log, region) - 1;
+	uint64_t last = extent_of(log, region).words - 1;
 
-	wipe_summed(&p->owed, p->reported, last);
-	wipe_summed(&p->taken, p->reported, last);
+	wipe_summed(&p->owed, last);
+	wipe_summed(&p->taken, last);
+	wipe_summed(&p->other, last);
 }

@@ -57,27 +57,36 @@ static struct range memory_range(const struct region *r)
 	return (struct range){ r->memory, r->memory + (r->last - r->address) };
 }
 
-static int check_overlap(const struct vfd_log *log, const struct region *region, struct vfd_error *err)
+static int check_addresses(const struct vfd_log *log, const struct region *region, struct vfd_error *err)
 {
-	for (uint64_t i = 0; i < log->super->region_count; i++) {
-		const struct region *r = &region_table(log)[i];
-		if (range_meets((struct range){ r->address, r->last },
-				(struct range){ region->address, region->last }))
-			return fail_range(err, VFD_EOVERLAP, "vfd_region_add", r->address, r->last,
-					  "log addresses meet the region 0x%" PRIx64 "..0x%" PRIx64,
-					  r->address, r->last);
-		if (region->memory && range_meets(memory_range(r), memory_range(region)))
-			return fail_range(err, VFD_EOVERLAP, "vfd_region_add", r->address, r->last,
-					  "the memory meets that of the region at 0x%" PRIx64
-					  ": the same page would have two log addresses",
-					  r->address);
-	}
-	return 0;
+	uint64_t index = region_from(log, region->address);
+	const struct region *r = region_table(log) + index;
+
+	if (index == log->super->region_count || r->address > region->last)
+		return 0;
+	return fail_range(err, VFD_EOVERLAP, "vfd_region_add", r->address, r->last,
+			  "log addresses meet the region 0x%" PRIx64 "..0x%" PRIx64, r->address, r->last);
+}
+
+static int check_memory(const struct vfd_log *log, const struct region *region, struct vfd_error *err)
+{
+	uint64_t index = log->identity ? log->super->region_count : place_from(log, region->memory);
+
+	if (index == log->super->region_count || log->places[index].memory > memory_range(region).last)
+		return 0;
+	const struct region *r = &region_table(log)[region_from(log, log->places[index].address)];
+	return fail_range(err, VFD_EOVERLAP, "vfd_region_add", r->address, r->last,
+			  "the memory meets that of the region at 0x%" PRIx64
+			  ": the same page would have two log addresses",
+			  r->address);
 }
 
 /* Room for one more entry */
 static int grow_table(struct vfd_log *log, struct vfd_error *err)
 {
+	if (!places_reserve(log))
+		return fail(err, VFD_ENOMEMORY, "vfd_region_add", "no memory for the table of places");
+
 	struct superblock *super = log->super;
 	uint64_t capacity = super->region_capacity ? 2 * super->region_capacity : 16;
 	uint64_t used = super->region_count * sizeof(struct region);
@@ -101,26 +110,33 @@ static int grow_table(struct vfd_log *log, struct vfd_error *err)
 
 static void free_planes(struct vfd_log *log, struct region *region)
 {
+	segment_free(log, region->inbox);
+	region->inbox = 0;
 	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
 		segment_free(log, region->planes[i]);
 		region->planes[i] = 0;
 	}
 }
 
+static bool new_segment(struct vfd_log *log, uint64_t bytes, uint64_t *offset, struct vfd_error *err)
+{
+	*offset = segment_new(log, bytes);
+	if (!*offset)
+		fail_segment(log, bytes, "the record of the region", "vfd_region_add", err);
+	return *offset;
+}
+
 static int new_planes(struct vfd_log *log, struct region *region, struct vfd_error *err)
 {
 	uint64_t bytes = planes_bytes(log, region);
+	bool room = new_segment(log, inbox_bytes(log, region), &region->inbox, err);
 
-	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
-		if (!log->super->consumers[i])
-			continue;
-		region->planes[i] = segment_new(log, bytes);
-		if (!region->planes[i]) {
-			free_planes(log, region);
-			return fail_segment(log, bytes, "the record of the region", "vfd_region_add", err);
-		}
-	}
-	return 0;
+	for (uint32_t left = log->live; room && left; left &= left - 1)
+		room = new_segment(log, bytes, &region->planes[word_first(left)], err);
+	if (room)
+		return 0;
+	free_planes(log, region);
+	return log->arena_size ? VFD_ELIMIT : VFD_ENOMEMORY;
 }
 
 static void insert_region(struct vfd_log *log, const struct region *region)
@@ -128,6 +144,7 @@ static void insert_region(struct vfd_log *log, const struct region *region)
 	uint64_t index = region_from(log, region->address);
 	struct region *at = &region_table(log)[index];
 
+	place_add(log, region);
 	memmove(at + 1, at, (size_t)(log->super->region_count - index) * sizeof(*at));
 	*at = *region;
 	log->super->region_count++;
@@ -141,8 +158,8 @@ static int add_region(struct vfd_log *log, const struct vfd_region *r, struct vf
 	if ((ret = check_region(log, r, err)) || (ret = check_wrap(r, err)))
 		return ret;
 	region.last = r->address + (r->size - 1);
-	if ((ret = check_overlap(log, &region, err)) || (ret = grow_table(log, err)) ||
-	    (ret = new_planes(log, &region, err)))
+	if ((ret = check_addresses(log, &region, err)) || (ret = check_memory(log, &region, err)) ||
+	    (ret = grow_table(log, err)) || (ret = new_planes(log, &region, err)))
 		return ret;
 	insert_region(log, &region);
 	return 0;
@@ -151,7 +168,7 @@ static int add_region(struct vfd_log *log, const struct vfd_region *r, struct vf
 int vfd_region_add(struct vfd_log *log, const struct vfd_region *region, struct vfd_error *err)
 {
 	struct vfd_region r;
-	int ret = log_enter(log, "vfd_region_add", err);
+	int ret = log_enter_alone(log, "vfd_region_add", err);
 
 	if (ret)
 		return ret;
@@ -159,7 +176,7 @@ int vfd_region_add(struct vfd_log *log, const struct vfd_region *region, struct 
 			   "struct vfd_region", err);
 	if (!ret)
 		ret = add_region(log, &r, err);
-	log_leave(log);
+	log_leave_alone(log);
 	return ret;
 }
 
@@ -173,7 +190,7 @@ static struct region *region_starting(const struct vfd_log *log, uint64_t addres
 	return index < log->super->region_count && r->address == address ? r : NULL;
 }
 
-static int check_region_clean(const struct vfd_log *log, const struct region *region, struct vfd_error *err)
+static int check_region_clean(struct vfd_log *log, const struct region *region, struct vfd_error *err)
 {
 	int ret = 0;
 
@@ -186,7 +203,7 @@ static int check_region_clean(const struct vfd_log *log, const struct region *re
 
 static void drop_region(struct vfd_log *log, struct region *region)
 {
-	struct region *end = region_table(log) + --log->super->region_count;
+	struct region *end = region_table(log) + log->super->region_count - 1;
 
 	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
 		if (!region->planes[i])
@@ -195,8 +212,10 @@ static void drop_region(struct vfd_log *log, struct region *region)
 		planes_wipe(&p, log, region);
 	}
 	free_planes(log, region);
+	place_remove(log, region);
 	memmove(region, region + 1, (size_t)(end - region) * sizeof(*region));
 	memset(end, 0, sizeof(*end));
+	log->super->region_count--;
 	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
 		if (!log->super->consumers[i])
 			continue;
@@ -215,12 +234,13 @@ static int remove_region(struct vfd_log *log, uint64_t address, unsigned flags, 
 				  address);
 	if (region->holds)
 		return fail_range(err, VFD_ESTATE, op, region->address, region->last,
-				  "%" PRIu64 " mappings still use the region at 0x%" PRIx64
+				  "%" PRIu32 " mappings still use the region at 0x%" PRIx64
 				  ": unmap them first",
 				  region->holds, address);
 	int ret = flags & VFD_DISCARD ? 0 : check_region_clean(log, region, err);
 	if (ret)
 		return ret;
+	fold_range(log, (struct range){ region->address, region->last }); /* its inbox goes back zero */
 	for (unsigned i = 0; i < MAX_CONSUMERS; i++)
 		if (region->planes[i])
 			resolve_all(log, i, (struct range){ region->address, region->last });
@@ -230,13 +250,13 @@ static int remove_region(struct vfd_log *log, uint64_t address, unsigned flags, 
 
 int vfd_region_remove(struct vfd_log *log, uint64_t address, unsigned flags, struct vfd_error *err)
 {
-	int ret = log_enter(log, "vfd_region_remove", err);
+	int ret = log_enter_alone(log, "vfd_region_remove", err);
 
 	if (ret)
 		return ret;
 	ret = check_flags(flags, VFD_DISCARD, "vfd_region_remove", err);
 	if (!ret)
 		ret = remove_region(log, address, flags, err);
-	log_leave(log);
+	log_leave_alone(log);
 	return ret;
 }

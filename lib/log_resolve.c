@@ -6,34 +6,69 @@
 
 #include "log_internal.h"
 
-static void resolve_word(const struct planes *p, uint64_t w, uint64_t bits, bool delivered)
+/* A page dirtied meanwhile stays owed, and what is said of it stays said. */
+static void delivered_word(const struct planes *p, uint64_t w, uint64_t bits)
 {
-	p->taken.bits[w] &= ~bits;
-	summed_update(&p->taken, w);
-	if (delivered) {
-		/* a page dirtied meanwhile stays owed, and what is said of it stays said */
-		p->reported[w] &= ~bits | p->owed.bits[w];
-	} else {
-		p->owed.bits[w] |= bits;
-		summed_update(&p->owed, w);
-	}
+	p->other.bits[w] &= ~bits | p->owed.bits[w];
+	if (!p->other.bits[w])
+		summed_change(&p->other, w / CHUNK_WORDS, UINT64_C(1) << w % CHUNK_WORDS, 0);
+}
+
+static void owed_again_word(const struct planes *p, uint64_t w, uint64_t bits)
+{
+	p->owed.bits[w] |= bits;
+	summed_change(&p->owed, w / CHUNK_WORDS, 0, UINT64_C(1) << w % CHUNK_WORDS);
+}
+
+/* Delivered and reported, as most pages are: of the planes only `taken` has to change, and no stripe is held. A bit of `other`
+ * for a page that was taken was there when it was taken; one that comes now stays. */
+static void resolve_word(struct hold *hold, const struct cursor *c, const struct planes *p, uint64_t w,
+			 uint64_t bits, bool delivered)
+{
+	uint64_t chunk = w / CHUNK_WORDS;
+
+	if (!bits || (delivered && !(peek(&p->other.sum[chunk]) >> w % CHUNK_WORDS & 1)))
+		return;
+	hold_stripe(hold, c->region, w / STRIPE_WORDS);
+	if (delivered)
+		delivered_word(p, w, bits);
+	else
+		owed_again_word(p, w, bits);
 }
 
 /* Returns how many pages were resolved. */
-static uint64_t resolve_range(const struct vfd_log *log, unsigned consumer, struct range where,
-			      bool delivered)
+static uint64_t resolve_chunk(struct hold *hold, const struct cursor *c, const struct planes *p,
+			      uint64_t chunk, bool delivered)
 {
+	uint64_t words = p->taken.sum[chunk] & chunk_mask(chunk, c->bits), emptied = 0, pages = 0;
+
+	for (; words; words &= words - 1) {
+		uint64_t w = chunk * CHUNK_WORDS + word_first(words);
+		uint64_t bits = p->taken.bits[w] & word_mask(w, c->bits.first, c->bits.last);
+		pages += word_count(bits);
+		resolve_word(hold, c, p, w, bits, delivered);
+		p->taken.bits[w] &= ~bits;
+		emptied |= p->taken.bits[w] ? 0 : words & -words;
+	}
+	hold_end(hold);
+	summed_change(&p->taken, chunk, emptied, 0);
+	return pages;
+}
+
+static uint64_t resolve_range(struct vfd_log *log, unsigned consumer, struct range where, bool delivered)
+{
+	struct hold hold = { .log = log };
 	struct cursor c = cursor_over(log, where);
+	struct window window;
 	uint64_t pages = 0;
 
 	while (cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
-		uint64_t last = c.bits.last / WORD_BITS;
-		for (uint64_t w = c.bits.first / WORD_BITS; summed_next_word(&p.taken, &w, last); w++) {
-			uint64_t bits = p.taken.bits[w] & word_mask(w, c.bits.first, c.bits.last);
-			pages += word_count(bits);
-			resolve_word(&p, w, bits, delivered);
-		}
+		uint64_t chunk = c.bits.first / (CHUNK_WORDS * WORD_BITS);
+		uint64_t last = c.bits.last / (CHUNK_WORDS * WORD_BITS);
+		while (summed_window(&p.taken, delivered ? &p.taken : &p.owed, &chunk, last, &window))
+			for (unsigned i = 0; i < window.count; i++)
+				pages += resolve_chunk(&hold, &c, &p, window.chunk[i], delivered);
 	}
 	return pages;
 }
@@ -65,7 +100,7 @@ static uint64_t last_taken(const struct vfd_log *log, unsigned consumer, struct 
 }
 
 /* The span follows what is still taken, so that pages beside it can be taken again. */
-static void resolve_slot(const struct vfd_log *log, unsigned consumer, struct batch_record *slot,
+static void resolve_slot(struct vfd_log *log, unsigned consumer, struct batch_record *slot,
 			 struct range where, bool delivered)
 {
 	struct consumer_record *record = consumer_record(log, consumer);
@@ -76,7 +111,9 @@ static void resolve_slot(const struct vfd_log *log, unsigned consumer, struct ba
 	where.first = max_u64(where.first, span.first);
 	where.last = min_u64(where.last, span.last);
 	slot->pages -= resolve_range(log, consumer, where, delivered);
+	pthread_mutex_lock(&log->consumers[consumer].causes);
 	record->resolved = 1;
+	pthread_mutex_unlock(&log->consumers[consumer].causes);
 	if (!slot->pages) {
 		*slot = (struct batch_record){ 0 };
 		record->open_batches--;
@@ -103,35 +140,50 @@ static int resolve(struct vfd_consumer *consumer, const struct vfd_batch *batch,
 
 	if (ret)
 		return ret;
+	pthread_mutex_lock(&consumer->batches);
 	struct batch_record *slot = batch_find(consumer_record(log, consumer->index), batch->id);
-	if (!slot)
-		return fail_batch(batch->id, operation, err);
-	resolve_slot(log, consumer->index, slot, where, delivered);
-	if (!slot->id)
+	if (slot)
+		resolve_slot(log, consumer->index, slot, where, delivered);
+	else
+		ret = fail_batch(batch->id, operation, err);
+	pthread_mutex_unlock(&consumer->batches);
+	return ret;
+}
+
+/* The consumer may be removed by then, but not the log: an entry of its table is always there. */
+static void prune(struct vfd_consumer *consumer)
+{
+	struct vfd_log *log = consumer->log;
+
+	gate_close(&log->gate);
+	if (consumer->live)
 		cause_prune(log, consumer->index);
-	return 0;
+	gate_open(&log->gate);
+}
+
+static int enter_resolve(struct vfd_consumer *consumer, const struct vfd_batch *batch, struct range where,
+			 bool delivered, const char *operation, struct vfd_error *err)
+{
+	int ret = consumer_enter(consumer, operation, err);
+
+	if (ret)
+		return ret;
+	ret = resolve(consumer, batch, where, delivered, operation, err);
+	bool many = !ret && cause_wants_prune(consumer);
+	log_leave(consumer->log);
+	if (many)
+		prune(consumer);
+	return ret;
 }
 
 int vfd_commit(struct vfd_consumer *consumer, const struct vfd_batch *batch, uint64_t first, uint64_t last,
 	       struct vfd_error *err)
 {
-	int ret = consumer_enter(consumer, "vfd_commit", err);
-
-	if (ret)
-		return ret;
-	ret = resolve(consumer, batch, (struct range){ first, last }, true, "vfd_commit", err);
-	log_leave(consumer->log);
-	return ret;
+	return enter_resolve(consumer, batch, (struct range){ first, last }, true, "vfd_commit", err);
 }
 
 int vfd_rollback(struct vfd_consumer *consumer, const struct vfd_batch *batch, uint64_t first, uint64_t last,
 		 struct vfd_error *err)
 {
-	int ret = consumer_enter(consumer, "vfd_rollback", err);
-
-	if (ret)
-		return ret;
-	ret = resolve(consumer, batch, (struct range){ first, last }, false, "vfd_rollback", err);
-	log_leave(consumer->log);
-	return ret;
+	return enter_resolve(consumer, batch, (struct range){ first, last }, false, "vfd_rollback", err);
 }

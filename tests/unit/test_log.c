@@ -690,6 +690,7 @@ START_TEST(an_arena_reads_the_same_elsewhere)
 	OK(add_region(log, 3 * PAGE, 256 * PAGE, memory));
 	OK(mark_pages(log, 5, 30));
 	OK(mark_pages(log, 100, 1));
+	expect_count(vfd_log_consumer(log), 31, 0, 0);
 	void *view = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 	other = *log;
 	other.base = (uintptr_t)view;
@@ -758,13 +759,13 @@ static void fork_with(struct vfd_log *log)
 	OK(mark_pages(log, 5, 2));
 	struct vfd_batch b = take_all(c);
 	REFUSED(VFD_ESTATE, vfd_log_release(&log, &err));
-	pthread_mutex_lock(&log->lock);
+	gate_close(&log->gate);
 	pid_t pid = fork();
 	if (!pid) {
 		alarm(10);
 		child(log, c, b);
 	}
-	pthread_mutex_unlock(&log->lock);
+	gate_open(&log->gate);
 	ck_assert(waitpid(pid, &status, 0) == pid);
 	ck_assert_msg(WIFEXITED(status) && !WEXITSTATUS(status), "child ended with 0x%x", (unsigned)status);
 	OK(vfd_commit(c, &b, 0, UINT64_MAX, &err));

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Marking without a lock. A marker sets bits in the inbox of the region, which all consumers share; whoever holds the stripe
+ * *folds* it: takes the bits out and owes them.
+ *
+ * Why no mark is lost. A marker wrote a page first, then comes here. Words, then sum, then top, and at each of the three: if
+ * the bits are there already, nothing is written, else they are set with an atomic OR. A fold goes the other way: exchange
+ * top for 0, then sum, then the words. All of that, and the fence before it, is sequentially consistent; so:
+ *
+ * - A bit that the marker set in a word stays until a fold takes it. Behind it the marker sees to sum and top, also when the
+ *   word was as it should be: another marker may have come as far as the word only. If it finds the sum bit set, the fold that
+ *   takes that bit away comes later than the look, hence later than the word, and looks at the word after it; the same for
+ *   top. If it finds it clear, it sets it, and then the one above. So once a mark has returned, either its bit was taken out
+ *   by a fold, or top leads to it.
+ * - A marker that finds its bit in a word set, by another, leaves it at that: the fold that takes it out comes later than that
+ *   look. The look comes later than the fence, and that later than the write to the page. Who reads the page after the fold
+ *   reads what was written.
+ * - A fold may find sum or top bits without anything below: a marker came between two of its steps. That costs a look. */
+
+#include "log_internal.h"
+
+/* ---- marking ---- */
+
+static void set_bits(uint64_t *word, uint64_t bits)
+{
+	if ((__atomic_load_n(word, __ATOMIC_SEQ_CST) & bits) != bits)
+		__atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t bit_of(uint64_t i)
+{
+	return UINT64_C(1) << i % WORD_BITS;
+}
+
+void inbox_mark(const struct summed *inbox, uint64_t first, uint64_t last)
+{
+	__sync_synchronize(); /* what the caller wrote is to be seen before a bit is believed to be set */
+	for (uint64_t w = first / WORD_BITS; w <= last / WORD_BITS; w++) {
+		set_bits(&inbox->bits[w], word_mask(w, first, last));
+		set_bits(&inbox->sum[w / WORD_BITS], bit_of(w));
+		set_bits(&inbox->top[w / STRIPE_WORDS], bit_of(w / WORD_BITS));
+	}
+}
+
+/* ---- folding ---- */
+
+static uint64_t take_out(uint64_t *word)
+{
+	return __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
+}
+
+struct fold {
+	struct vfd_log *log;
+	const struct region *region;
+	unsigned count;
+	struct planes planes[MAX_CONSUMERS];
+	bool any;
+	uint64_t first, last; /* bits that were marked */
+};
+
+static void fold_word(struct fold *f, uint64_t w, uint64_t word)
+{
+	if (!word)
+		return;
+	for (unsigned i = 0; i < f->count; i++)
+		planes_merge_word(&f->planes[i], w, word, false);
+	f->first = f->any ? f->first : w * WORD_BITS + word_first(word);
+	f->last = w * WORD_BITS + word_last(word);
+	f->any = true;
+}
+
+static void fold_chunk(struct fold *f, const struct summed *inbox, uint64_t chunk)
+{
+	for (uint64_t words = take_out(&inbox->sum[chunk]); words; words &= words - 1) {
+		uint64_t w = chunk * CHUNK_WORDS + word_first(words);
+		fold_word(f, w, take_out(&inbox->bits[w]));
+	}
+}
+
+static void fold_causes(const struct fold *f)
+{
+	static const struct log_source caller = { .provenance = VFD_SOFTWARE, .who = "caller" };
+	struct range hull = { bit_address(f->log, f->region, f->first),
+			      bit_address(f->log, f->region, f->last) + f->log->page_size - 1 };
+
+	for (uint32_t left = f->any ? f->log->live : 0; left; left &= left - 1)
+		cause_add(f->log, word_first(left), &caller, hull);
+}
+
+/* The stripe is held. */
+static void fold_stripe(struct vfd_log *log, const struct region *region, const struct summed *inbox,
+			uint64_t stripe)
+{
+	struct fold f;
+
+	f.log = log;
+	f.region = region;
+	f.count = 0;
+	f.any = false;
+	for (uint32_t left = log->live; left; left &= left - 1)
+		f.planes[f.count++] = planes_of(log, region, word_first(left));
+	for (uint64_t chunks = take_out(&inbox->top[stripe]); chunks; chunks &= chunks - 1)
+		fold_chunk(&f, inbox, stripe * WORD_BITS + word_first(chunks));
+	fold_causes(&f);
+}
+
+/* ---- holding a stripe ---- */
+
+/* Neighbouring stripes have different locks; else the same one may serve several. */
+static pthread_mutex_t *stripe_mutex(struct vfd_log *log, const struct region *region, uint64_t stripe)
+{
+	uint64_t mix = (region->address >> log->page_shift) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+
+	return &log->stripes[(mix + stripe) % STRIPE_LOCKS].mutex;
+}
+
+void hold_stripe(struct hold *hold, const struct region *region, uint64_t stripe)
+{
+	if (hold->mutex && hold->region == region && hold->stripe == stripe)
+		return;
+	hold_end(hold);
+	hold->region = region;
+	hold->stripe = stripe;
+	hold->mutex = stripe_mutex(hold->log, region, stripe);
+	pthread_mutex_lock(hold->mutex);
+	struct summed inbox = inbox_of(hold->log, region);
+	if (peek(&inbox.top[stripe]))
+		fold_stripe(hold->log, region, &inbox, stripe);
+}
+
+void hold_end(struct hold *hold)
+{
+	if (hold->mutex)
+		pthread_mutex_unlock(hold->mutex);
+	hold->mutex = NULL;
+}
+
+void fold_range(struct vfd_log *log, struct range where)
+{
+	struct hold hold = { .log = log };
+	struct cursor c = cursor_over(log, where);
+
+	while (cursor_next(&c)) {
+		const uint64_t pages = STRIPE_WORDS * WORD_BITS;
+		struct summed inbox = inbox_of(log, c.region);
+		for (uint64_t stripe = c.bits.first / pages; stripe <= c.bits.last / pages; stripe++)
+			if (peek(&inbox.top[stripe]))
+				hold_stripe(&hold, c.region, stripe);
+		hold_end(&hold);
+	}
+}
