@@ -16,7 +16,7 @@ static int fail_hole(struct range hole, const char *operation, struct vfd_error 
 			  hole.first, hole.last);
 }
 
-/* A few pages: no lock, and memory for the inbox only where they are. More go to the planes at once. */
+/* Up to a chunk of pages: no lock, and memory for the inbox only where they are. More go to the planes at once. */
 static void mark_inboxes(struct vfd_log *log, struct range where)
 {
 	struct cursor c = cursor_over(log, where);
@@ -40,7 +40,7 @@ static int mark_checked(struct vfd_log *log, uint64_t address, uint64_t size, st
 			    "0x%" PRIx64 " bytes from 0x%" PRIx64 " wrap around", size, address);
 	if (first_hole(log, where, &hole))
 		return fail_hole(hole, "vfd_log_mark", err);
-	if (range_size(where) <= log->page_size * CHUNK_WORDS) {
+	if (range_size(where) <= log->page_size * CHUNK_WORDS * WORD_BITS) {
 		mark_inboxes(log, where);
 		return 0;
 	}

@@ -311,6 +311,237 @@ START_TEST(discarding_a_region_resolves_batches_in_it)
 }
 END_TEST
 
+/* ---- the inbox ---- */
+
+/* Marked by vfd_log_mark() only: it waits in the inbox until somebody looks. */
+START_TEST(a_mark_is_seen_by_whoever_looks)
+{
+	struct vfd_log *log = simple_log();
+	struct vfd_consumer *c = vfd_log_consumer(log), *second, *late;
+	struct vfd_cause list[64];
+	struct vfd_count n;
+	size_t count;
+
+	OK(vfd_consumer_add(log, "second", &second, &err));
+	OK(mark_pages(log, 5, 1));
+	OK(vfd_consumer_add(log, "late", &late, &err)); /* owed nothing from before */
+	expect_count(late, 0, 0, 0);
+	OK(mark_pages(log, 6, 1));
+	OK(vfd_consumer_count(c, 6 * PAGE, 7 * PAGE - 1, &n, &err));
+	ck_assert_uint_eq(n.owed, 1);
+	OK(mark_pages(log, 7, 1));
+	struct vfd_batch b = take_all(c);
+	ck_assert_uint_eq(b.pages, 3);
+	ck_assert_uint_eq(b.reported, 0);
+	OK(vfd_commit(c, &b, 0, UINT64_MAX, &err));
+	expect_count(second, 3, 0, 0);
+	expect_count(late, 2, 0, 0);
+	OK(mark_pages(log, 100, 1));
+	OK(vfd_consumer_causes(c, list, 64, &count, &err));
+	ck_assert(count == 1 && list[0].pages == 1 && list[0].first == 100 * PAGE);
+	ck_assert_str_eq(list[0].who, "caller");
+	destroy(log);
+}
+END_TEST
+
+START_TEST(a_mark_in_the_inbox_is_not_destroyed)
+{
+	struct vfd_log *log = simple_log();
+	struct vfd_consumer *second;
+
+	OK(vfd_consumer_add(log, "second", &second, &err));
+	OK(mark_pages(log, 5, 1));
+	REFUSED(VFD_EDIRTY, vfd_log_destroy(&log, 0, &err));
+	struct vfd_batch b = take_all(vfd_log_consumer(log));
+	OK(vfd_commit(vfd_log_consumer(log), &b, 0, UINT64_MAX, &err));
+	b = take_all(second);
+	OK(vfd_commit(second, &b, 0, UINT64_MAX, &err));
+	OK(mark_pages(log, 6, 1));
+	REFUSED(VFD_EDIRTY, vfd_region_remove(log, 3 * PAGE, 0, &err));
+	b = take_all(vfd_log_consumer(log));
+	OK(vfd_commit(vfd_log_consumer(log), &b, 0, UINT64_MAX, &err));
+	b = take_all(second);
+	OK(vfd_commit(second, &b, 0, UINT64_MAX, &err));
+	OK(mark_pages(log, 7, 1));
+	REFUSED(VFD_EDIRTY, vfd_consumer_remove(&second, 0, &err));
+	OK(mark_pages(log, 8, 1));
+	OK(vfd_region_remove(log, 3 * PAGE, VFD_DISCARD, &err));
+	OK(vfd_consumer_remove(&second, 0, &err));
+	OK(vfd_log_destroy(&log, 0, &err));
+}
+END_TEST
+
+/* A page that waits in the inbox is owed already: who reports it finds it old, and says so. */
+START_TEST(a_mark_counts_as_owed_for_a_merge)
+{
+	struct vfd_log *log = simple_log();
+	struct log_source kvm = { VFD_REPORTED, VFD_WHY_NONE, PAGE, "kvm" };
+	uint64_t word = 3;
+	struct log_bits bits = { .address = 5 * PAGE, .granularity = PAGE, .words = &word, .bits = 2 };
+
+	OK(mark_pages(log, 5, 1));
+	ck_assert_uint_eq(log_merge(log, &bits, &kvm), 1);
+	expect_count(vfd_log_consumer(log), 2, 2, 0);
+	destroy(log);
+}
+END_TEST
+
+/* Another marker came as far as the word, or the sum: the mark must not rely on it for the rest. */
+START_TEST(a_mark_does_not_rely_on_another)
+{
+	struct vfd_log *log = simple_log();
+	struct summed inbox = inbox_of(log, region_table(log));
+	uint64_t bit = address_bit(log, region_table(log), 5 * PAGE), mask = UINT64_C(1) << bit;
+
+	inbox.bits[0] |= mask;
+	OK(mark_pages(log, 5, 1));
+	expect_count(vfd_log_consumer(log), 1, 0, 0);
+	OK(mark_pages(log, 6, 1));
+	ck_assert(inbox.bits[0] == mask << 1 && inbox.sum[0] == 1 && inbox.top[0] == 1);
+	inbox.top[0] = 0;
+	OK(mark_pages(log, 6, 1));
+	expect_count(vfd_log_consumer(log), 2, 0, 0);
+	/* a fold in the middle leaves summaries without words below */
+	inbox.sum[0] = inbox.top[0] = 1;
+	expect_count(vfd_log_consumer(log), 2, 0, 0);
+	ck_assert(!inbox.sum[0] && !inbox.top[0]);
+	inbox.top[0] = 1;
+	OK(mark_pages(log, 7, 1));
+	expect_count(vfd_log_consumer(log), 3, 0, 0);
+	destroy(log);
+}
+END_TEST
+
+/* A few pages take the inbox, many the planes: up to a chunk, beyond it, across words. */
+START_TEST(marks_of_any_size)
+{
+	static const uint64_t sizes[] = { 1, 63, 64, 65, 4095, 4096, 4097, 262143, 262145 };
+	struct vfd_log *log;
+	struct vfd_consumer *c;
+
+	OK(vfd_log_create(NULL, &log, &err));
+	OK(add_region(log, 3 * PAGE, UINT64_C(600000) * PAGE, memory));
+	c = vfd_log_consumer(log);
+	for (int i = 0; i < 9; i++)
+		for (uint64_t page = 60; page < 70; page++) {
+			OK(mark_pages(log, page, sizes[i]));
+			struct vfd_batch b = take_all(c);
+			ck_assert_uint_eq(b.pages, sizes[i]);
+			ck_assert_uint_eq(b.first, page * PAGE);
+			OK(vfd_commit(c, &b, 0, UINT64_MAX, &err));
+		}
+	OK(vfd_log_destroy(&log, 0, &err));
+}
+END_TEST
+
+/* ---- scratch ---- */
+
+/* Bits 10..309 of 400: words 1..3 hold nothing else, 0 and 4 do. */
+START_TEST(scratch_is_zeroed_but_what_is_shared)
+{
+	struct vfd_log *log = simple_log();
+	struct log_source kernel = { VFD_REPORTED, VFD_WHY_NONE, PAGE, "type1" };
+	uint64_t words[7];
+	struct log_bits bits = {
+		.granularity = PAGE, .words = words, .first_bit = 10, .bits = 300, .scratch = words
+	};
+
+	for (uint64_t page = 0; page < 70; page++) { /* shifts, holes on both sides of the region */
+		memset(words, 0xff, sizeof words);
+		bits.address = page * PAGE;
+		log_merge(log, &bits, &kernel);
+		for (int w = 0; w < 7; w++)
+			ck_assert_msg(words[w] == (w > 0 && w < 4 ? 0 : ~UINT64_C(0)), "page %lu word %d",
+				      (long)page, w);
+	}
+	expect_count(vfd_log_consumer(log), 256, 256, 0);
+	bits.granularity = 2 * PAGE;
+	memset(words, 0xff, sizeof words);
+	log_merge(log, &bits, &kernel);
+	ck_assert(words[0] + 1 == 0 && !words[1] && !words[2] && !words[3] && words[4] + 1 == 0);
+	destroy(log);
+}
+END_TEST
+
+/* One word for pages of two regions, and one for two mappings: the second half must still be there. */
+START_TEST(scratch_shared_by_two_regions)
+{
+	struct log_source kernel = { VFD_REPORTED, VFD_WHY_NONE, PAGE, "type1" };
+	uint64_t words[3] = { ~UINT64_C(0), ~UINT64_C(0), ~UINT64_C(0) };
+	struct log_bits bits = { .granularity = PAGE, .words = words, .bits = 192, .scratch = words };
+	struct vfd_log *log;
+
+	OK(vfd_log_create(NULL, &log, &err));
+	OK(add_region(log, 0, 100 * PAGE, memory));
+	OK(add_region(log, 100 * PAGE, 100 * PAGE, memory + 1000 * PAGE));
+	ck_assert_uint_eq(log_merge(log, &bits, &kernel), 192);
+	ck_assert(!words[0] && !words[1] && !words[2]);
+	memset(words, 0xff, sizeof words);
+	struct log_bits two[2] = { bits, bits };
+	two[0].bits = 100;
+	two[1].address = 100 * PAGE;
+	two[1].first_bit = 100;
+	two[1].bits = 92;
+	struct vfd_batch b = take_all(vfd_log_consumer(log));
+	OK(vfd_commit(vfd_log_consumer(log), &b, 0, UINT64_MAX, &err));
+	ck_assert_uint_eq(log_merge_many(log, two, 2, &kernel), 192);
+	ck_assert(!words[0] && words[1] + 1 == 0 && !words[2]);
+	destroy(log);
+}
+END_TEST
+
+/* Zero input is not written: that would cost memory, and cache lines. */
+START_TEST(scratch_of_zeros_is_not_written)
+{
+	struct vfd_log *log = simple_log();
+	struct log_source kernel = { VFD_REPORTED, VFD_WHY_NONE, PAGE, "type1" };
+	uint64_t *words = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct log_bits bits = { .granularity = PAGE, .words = words, .bits = 4096, .scratch = words };
+
+	ck_assert_uint_eq(log_merge(log, &bits, &kernel), 0);
+	bits.address = 7 * PAGE;
+	ck_assert_uint_eq(log_merge(log, &bits, &kernel), 0);
+	munmap(words, PAGE);
+	OK(vfd_log_destroy(&log, 0, &err));
+}
+END_TEST
+
+/* ---- many regions ---- */
+
+/* Added in no order, with and without gaps in either address: each is found by its memory. */
+START_TEST(thousands_of_regions)
+{
+	enum { N = 4096 };
+	struct vfd_log *log;
+	uint64_t address;
+
+	OK(vfd_log_create(NULL, &log, &err));
+	for (uint64_t i = 0; i < N; i++) {
+		uint64_t at = i * 1237 % N, place = i * 2731 % N;
+		OK(add_region(log, at * 4 * PAGE, (at % 4 + 1) * PAGE, memory + place * 4 * PAGE));
+	}
+	for (uint64_t i = 0; i < N; i++) {
+		uint64_t at = i * 1237 % N, size = (at % 4 + 1) * PAGE;
+		char *place = memory + i * 2731 % N * 4 * PAGE;
+		OK(log_region_get(log, place, 0, size, &address, &err));
+		ck_assert_uint_eq(address, at * 4 * PAGE);
+		log_region_put(log, address);
+		OK(log_region_get(log, place + size - 1, 0, 1, &address, &err));
+		ck_assert_uint_eq(address, at * 4 * PAGE + size - 1);
+		log_region_put(log, address);
+		REFUSED(VFD_ENOREGION, log_region_get(log, place, 0, size + 1, &address, &err));
+		REFUSED(VFD_EOVERLAP, add_region(log, UINT64_C(1) << 40, PAGE, place + size - PAGE));
+		OK(vfd_log_mark(log, at * 4 * PAGE, size, &err));
+	}
+	REFUSED(VFD_ENOREGION, log_region_get(log, memory - 1, 0, 1, &address, &err));
+	expect_count(vfd_log_consumer(log), N / 4 * 10, 0, 0);
+	for (uint64_t i = 0; i < N; i++)
+		OK(vfd_region_remove(log, i * 577 % N * 4 * PAGE, VFD_DISCARD, &err));
+	REFUSED(VFD_ENOREGION, log_region_get(log, memory, 0, 1, &address, &err));
+	OK(vfd_log_destroy(&log, 0, &err));
+}
+END_TEST
+
 /* ---- causes ---- */
 
 static size_t causes_of(struct vfd_log *log, struct vfd_cause *list)
@@ -878,6 +1109,15 @@ int main(void)
 	tcase_add_test(tcase, no_more_than_256_batches);
 	tcase_add_test(tcase, batches_of_another_log_are_foreign);
 	tcase_add_test(tcase, discarding_a_region_resolves_batches_in_it);
+	tcase_add_test(tcase, a_mark_is_seen_by_whoever_looks);
+	tcase_add_test(tcase, a_mark_in_the_inbox_is_not_destroyed);
+	tcase_add_test(tcase, a_mark_counts_as_owed_for_a_merge);
+	tcase_add_test(tcase, a_mark_does_not_rely_on_another);
+	tcase_add_test(tcase, marks_of_any_size);
+	tcase_add_test(tcase, scratch_is_zeroed_but_what_is_shared);
+	tcase_add_test(tcase, scratch_shared_by_two_regions);
+	tcase_add_test(tcase, scratch_of_zeros_is_not_written);
+	tcase_add_test(tcase, thousands_of_regions);
 	tcase_add_test(tcase, causes_merge_and_go);
 	tcase_add_test(tcase, causes_are_bounded);
 	tcase_add_test(tcase, initial_is_one_consumers);

@@ -385,8 +385,8 @@ static bool model_all_inside(const struct log_bits *b)
 
 static uint64_t some_granularity(void)
 {
-	static const int ratio[] = { 0, 0, 0, 0, -3, -2, -1, 1, 2, 3 };
-	int r = ratio[below(10)];
+	static const int ratio[] = { 0, 0, 0, 0, 0, 0, -7, -6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7 };
+	int r = ratio[below(20)];
 
 	return r < 0 ? m.page_size >> -r : m.page_size << r;
 }
@@ -404,7 +404,7 @@ static const char *some_who(void)
 
 static void merge(void)
 {
-	static uint64_t words[1500];
+	static uint64_t words[PAGES * 2 + 100];
 	uint64_t g = some_granularity(), fresh = 0;
 	int first, last;
 
@@ -435,7 +435,7 @@ static void merge(void)
 /* The internal one: any address, any first bit, holes */
 static void merge_inside(void)
 {
-	static uint64_t words[1500];
+	static uint64_t words[PAGES * 2 + 100];
 	int first, last, provenance = 1 + below(4);
 
 	some_range(&first, &last);
@@ -451,7 +451,14 @@ static void merge_inside(void)
 	}
 	struct log_source source = { (enum vfd_provenance)provenance, VFD_WHY_NO_TRACKING, b.granularity,
 				     some_who() };
-	CHECK(log_merge(m.log, &b, &source) == model_merge(&b, provenance));
+	uint64_t want = model_merge(&b, provenance);
+	if (below(2))
+		b.scratch = words;
+	CHECK(log_merge(m.log, &b, &source) == want);
+	for (uint64_t i = 0; b.scratch && i < b.bits; i++) { /* zero, but where a word is shared */
+		uint64_t at = b.first_bit + i, word = at / 64 * 64;
+		CHECK(word < b.first_bit || word + 63 > b.first_bit + b.bits - 1 || !plane_bit(words, at));
+	}
 }
 
 /* ---- batches ---- */
