@@ -3,17 +3,20 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 #include <time.h>
 
-#include "plan.h"
+#include "bitmap.h"
 
 static const char *const get_op = "VFIO_IOMMU_DIRTY_PAGES GET_BITMAP";
 
 struct harvest {
 	struct space *space;
+	struct range wanted; /* the mappings that start here */
 	struct vfd_harvest *result;
 	struct vfd_error *err;
-	int rc; /* the first failure */
+	int rc;	     /* the first failure */
+	bool replan; /* the span: what may be wrong in it has changed */
 };
 
 static uint64_t now_ns(void)
@@ -31,62 +34,165 @@ static void add_assumed(struct vfd_harvest *result, enum vfd_reason why, uint64_
 	result->assumed[why] += pages;
 }
 
-/* Bits of one mapping, masked to its length: the kernel's words may hold strays beyond. */
-static void merge(struct harvest *h, const struct mapping *m, struct range span, const uint64_t *words)
+/* ---- one span ---- */
+
+static uint64_t page_of(const struct harvest *h)
 {
-	uint64_t page = h->space->type1.page_size;
+	return h->space->type1.page_size;
+}
+
+static uint64_t first_word(const struct segment *s)
+{
+	return s->bit / WORD_BITS;
+}
+
+static uint64_t last_word(const struct segment *s)
+{
+	return ((uint64_t)s->bit + s->bits - 1) / WORD_BITS;
+}
+
+/* Let the kernel write where it will, and nowhere else: in one go for each run of pages. */
+static int populate(struct harvest *h, struct span *span, struct scratch scratch)
+{
+	uint64_t page = sys_page_size() / sizeof *scratch.words, from = 0, to = 0;
+	struct segment s;
+	struct segments all;
+	bool any = false;
+	int rc = 0;
+
+	if (span->populated == scratch.serial)
+		return 0;
+	segments_of(h->space, page_of(h), span, &all);
+	while (!rc && segments_next(&all, &s)) {
+		if (any && first_word(&s) / page > to / page + 1) {
+			rc = scratch_populate(&h->space->scratch, scratch, from, to);
+			any = false;
+		}
+		from = any ? from : first_word(&s);
+		to = last_word(&s);
+		any = true;
+	}
+	if (!rc && any)
+		rc = scratch_populate(&h->space->scratch, scratch, from, to);
+	span->populated = rc ? 0 : scratch.serial;
+	return rc;
+}
+
+/* Whether the kernel said nothing of a short segment: most say nothing, and the log need not know. */
+static bool is_silent(const struct segment *s, const uint64_t *words)
+{
+	uint64_t first = first_word(s), last = last_word(s), any = 0;
+
+	if (first == last)
+		return !(words[first] & word_mask(first, s->bit, (uint64_t)s->bit + s->bits - 1));
+	if (last - first >= WORD_BITS)
+		return false;
+	for (uint64_t w = first; w <= last; w++)
+		any |= words[w];
+	return !any;
+}
+
+static struct log_source source_of(const struct harvest *h, const struct segment *s)
+{
+	struct log_source source = { .provenance = VFD_REPORTED, .granularity = page_of(h), .who = "type1" };
+
+	if (s->kind == SEGMENT_UNALIGNED)
+		source.who = "type1, unaligned";
+	if (s->kind == SEGMENT_SPOILED) {
+		source.provenance = VFD_ASSUMED;
+		source.reason = VFD_WHY_HARVEST_FAILED;
+	}
+	return source;
+}
+
+/* Masked to the segment's length: the kernel's words may hold strays beyond. */
+static void merge(struct harvest *h, const struct segment *s, uint64_t *words)
+{
 	struct log_bits bits = {
-		.address = m->log_address,
-		.granularity = page,
+		.address = s->log_address,
+		.granularity = page_of(h),
 		.words = words,
-		.first_bit = (m->where.first - span.first) / page,
-		.bits = range_size(m->where) / page,
+		.scratch = words,
+		.first_bit = s->bit,
+		.bits = s->bits,
 	};
-	struct log_source source = { .provenance = VFD_REPORTED, .granularity = page, .who = "type1" };
+
+	if (s->kind == SEGMENT_UNTRACKED || is_silent(s, words))
+		return;
+	struct log_source source = source_of(h, s);
 	uint64_t pages = log_merge(h->space->log, &bits, &source);
-
-	h->result->pages_new += pages;
-	h->result->pages_reported += pages;
+	if (s->kind == SEGMENT_SPOILED) {
+		add_assumed(h->result, VFD_WHY_HARVEST_FAILED, pages);
+	} else {
+		h->result->pages_new += pages;
+		h->result->pages_reported += pages;
+	}
 }
 
-/* The next mapping of the span; it cannot go away while the span is claimed. */
-static const struct mapping *next_mapping(struct space *space, uint64_t cursor, struct range span)
+/* The log has cleared the words that it had to itself. The others may be a neighbour's too: not before that is merged. */
+static void wipe(const struct segment *s, uint64_t *words)
 {
-	struct range rest = { cursor, span.last };
-	struct index_cursor there;
+	uint64_t first = first_word(s), last = last_word(s);
 
-	table_enter(&space->table);
-	bool found = cursor <= span.last && index_meets(&space->table.iova, rest, &there);
-	const struct mapping *m = found ? there.item : NULL;
-	table_leave(&space->table);
-	return m;
+	if (s->kind == SEGMENT_UNTRACKED)
+		memset(words + first, 0, (size_t)(last - first + 1) * sizeof *words);
+	words[first] = 0;
+	words[last] = 0;
 }
 
-static void merge_span(struct harvest *h, struct range span, const uint64_t *words)
+/* All that arrived, from scratch to the log. Returns whether some of it may be wrong. */
+static bool merge_span(struct harvest *h, const struct span *span, uint64_t *words)
 {
-	const struct mapping *m;
+	struct segments all;
+	struct segment s;
+	bool spoiled = false;
 
-	for (uint64_t at = span.first; (m = next_mapping(h->space, at, span)); at = m->where.last + 1)
-		if (mapping_tracked(m))
-			merge(h, m, span, words);
+	segments_of(h->space, page_of(h), span, &all);
+	while (segments_next(&all, &s)) {
+		merge(h, &s, words);
+		spoiled |= s.kind == SEGMENT_SPOILED;
+	}
+	segments_of(h->space, page_of(h), span, &all);
+	while (segments_next(&all, &s))
+		wipe(&s, words);
+	return spoiled;
 }
 
-/* One GET_BITMAP. Merged on failure too: what was delivered is cleared in the kernel. */
-static int get_span(struct harvest *h, struct range span)
+/* What a fault spoiled was read, and cleared in the kernel. */
+static void trust_again(struct harvest *h, struct range where)
 {
+	struct mapping_walk walk = mapping_walk(h->space, where);
+
+	for (struct mapping *m; (m = mapping_walk_next(&walk));)
+		m->spoiled = false;
+	h->replan = true;
+}
+
+/* One GET_BITMAP. Merged on failure too: what was delivered is cleared in the kernel. *asked: the failure is the kernel's. */
+static int get_span(struct harvest *h, struct span *span, bool *asked)
+{
+	uint64_t bytes = type1_bitmap_bytes(&h->space->type1, span->where);
 	struct scratch scratch;
-	uint64_t bytes = type1_bitmap_bytes(&h->space->type1, span);
 	int rc = scratch_get(&h->space->scratch, bytes, &scratch);
 
+	*asked = false;
 	if (rc)
 		return rc;
-	rc = type1_get(&h->space->type1, span, scratch.words);
-	h->result->ioctls++;
-	h->result->bytes += rc ? 0 : bytes;
-	merge_span(h, span, scratch.words);
+	rc = populate(h, span, scratch);
+	if (!rc) {
+		*asked = true;
+		rc = type1_get(&h->space->type1, span->where, scratch.words);
+		h->result->ioctls++;
+		h->result->bytes += rc ? 0 : bytes;
+		bool spoiled = merge_span(h, span, scratch.words);
+		if (!rc && spoiled)
+			trust_again(h, span->where);
+	}
 	scratch_put(&h->space->scratch, scratch);
 	return rc;
 }
+
+/* ---- failures ---- */
 
 static void keep_first(struct harvest *h, int rc)
 {
@@ -112,21 +218,26 @@ static void lost(struct harvest *h, enum type1_fault fault)
 				   : "another holder of the container's descriptor stopped tracking"));
 }
 
-/* Errors that GET_BITMAP is not known for: what it did with the bits is unknown, so they are dirty. */
-static void assume_span(struct harvest *h, struct range span)
+/* What GET_BITMAP did with the bits is unknown, so they are dirty: of mappings that are shifted against `base`, or of all. */
+static void assume_span(struct harvest *h, struct range where, bool shifted_only)
 {
-	const struct mapping *m;
+	struct mapping_walk walk = mapping_walk(h->space, where);
+	uint64_t aligned = 64 * page_of(h);
 
-	for (uint64_t at = span.first; (m = next_mapping(h->space, at, span)); at = m->where.last + 1)
-		if (mapping_tracked(m))
-			add_assumed(h->result, VFD_WHY_HARVEST_FAILED,
-				    space_assume(h->space, m, VFD_WHY_HARVEST_FAILED));
+	for (struct mapping *m; (m = mapping_walk_next(&walk));) {
+		if (!mapping_tracked(m) || (shifted_only && is_aligned(m->where.first - where.first, aligned)))
+			continue;
+		add_assumed(h->result, VFD_WHY_HARVEST_FAILED,
+			    space_assume(h->space, m, VFD_WHY_HARVEST_FAILED));
+		m->spoiled = true;
+		h->replan = true;
+	}
 }
 
-static void span_failed(struct harvest *h, struct range span, int rc)
+static void span_failed(struct harvest *h, struct range span, int rc, bool asked)
 {
-	if (rc != -EFAULT && rc != -EINVAL && rc != -ENOMEM)
-		assume_span(h, span);
+	if (asked)
+		assume_span(h, span, rc == -EFAULT);
 	keep_first(
 		h,
 		fail_sys_range(
@@ -136,70 +247,94 @@ static void span_failed(struct harvest *h, struct range span, int rc)
 			span.first, span.last));
 }
 
-static void get_alone(struct harvest *h, const struct mapping *m)
+static void get_alone(struct harvest *h, struct range where)
 {
-	int rc = get_span(h, m->where);
+	struct span alone = { .where = where };
+	bool asked;
+	int rc = get_span(h, &alone, &asked);
 
 	if (rc == -EINVAL) {
-		assume_span(h, m->where);
-		keep_first(h, fail_range(err_of(h), VFD_ECUT, get_op, m->where.first, m->where.last,
+		assume_span(h, where, false);
+		keep_first(h, fail_range(err_of(h), VFD_ECUT, get_op, where.first, where.last,
 					 "the kernel has a mapping across the edge of IOVA %#" PRIx64
 					 "..%#" PRIx64 " that was not declared",
-					 m->where.first, m->where.last));
+					 where.first, where.last));
 	} else if (rc) {
-		span_failed(h, m->where, rc);
+		span_failed(h, where, rc, asked);
 	}
 }
 
 /* EINVAL while all is well: one of the span's mappings is not as the kernel has it. Ask for each alone. */
-static void get_each(struct harvest *h, struct range span)
+static void get_each(struct harvest *h, struct range where)
 {
-	const struct mapping *m;
+	struct mapping_walk walk = mapping_walk(h->space, where);
 
-	for (uint64_t at = span.first; (m = next_mapping(h->space, at, span)); at = m->where.last + 1)
-		get_alone(h, m);
+	for (const struct mapping *m; (m = mapping_walk_next(&walk));)
+		get_alone(h, m->where);
 }
 
-static void harvest_span(struct harvest *h, struct range span)
+static void harvest_span(struct harvest *h, struct span *span)
 {
-	int rc = get_span(h, span);
+	bool asked;
+	int rc = get_span(h, span, &asked);
 
 	if (rc == -EINVAL) {
 		enum type1_fault fault = space_diagnose(h->space);
 		if (fault == TYPE1_ALIVE)
-			get_each(h, span);
+			get_each(h, span->where);
 		else
 			lost(h, fault);
 	} else if (rc) {
-		span_failed(h, span, rc);
+		span_failed(h, span->where, rc, asked);
 	}
+}
+
+/* ---- all of them ---- */
+
+/* In a claimed window. Returns where to go on. */
+static uint64_t harvest_window(struct harvest *h, const struct plan_window *window, uint64_t cursor,
+			       struct range_claim *claim)
+{
+	struct span spare, *span = plan_take(h->space, h->wanted, window, &spare);
+
+	if (!span)
+		return cursor;
+	range_narrow(&h->space->queue, claim, span->where);
+	uint64_t next = span->where.last + 1;
+	h->replan = false;
+	harvest_span(h, span);
+	plan_done(&h->space->plan, span, h->replan);
+	return next;
 }
 
 /* Span by span; calls that map or unmap elsewhere go on meanwhile. */
 static void harvest_record(struct harvest *h)
 {
-	struct range window, span;
+	struct plan_window window;
+	uint64_t cursor = h->wanted.first;
 
-	for (uint64_t cursor = 0; h->space->started && plan_window(h->space, cursor, &window);) {
+	while (h->space->started && plan_next(h->space, h->wanted, cursor, &window)) {
 		struct range_claim claim;
-		range_claim(&h->space->queue, &claim, window);
-		bool found = plan_span(h->space, window, &span);
-		if (found) {
-			range_narrow(&h->space->queue, &claim, span);
-			harvest_span(h, span);
-		}
+		range_claim(&h->space->queue, &claim, window.where);
+		cursor = harvest_window(h, &window, cursor, &claim);
 		range_release(&h->space->queue, &claim);
-		cursor = found ? span.last + 1 : window.first + 1;
 	}
 }
 
-static void pay(struct space *space, struct mapping *m, void *arg)
+/* A group that cannot report makes every answer "everything": then the kernel is not asked. */
+static void harvest(struct harvest *h)
 {
-	enum vfd_reason why = space_owes_all(space, m);
+	if (h->space->attached && !h->space->physical)
+		harvest_record(h);
+}
 
-	if (why)
-		add_assumed(arg, why, space_assume(space, m, why));
-	m->owed = VFD_WHY_NONE;
+static void pay(struct space *space, struct vfd_harvest *result)
+{
+	uint64_t pages[sizeof result->assumed / sizeof result->assumed[0]] = { 0 };
+
+	space_pay(space, pages);
+	for (unsigned why = VFD_WHY_NONE; why < sizeof pages / sizeof pages[0]; why++)
+		add_assumed(result, (enum vfd_reason)why, pages[why]);
 }
 
 struct moment {
@@ -224,20 +359,33 @@ static void settle(struct space *space, struct moment before)
 	pthread_mutex_unlock(&space->mutex);
 }
 
-/* A group that cannot report makes every answer "everything": then the kernel is not asked. */
 int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *result, struct vfd_error *err)
 {
-	struct harvest h = { .space = space, .result = result, .err = err };
+	struct harvest h = { .space = space, .wanted = RANGE_ALL, .result = result, .err = err };
 	uint64_t began = now_ns();
 	struct moment before = look(space);
 
-	if (space->attached && !space->physical)
-		harvest_record(&h);
-	if (flags & VFD_HARVEST_FINAL)
-		space_each_tracked(space, pay, result);
+	harvest(&h);
+	if (flags & VFD_HARVEST_FINAL) {
+		pay(space, result);
+		scratch_pool_trim(&space->scratch);
+	}
 	result->deferred_bytes = flags & VFD_HARVEST_FINAL ? 0 : space_deferred_bytes(space);
 	if ((!h.rc || h.rc == VFD_ELOST) && !result->deferred_bytes)
 		settle(space, before);
+	result->drained = space_clean(space);
+	result->nanoseconds = now_ns() - began;
+	return h.rc;
+}
+
+int track_harvest_range(struct space *space, struct range wanted, struct vfd_harvest *result,
+			struct vfd_error *err)
+{
+	struct harvest h = { .space = space, .wanted = wanted, .result = result, .err = err };
+	uint64_t began = now_ns();
+
+	harvest(&h);
+	result->deferred_bytes = space_deferred_bytes(space);
 	result->drained = space_clean(space);
 	result->nanoseconds = now_ns() - began;
 	return h.rc;

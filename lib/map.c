@@ -123,7 +123,7 @@ static int enter_table(struct space *space, const struct vfd_mapping *want, enum
 			unreserve(space, m, origin == PLACED);
 	}
 	if (!rc)
-		table_add(&space->table, m);
+		space_mapped(space, m);
 	range_release(&space->queue, &claim);
 	if (rc)
 		mapping_free(space, m);

@@ -1,61 +1,264 @@
 /* SPDX-License-Identifier: MIT */
 #include "plan.h"
 
-/* A hole costs scratch to zero and scan; a call costs a walk of the kernel's mapping tree. 32 KiB of bitmap is 1 GiB of 4 KiB
- * pages. */
-#define HOLE_BITS (32 * 1024 * 8)
+#include <stdlib.h>
+#include <string.h>
 
-/* An adopted container may have mappings that nobody declared: bridging a hole would read and clear their bits. */
-static uint64_t longest_hole(const struct space *space)
+#include "space.h"
+
+void plan_init(struct plan *plan)
 {
-	return space->adopted ? 0 : HOLE_BITS * space->type1.page_size;
+	*plan = (struct plan){ 0 };
+	pthread_mutex_init(&plan->mutex, NULL);
 }
 
-static uint64_t longest_span(const struct space *space)
-{
-	uint64_t limit = space->type1.caps.dirty_bitmap_limit;
-	uint64_t bytes;
+/* All below up to plan_touch(): mutex held. */
 
-	if (!limit || __builtin_mul_overflow(limit * 8, space->type1.page_size, &bytes))
-		return UINT64_MAX;
-	return bytes;
+static void span_free(struct span *span)
+{
+	free(span->segments);
+	if (span->own)
+		free(span);
 }
 
-bool plan_window(struct space *space, uint64_t cursor, struct range *window)
+static void remove_spans(struct plan *plan, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++) {
+		plan->spans[i]->kept = false;
+		if (!plan->spans[i]->used)
+			span_free(plan->spans[i]);
+	}
+	if (from < to)
+		memmove(&plan->spans[from], &plan->spans[to], (plan->count - to) * sizeof plan->spans[0]);
+	plan->count -= to - from;
+}
+
+/* Position of the first span that ends at or after address. */
+static size_t seek(const struct plan *plan, uint64_t address)
+{
+	size_t low = 0, high = plan->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (plan->spans[middle]->where.last < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void drop_range(struct plan *plan, struct range where)
+{
+	size_t from = seek(plan, where.first), to = from;
+
+	while (to < plan->count && plan->spans[to]->where.first <= where.last)
+		to++;
+	remove_spans(plan, from, to);
+}
+
+static bool insert(struct plan *plan, struct span *span)
+{
+	drop_range(plan, span->where);
+	if (plan->count == plan->capacity) {
+		size_t capacity = plan->capacity ? 2 * plan->capacity : 4;
+		struct span **spans = reallocarray(plan->spans, capacity, sizeof spans[0]);
+		if (!spans)
+			return false;
+		plan->spans = spans;
+		plan->capacity = capacity;
+	}
+	size_t at = seek(plan, span->where.first);
+	memmove(&plan->spans[at + 1], &plan->spans[at], (plan->count - at) * sizeof plan->spans[0]);
+	plan->spans[at] = span;
+	plan->count++;
+	return true;
+}
+
+static bool same_rule(const struct plan_rule *a, const struct plan_rule *b)
+{
+	return a->page == b->page && a->longest == b->longest && a->clubbed == b->clubbed &&
+	       a->alone == b->alone && a->adjoining == b->adjoining;
+}
+
+static void lock(struct plan *plan, const struct plan_rule *rule)
+{
+	pthread_mutex_lock(&plan->mutex);
+	if (same_rule(&plan->rule, rule))
+		return;
+	remove_spans(plan, 0, plan->count);
+	plan->rule = *rule;
+}
+
+/* ---- changes ---- */
+
+void plan_touch(struct plan *plan, struct range where)
+{
+	pthread_mutex_lock(&plan->mutex);
+	size_t from = seek(plan, where.first), to = from;
+	while (to < plan->count && plan->spans[to]->where.first <= where.last)
+		to++;
+	remove_spans(plan, from ? from - 1 : 0, to < plan->count ? to + 1 : to);
+	pthread_mutex_unlock(&plan->mutex);
+}
+
+void plan_clear(struct plan *plan)
+{
+	pthread_mutex_lock(&plan->mutex);
+	remove_spans(plan, 0, plan->count);
+	free(plan->spans);
+	plan->spans = NULL;
+	plan->capacity = 0;
+	pthread_mutex_unlock(&plan->mutex);
+}
+
+void plan_end(struct plan *plan)
+{
+	plan_clear(plan);
+	pthread_mutex_destroy(&plan->mutex);
+}
+
+/* ---- finding a span ---- */
+
+static bool starts_in(const struct span *span, struct range wanted)
+{
+	return span->first_start >= wanted.first && span->last_start <= wanted.last;
+}
+
+/* The span that is kept for a mapping; and where the next one starts. NULL: none that has no other mappings than those wanted. */
+static const struct span *find_kept(const struct plan *plan, struct range mapping, struct range wanted,
+				    uint64_t *next)
+{
+	size_t at = seek(plan, mapping.first);
+	const struct span *span = at < plan->count ? plan->spans[at] : NULL;
+
+	*next = UINT64_MAX;
+	if (span && range_contains(span->where, mapping))
+		return starts_in(span, wanted) ? span : NULL;
+	if (span && span->where.first > mapping.last)
+		*next = span->where.first;
+	return NULL;
+}
+
+/* The end of the last mapping that starts in `wanted`, or of `wanted` if none reaches beyond. Table entered. */
+static uint64_t wanted_end(const struct table *table, struct range wanted)
 {
 	struct index_cursor at;
 
+	if (index_seek(&table->iova, wanted.last, &at) && at.where.first <= wanted.last)
+		return at.where.last;
+	return wanted.last;
+}
+
+/* Where a span that begins with this mapping may start: at a multiple of 64 pages, if the kernel has no mapping there. Table entered. */
+static uint64_t start_of(const struct table *table, const struct plan_rule *rule, struct range mapping)
+{
+	uint64_t aligned = mapping.first & ~(64 * rule->page - 1);
+	struct index_cursor at;
+
+	if (!rule->clubbed || rule->adjoining || rule->alone)
+		return mapping.first;
+	if (index_seek(&table->iova, aligned, &at) && at.where.first < mapping.first)
+		return mapping.first;
+	return aligned;
+}
+
+static struct range window_for(const struct table *table, const struct plan_rule *rule, struct range wanted,
+			       struct range mapping, uint64_t next)
+{
+	struct range window = { .first = start_of(table, rule, mapping) };
+
+	if (__builtin_add_overflow(window.first, rule->longest - 1, &window.last))
+		window.last = UINT64_MAX;
+	window.last = min_u64(window.last, min_u64(next - 1, wanted_end(table, wanted)));
+	window.last = max_u64(window.last, mapping.last);
+	return window;
+}
+
+/* Table entered. */
+static bool find_wanted(const struct table *table, struct range wanted, uint64_t cursor,
+			struct index_cursor *at)
+{
+	bool found = index_seek(&table->iova, cursor, at);
+
+	if (found && at->where.first < wanted.first)
+		found = index_next(at);
+	return found && at->where.first <= wanted.last;
+}
+
+bool plan_next(struct space *space, struct range wanted, uint64_t cursor, struct plan_window *window)
+{
+	struct plan_rule rule = plan_rule(space);
+	struct index_cursor at;
+	uint64_t next;
+
 	table_enter(&space->table);
-	bool found = index_seek(&space->table.iova, cursor, &at);
+	bool found = find_wanted(&space->table, wanted, cursor, &at);
 	if (found) {
-		struct range first = at.where;
-		uint64_t last;
-		if (__builtin_add_overflow(first.first, longest_span(space) - 1, &last))
-			last = UINT64_MAX;
-		*window = (struct range){ first.first, max_u64(last, first.last) };
+		lock(&space->plan, &rule);
+		const struct span *span = find_kept(&space->plan, at.where, wanted, &next);
+		window->kept = span;
+		window->where =
+			span ? span->where : window_for(&space->table, &rule, wanted, at.where, next);
+		pthread_mutex_unlock(&space->plan.mutex);
 	}
 	table_leave(&space->table);
 	return found;
 }
 
-static bool joins(const struct space *space, struct range span, struct range next, struct range window)
-{
-	uint64_t aligned = 64 * space->type1.page_size;
+/* ---- taking it ---- */
 
-	return !space->alone && next.last <= window.last && is_aligned(next.first - span.first, aligned) &&
-	       next.first - span.last - 1 <= longest_hole(space);
+static struct span *take_kept(struct plan *plan, const struct plan_rule *rule, struct range wanted,
+			      struct range window)
+{
+	lock(plan, rule);
+	size_t at = seek(plan, window.first);
+	struct span *span = at < plan->count ? plan->spans[at] : NULL;
+	if (span && span->where.first == window.first && span->where.last <= window.last &&
+	    starts_in(span, wanted))
+		span->used = true;
+	else
+		span = NULL;
+	pthread_mutex_unlock(&plan->mutex);
+	return span;
 }
 
-bool plan_span(struct space *space, struct range window, struct range *span)
+/* Nobody else can plan this range: it is claimed. Without memory for it the spare serves this one time. */
+static struct span *keep(struct plan *plan, const struct plan_rule *rule, struct span *spare)
 {
-	struct index_cursor at;
+	struct span *span = malloc(sizeof *span);
 
-	table_enter(&space->table);
-	bool found = index_seek(&space->table.iova, window.first, &at) && range_contains(window, at.where);
-	if (found)
-		*span = at.where;
-	while (found && index_next(&at) && joins(space, *span, at.where, window))
-		span->last = at.where.last;
-	table_leave(&space->table);
-	return found;
+	if (!span)
+		return spare;
+	*span = *spare;
+	span->own = true;
+	lock(plan, rule);
+	span->kept = insert(plan, span);
+	pthread_mutex_unlock(&plan->mutex);
+	return span;
+}
+
+struct span *plan_take(struct space *space, struct range wanted, const struct plan_window *window,
+		       struct span *spare)
+{
+	struct plan_rule rule = plan_rule(space);
+	struct span *span = take_kept(&space->plan, &rule, wanted, window->where);
+
+	if (span || window->kept)
+		return span;
+	*spare = (struct span){ .used = true };
+	if (!span_measure(space, &rule, window->where, spare))
+		return NULL;
+	return span_cut(space, rule.page, spare) ? keep(&space->plan, &rule, spare) : spare;
+}
+
+void plan_done(struct plan *plan, struct span *span, bool drop)
+{
+	pthread_mutex_lock(&plan->mutex);
+	if (drop && span->kept)
+		drop_range(plan, span->where);
+	span->used = false;
+	if (!span->kept)
+		span_free(span);
+	pthread_mutex_unlock(&plan->mutex);
 }

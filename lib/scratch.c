@@ -4,29 +4,37 @@
 #include <errno.h>
 #include <string.h>
 
-enum { SCRATCH_PAGE = 4096 };
-
 void scratch_pool_init(struct scratch_pool *pool, const struct sys *sys)
 {
-	pool->sys = sys;
+	*pool = (struct scratch_pool){ .sys = sys };
 	pthread_mutex_init(&pool->mutex, NULL);
-	memset(pool->kept, 0, sizeof pool->kept);
 }
 
-static void give_back(struct scratch_pool *pool, struct scratch scratch)
+static void give_back(const struct scratch_pool *pool, struct scratch scratch)
 {
 	if (scratch.words)
-		pool->sys->unmap(pool->sys, scratch.words, scratch.size);
+		pool->sys->unmap_scratch(pool->sys, scratch.words, scratch.size);
+}
+
+void scratch_pool_trim(struct scratch_pool *pool)
+{
+	struct scratch kept[SCRATCH_KEPT];
+
+	pthread_mutex_lock(&pool->mutex);
+	memcpy(kept, pool->kept, sizeof kept);
+	memset(pool->kept, 0, sizeof pool->kept);
+	pthread_mutex_unlock(&pool->mutex);
+	for (int i = 0; i < SCRATCH_KEPT; i++)
+		give_back(pool, kept[i]);
 }
 
 void scratch_pool_end(struct scratch_pool *pool)
 {
-	for (int i = 0; i < SCRATCH_KEPT; i++)
-		give_back(pool, pool->kept[i]);
+	scratch_pool_trim(pool);
 	pthread_mutex_destroy(&pool->mutex);
 }
 
-/* The smallest kept buffer that is large enough; none: words is NULL. */
+/* The smallest kept buffer that is large enough; none: words is NULL, and the serial that a new one gets. */
 static struct scratch take_kept(struct scratch_pool *pool, uint64_t bytes)
 {
 	struct scratch *best = NULL, taken = { 0 };
@@ -40,6 +48,8 @@ static struct scratch take_kept(struct scratch_pool *pool, uint64_t bytes)
 	if (best) {
 		taken = *best;
 		*best = (struct scratch){ 0 };
+	} else {
+		taken.serial = ++pool->serial;
 	}
 	pthread_mutex_unlock(&pool->mutex);
 	return taken;
@@ -47,18 +57,40 @@ static struct scratch take_kept(struct scratch_pool *pool, uint64_t bytes)
 
 int scratch_get(struct scratch_pool *pool, uint64_t bytes, struct scratch *out)
 {
-	*out = take_kept(pool, bytes);
-	if (out->words) {
-		memset(out->words, 0, bytes);
-		return 0;
-	}
-	if (bytes > SIZE_MAX - SCRATCH_PAGE)
-		return -ENOMEM;
-	out->size = ((size_t)bytes + SCRATCH_PAGE - 1) & ~(size_t)(SCRATCH_PAGE - 1);
+	size_t page = sys_page_size();
 	void *memory;
+
+	if (bytes > SIZE_MAX - 2 * page)
+		return -ENOMEM;
+	*out = take_kept(pool, bytes);
+	if (out->words)
+		return 0;
+	out->size = ((size_t)bytes + page - 1) / page * page;
 	int rc = pool->sys->map_scratch(pool->sys, out->size, &memory);
 	if (!rc)
 		out->words = memory;
+	return rc;
+}
+
+int scratch_populate(const struct scratch_pool *pool, struct scratch scratch, uint64_t first, uint64_t last)
+{
+	uint64_t page = sys_page_size() / sizeof *scratch.words;
+
+	first = first / page * page;
+	last = (last / page + 1) * page;
+	return pool->sys->populate(pool->sys, scratch.words + first,
+				   (size_t)(last - first) * sizeof *scratch.words);
+}
+
+int scratch_get_populated(struct scratch_pool *pool, uint64_t bytes, struct scratch *out)
+{
+	int rc = scratch_get(pool, bytes, out);
+
+	if (rc)
+		return rc;
+	rc = scratch_populate(pool, *out, 0, bytes / sizeof *out->words - 1);
+	if (rc)
+		scratch_put(pool, *out);
 	return rc;
 }
 

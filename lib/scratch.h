@@ -2,8 +2,11 @@
 #ifndef LIB_SCRATCH_H
 #define LIB_SCRATCH_H
 
-/* Buffers for the kernel to write bitmaps into: private, page-aligned, populated and zero. Never the accumulator (the kernel
- * overwrites) and never user memory (a fault in the middle of GET_BITMAP spoils the kernel's record). */
+/* Buffers for the kernel to write bitmaps into: private, page-aligned, a guard page behind. Never the accumulator (the kernel
+ * overwrites) and never user memory (a fault in the middle of GET_BITMAP spoils the kernel's record).
+ *
+ * A buffer is address space until part of it is populated, which must come before the kernel writes there. Between two uses all of it
+ * is zero: who used words makes them zero again, so that a large one costs only what is used of it. */
 
 #include <pthread.h>
 #include <stddef.h>
@@ -15,20 +18,33 @@ enum { SCRATCH_KEPT = 4 };
 
 struct scratch {
 	uint64_t *words;
-	size_t size; /* bytes */
+	size_t size;	 /* bytes */
+	uint64_t serial; /* no other buffer of the pool ever had it; never 0 */
 };
 
 struct scratch_pool {
 	const struct sys *sys;
 	pthread_mutex_t mutex;
 	struct scratch kept[SCRATCH_KEPT];
+	uint64_t serial; /* the last one given out */
 };
 
 void scratch_pool_init(struct scratch_pool *pool, const struct sys *sys);
 void scratch_pool_end(struct scratch_pool *pool);
 
-/* At least `bytes` zero bytes. 0 or -errno. */
+/* Give back what is kept: nothing is expected to need it soon. */
+void scratch_pool_trim(struct scratch_pool *pool);
+
+/* Room for `bytes`, zero and not populated. 0 or -errno. */
 int scratch_get(struct scratch_pool *pool, uint64_t bytes, struct scratch *out);
+
+/* Words first..last can be written by the kernel from now on. 0 or -errno. */
+int scratch_populate(const struct scratch_pool *pool, struct scratch scratch, uint64_t first, uint64_t last);
+
+/* Both in one, for a small bitmap. */
+int scratch_get_populated(struct scratch_pool *pool, uint64_t bytes, struct scratch *out);
+
+/* All of it is zero again. */
 void scratch_put(struct scratch_pool *pool, struct scratch scratch);
 
 #endif

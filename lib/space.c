@@ -15,6 +15,7 @@ void space_init(struct space *space, const struct sys *sys, struct vfd_log *log,
 	scratch_pool_init(&space->scratch, sys);
 	range_queue_init(&space->queue);
 	table_init(&space->table);
+	plan_init(&space->plan);
 	if (log)
 		log_user_add(log);
 }
@@ -29,6 +30,7 @@ void space_end(struct space *space)
 			log_region_put(space->log, m->log_address);
 		free(m);
 	}
+	plan_end(&space->plan);
 	table_end(&space->table);
 	place_forget(space);
 	range_queue_end(&space->queue);
@@ -122,10 +124,33 @@ void space_each_tracked(struct space *space, void (*visit)(struct space *space, 
 	table_leave(&space->table);
 }
 
+void space_mapped(struct space *space, struct mapping *m)
+{
+	table_add(&space->table, m);
+	plan_touch(&space->plan, m->where);
+}
+
+static void set_owed(struct space *space, struct mapping *m, enum vfd_reason why)
+{
+	if (m->owed)
+		space->owed -= range_size(m->where);
+	if (why)
+		space->owed += range_size(m->where);
+	m->owed = why;
+}
+
+void space_unmapped(struct space *space, struct mapping *m)
+{
+	table_remove(&space->table, m);
+	plan_touch(&space->plan, m->where);
+	pthread_mutex_lock(&space->mutex);
+	set_owed(space, m, VFD_WHY_NONE);
+	pthread_mutex_unlock(&space->mutex);
+}
+
 static void owe(struct space *space, struct mapping *m, void *arg)
 {
-	(void)space;
-	m->owed = *(const enum vfd_reason *)arg;
+	set_owed(space, m, *(const enum vfd_reason *)arg);
 }
 
 void space_owe_all(struct space *space, enum vfd_reason why)
@@ -133,9 +158,18 @@ void space_owe_all(struct space *space, enum vfd_reason why)
 	space_each_tracked(space, owe, &why);
 }
 
+static bool owes_nothing(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	bool answer = !space->owed;
+	pthread_mutex_unlock(&space->mutex);
+	return answer;
+}
+
 void space_owe_nothing(struct space *space)
 {
-	space_owe_all(space, VFD_WHY_NONE);
+	if (!owes_nothing(space))
+		space_owe_all(space, VFD_WHY_NONE);
 }
 
 struct assumption {
@@ -182,37 +216,45 @@ enum type1_fault space_diagnose(struct space *space)
 {
 	struct scratch scratch;
 
-	if (scratch_get(&space->scratch, sizeof *scratch.words, &scratch))
+	if (scratch_get_populated(&space->scratch, sizeof *scratch.words, &scratch))
 		return TYPE1_ALIVE;
 	enum type1_fault fault = type1_diagnose(&space->type1, scratch.words);
+	*scratch.words = 0;
 	scratch_put(&space->scratch, scratch);
 	return fault;
 }
 
-static void add_bytes(struct space *space, struct mapping *m, void *arg)
+static void pay(struct space *space, struct mapping *m, void *arg)
 {
-	(void)space;
-	*(uint64_t *)arg += range_size(m->where);
+	enum vfd_reason why = space_owes_all(space, m);
+	uint64_t *pages = arg;
+
+	if (why)
+		pages[why] += space_assume(space, m, why);
+	set_owed(space, m, VFD_WHY_NONE);
+}
+
+void space_pay(struct space *space, uint64_t pages[])
+{
+	if (space_deferred_bytes(space) || !owes_nothing(space))
+		space_each_tracked(space, pay, pages);
 }
 
 uint64_t space_tracked_bytes(struct space *space)
 {
-	uint64_t bytes = 0;
-
-	space_each_tracked(space, add_bytes, &bytes);
+	table_enter(&space->table);
+	uint64_t bytes = space->table.tracked;
+	table_leave(&space->table);
 	return bytes;
-}
-
-static void add_deferred(struct space *space, struct mapping *m, void *arg)
-{
-	if (space_owes_all(space, m))
-		add_bytes(space, m, arg);
 }
 
 uint64_t space_deferred_bytes(struct space *space)
 {
-	uint64_t bytes = 0;
+	uint64_t tracked = space_tracked_bytes(space);
 
-	space_each_tracked(space, add_deferred, &bytes);
+	pthread_mutex_lock(&space->mutex);
+	bool all = space->attached && (space->physical || !space->started);
+	uint64_t bytes = space->attached && drained(space) ? 0 : all ? tracked : space->owed;
+	pthread_mutex_unlock(&space->mutex);
 	return bytes;
 }

@@ -11,6 +11,7 @@
 #include "lock.h"
 #include "log.h"
 #include "place.h"
+#include "plan.h"
 #include "scratch.h"
 #include "table.h"
 #include "type1.h"
@@ -26,6 +27,7 @@ struct space {
 
 	struct range_queue queue; /* calls whose ranges meet exclude each other across their ioctls */
 	struct table table;
+	struct plan plan;
 	pthread_mutex_t
 		mutex; /* the counters below, and what mappings owe; never held across an ioctl, taken after the table's gate */
 
@@ -39,6 +41,7 @@ struct space {
 	uint64_t epoch;		/* moves on whenever a device becomes able to write */
 	uint64_t drained_at;	/* the epoch whose writes are all collected */
 	struct place place;	/* free IOVAs */
+	uint64_t owed;		/* bytes of the mappings that are owed as a whole, mapping.owed */
 	bool gap; /* there was no record for a moment while a physical group left: see track_pause() */
 };
 
@@ -84,6 +87,13 @@ void space_begin(struct space *space);
 
 /* What the kernel's EINVAL to a bitmap call means. Without memory to ask with: the range is at fault. */
 enum type1_fault space_diagnose(struct space *space);
+
+/* A mapping is in the table from now on; is not any more, and will be freed. Its range is claimed. */
+void space_mapped(struct space *space, struct mapping *m);
+void space_unmapped(struct space *space, struct mapping *m);
+
+/* Everything that is owed as a whole enters the log now. Adds to pages what is new, by reason. */
+void space_pay(struct space *space, uint64_t pages[]);
 
 /* Bytes of the tracked mappings. */
 uint64_t space_tracked_bytes(struct space *space);

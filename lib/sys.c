@@ -15,6 +15,10 @@
 
 #define UNUSED __attribute__((unused))
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 static int linux_open(UNUSED const struct sys *sys, const char *path, int flags)
 {
 	int fd = open(path, flags | O_CLOEXEC);
@@ -97,15 +101,45 @@ static int linux_map_file(UNUSED const struct sys *sys, int fd, uint64_t offset,
 	return 0;
 }
 
+size_t sys_page_size(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
 static int linux_map_scratch(UNUSED const struct sys *sys, size_t size, void **memory)
 {
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
-	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	size_t guard = sys_page_size();
+	char *at = mmap(NULL, size + guard, PROT_READ | PROT_WRITE, flags, -1, 0);
 
 	if (at == MAP_FAILED)
 		return -errno;
+	if (mprotect(at + size, guard, PROT_NONE)) {
+		int rc = -errno;
+		munmap(at, size + guard);
+		return rc;
+	}
 	*memory = at;
 	return 0;
+}
+
+/* Before Linux 5.14 there is no MADV_POPULATE_WRITE: then page by page, where a lack of memory does not come back as an error. */
+static int linux_populate(UNUSED const struct sys *sys, void *memory, size_t size)
+{
+	if (!madvise(memory, size, MADV_POPULATE_WRITE))
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	for (size_t at = 0; at < size; at += sys_page_size()) {
+		volatile char *byte = (volatile char *)memory + at;
+		*byte = *byte;
+	}
+	return 0;
+}
+
+static int linux_unmap_scratch(UNUSED const struct sys *sys, void *memory, size_t size)
+{
+	return munmap(memory, size + sys_page_size()) ? -errno : 0;
 }
 
 static int linux_unmap(UNUSED const struct sys *sys, void *memory, size_t size)
@@ -175,6 +209,8 @@ const struct sys sys_linux = {
 	.exists = linux_exists,
 	.map_file = linux_map_file,
 	.map_scratch = linux_map_scratch,
+	.populate = linux_populate,
+	.unmap_scratch = linux_unmap_scratch,
 	.unmap = linux_unmap,
 	.count_holders = linux_count_holders,
 	.memlock = linux_memlock,

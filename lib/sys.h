@@ -33,8 +33,11 @@ struct sys {
 	int (*exists)(const struct sys *sys, const char *path);
 	/* Map part of a file, shared. *memory is set on success only. 0 or -errno. */
 	int (*map_file)(const struct sys *sys, int fd, uint64_t offset, size_t size, int prot, void **memory);
-	/* Private zero pages, populated (never through userfaultfd or swap-in: the kernel writes them under its lock). */
+	/* Private zero pages, not there yet, and behind them one that nobody may touch. size is a multiple of sys_page_size(). 0 or -errno. */
 	int (*map_scratch)(const struct sys *sys, size_t size, void **memory);
+	/* Bring pages of it in, so that the kernel will not fault on them under its lock. What they hold stays. 0 or -errno. */
+	int (*populate)(const struct sys *sys, void *memory, size_t size);
+	int (*unmap_scratch)(const struct sys *sys, void *memory, size_t size);
 	int (*unmap)(const struct sys *sys, void *memory, size_t size);
 	/* How many descriptors, and mapped areas, of VFIO devices this process has. */
 	void (*count_holders)(const struct sys *sys, unsigned *descriptors, unsigned *areas);
@@ -44,5 +47,8 @@ struct sys {
 
 /* The real kernel. */
 extern const struct sys sys_linux;
+
+/* Of the CPU. */
+size_t sys_page_size(void);
 
 #endif

@@ -127,6 +127,23 @@ static void end_change(struct table *table)
 	pthread_mutex_unlock(&table->changing);
 }
 
+/* One mapping more, or less: change is 1 or -1. */
+static void count(struct table *table, const struct mapping *m, uint64_t change)
+{
+	table->bytes += change * range_size(m->where);
+	table->tracked += mapping_tracked(m) ? change * range_size(m->where) : 0;
+	table->starts[m->where.first ? __builtin_ctzll(m->where.first) : 63] += (size_t)change;
+}
+
+size_t table_odd(const struct table *table, uint64_t size)
+{
+	size_t odd = 0;
+
+	for (int zeros = 0; UINT64_C(1) << zeros < size; zeros++)
+		odd += table->starts[zeros];
+	return odd;
+}
+
 void table_add(struct table *table, struct mapping *m)
 {
 	begin_change(table);
@@ -137,7 +154,7 @@ void table_add(struct table *table, struct mapping *m)
 		else if (table->wanted[i])
 			index_unreserve(&table->other[i]);
 	}
-	table->bytes += range_size(m->where);
+	count(table, m, 1);
 	end_change(table);
 }
 
@@ -148,6 +165,6 @@ void table_remove(struct table *table, struct mapping *m)
 	for (unsigned i = 0; i < OTHER_ORDERS; i++)
 		if (is_in(table, i, m))
 			index_remove(&table->other[i], key_in(i, m).first, m->where.first);
-	table->bytes -= range_size(m->where);
+	count(table, m, (uint64_t)-1);
 	end_change(table);
 }

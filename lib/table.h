@@ -22,6 +22,7 @@ struct mapping {
 	uint32_t flags;	      /* enum vfd_map_flags */
 	bool logged;	      /* holds its region in the log */
 	bool uncertain; /* an unmap failed half-way: the kernel may have it, or not. Of whoever claimed the range. */
+	bool spoiled; /* a fault may have shifted the kernel's bits: what is read next may be wrong. Likewise. */
 	enum vfd_reason
 		owed : 8; /* all of it is owed at the final harvest, and why; 0: it is not. The space's mutex. */
 };
@@ -53,6 +54,8 @@ struct table {
 	struct index other[OTHER_ORDERS];
 	bool wanted[OTHER_ORDERS];
 	uint64_t bytes;		      /* mapped */
+	uint64_t tracked;	      /* bytes of it that mapping_tracked() says yes to */
+	size_t starts[64]; /* mappings whose first address has so many trailing zeros; 0 counts as 63 */
 	_Atomic(uint64_t) generation; /* moves whenever an answer may change */
 	pthread_mutex_t changing;     /* one change at a time, and promises. Taken before the gate. */
 };
@@ -84,6 +87,9 @@ bool table_keeps(const struct table *table, enum vfd_find by);
 /* The mappings that begin next to address, as ranges in that order; what there is not has first > last. Table entered. */
 void table_around(const struct table *table, enum vfd_find by, uint64_t address, struct range *below,
 		  struct range *above);
+
+/* Mappings whose first address is not a multiple of `size`, a power of two. Table entered. */
+size_t table_odd(const struct table *table, uint64_t size);
 
 /* Room for one mapping more, so that adding it cannot fail. False: no memory. */
 bool table_reserve(struct table *table);

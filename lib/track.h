@@ -20,6 +20,10 @@ void track_detached(struct space *space);
 /* As vfd_track_harvest(); *result is filled in always. */
 int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *result, struct vfd_error *err);
 
+/* The mappings that start in `wanted` only; drains nothing by itself. Several may run at once. */
+int track_harvest_range(struct space *space, struct range wanted, struct vfd_harvest *result,
+			struct vfd_error *err);
+
 /* Harvest if tracking. VFD_ELOST counts as collected: what was lost is assumed by then. */
 int track_collect(struct space *space, unsigned flags, struct vfd_error *err);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const unmap_op = "VFIO_IOMMU_UNMAP_DMA";
 
@@ -22,21 +23,27 @@ static void assume(struct space *space, const struct mapping *m)
 		space_assume(space, m, VFD_WHY_UNMAP_FAILED);
 }
 
-/* The bits of one mapping, from words to the log. Also after a failure: what arrived is gone from the kernel. With a physical group
+/* The bits of one mapping, from scratch to the log. Also after a failure: what arrived is gone from the kernel. With a physical group
  * there they say nothing: all is owed. */
-static void merge(struct space *space, const struct mapping *m, const uint64_t *words)
+static void merge(struct space *space, const struct mapping *m, const struct scratch *scratch)
 {
 	uint64_t page = space->type1.page_size;
 	struct log_bits bits = {
 		.address = m->log_address,
 		.granularity = page,
-		.words = words,
+		.words = scratch->words,
 		.bits = range_size(m->where) / page,
 	};
-	struct log_source source = { .provenance = VFD_REPORTED, .granularity = page, .who = "type1" };
+	struct log_source source = {
+		.provenance = m->spoiled ? VFD_ASSUMED : VFD_REPORTED,
+		.reason = m->spoiled ? VFD_WHY_HARVEST_FAILED : VFD_WHY_NONE,
+		.granularity = page,
+		.who = "type1",
+	};
 
 	if (mapping_tracked(m) && !space->physical)
 		log_merge(space->log, &bits, &source);
+	memset(scratch->words, 0, type1_bitmap_bytes(&space->type1, m->where));
 }
 
 /* EFAULT comes before the mapping is removed (bits intact, or delivered in part) or after it (bits delivered). Asking again
@@ -45,19 +52,19 @@ static int unmap_again(struct space *space, struct mapping *m, const struct scra
 		       uint64_t *unmapped)
 {
 	int rc = type1_unmap_harvest(&space->type1, m->where, scratch->words, unmapped);
-	merge(space, m, scratch->words);
+	merge(space, m, scratch);
 	return rc;
 }
 
 static int unmap_collect(struct space *space, struct mapping *m, uint64_t *unmapped)
 {
 	struct scratch scratch;
-	int rc = scratch_get(&space->scratch, type1_bitmap_bytes(&space->type1, m->where), &scratch);
+	int rc = scratch_get_populated(&space->scratch, type1_bitmap_bytes(&space->type1, m->where), &scratch);
 
 	if (rc)
 		return rc;
 	rc = type1_unmap_harvest(&space->type1, m->where, scratch.words, unmapped);
-	merge(space, m, scratch.words);
+	merge(space, m, &scratch);
 	if (rc == -EFAULT) {
 		m->uncertain = true;
 		rc = unmap_again(space, m, &scratch, unmapped);
@@ -118,7 +125,7 @@ static int kernel_unmap(struct space *space, struct mapping *m, struct vfd_error
 
 static void forget(struct space *space, struct mapping *m)
 {
-	table_remove(&space->table, m);
+	space_unmapped(space, m);
 	place_give(space, m->where);
 	if (m->logged)
 		log_region_put(space->log, m->log_address);

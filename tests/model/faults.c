@@ -26,6 +26,7 @@ static const struct rule {
 	{ MODEL_EXISTS, 0, 0, 0, "exists", { ENOENT, EACCES } },
 	{ MODEL_MAP_FILE, 0, 0, 0, "map_file", { EINVAL, ENOMEM, EPERM } },
 	{ MODEL_MAP_SCRATCH, 0, 0, 0, "map_scratch", { ENOMEM } },
+	{ MODEL_POPULATE, 0, 0, 0, "populate", { ENOMEM } },
 	{ MODEL_UNMAP, 0, 0, 0, "unmap", { 0 } },
 
 #define CONTAINER MODEL_IOCTL, MODEL_FILE_CONTAINER

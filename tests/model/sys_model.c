@@ -176,19 +176,37 @@ static int m_map_file(const struct sys *sys, int fd, uint64_t offset, size_t siz
 static int m_map_scratch(const struct sys *sys, size_t size, void **memory)
 {
 	struct call call;
-	int result = 0;
-	void *at;
+	int result;
 
 	call_begin(&call, model_of(sys), MODEL_MAP_SCRATCH, -1, 0, NULL);
 	if (call_refused(&call))
 		return (int)call_end(&call, -call.error);
-	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (at == MAP_FAILED) {
-		result = -errno;
-	} else {
-		areas_add(call.model, at, size, NULL);
-		*memory = at;
-	}
+	result = sys_linux.map_scratch(&sys_linux, size, memory);
+	if (!result)
+		areas_add(call.model, *memory, size, NULL);
+	return (int)call_end(&call, result);
+}
+
+static int m_populate(const struct sys *sys, void *memory, size_t size)
+{
+	struct call call;
+
+	call_begin(&call, model_of(sys), MODEL_POPULATE, -1, 0, NULL);
+	return (int)call_end(&call, call_refused(&call) ? -call.error
+							: sys_linux.populate(&sys_linux, memory, size));
+}
+
+static int m_unmap_scratch(const struct sys *sys, void *memory, size_t size)
+{
+	struct call call;
+	int result;
+
+	call_begin(&call, model_of(sys), MODEL_UNMAP, -1, 0, NULL);
+	if (call_refused(&call))
+		return (int)call_end(&call, -call.error);
+	result = areas_remove(call.model, memory, size);
+	if (!result) /* the page behind */
+		munmap((char *)memory + size, sys_page_size());
 	return (int)call_end(&call, result);
 }
 
@@ -236,6 +254,8 @@ const struct sys sys_model = {
 	.exists = m_exists,
 	.map_file = m_map_file,
 	.map_scratch = m_map_scratch,
+	.populate = m_populate,
+	.unmap_scratch = m_unmap_scratch,
 	.unmap = m_unmap,
 	.count_holders = m_count_holders,
 	.memlock = m_memlock,

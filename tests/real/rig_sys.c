@@ -89,6 +89,16 @@ static int map_scratch_counted(const struct sys *sys, size_t size, void **memory
 	return counted(sys)->map_scratch(&sys_linux, size, memory);
 }
 
+static int populate_counted(const struct sys *sys, void *memory, size_t size)
+{
+	return counted(sys)->populate(&sys_linux, memory, size);
+}
+
+static int unmap_scratch_counted(const struct sys *sys, void *memory, size_t size)
+{
+	return counted(sys)->unmap_scratch(&sys_linux, memory, size);
+}
+
 static int unmap_counted(const struct sys *sys, void *memory, size_t size)
 {
 	return counted(sys)->unmap(&sys_linux, memory, size);
@@ -116,6 +126,8 @@ const struct sys rig_sys = {
 	.exists = exists_counted,
 	.map_file = map_file_counted,
 	.map_scratch = map_scratch_counted,
+	.populate = populate_counted,
+	.unmap_scratch = unmap_scratch_counted,
 	.unmap = unmap_counted,
 	.count_holders = count_holders_counted,
 	.memlock = memlock_counted,
