@@ -10,6 +10,8 @@
 #include "options.h"
 #include "track.h"
 
+static const char *const harvest_op = "track harvest";
+
 int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping, struct vfd_error *err)
 {
 	struct vfd_mapping want;
@@ -134,26 +136,54 @@ int vfd_track_start(struct vfd_container *container, const struct vfd_track_opti
 	return !rc && plan ? vfd_track_plan(container, plan, err) : rc;
 }
 
+static void end_harvest(struct vfd_container *container, struct vfd_harvest *result,
+			const struct vfd_harvest *answer)
+{
+	container_leave(container);
+	if (result)
+		copy_answer(result, answer, sizeof *answer);
+}
+
+/* The gate is entered if it returns 0. */
+static int begin_harvest(struct vfd_container *container, struct vfd_harvest *result, struct vfd_error *err)
+{
+	static const struct vfd_harvest nothing;
+	int rc = result ? check_answer(result, sizeof *result, "struct vfd_harvest", err) : 0;
+
+	if (!rc)
+		rc = container_enter(container, harvest_op, err);
+	if (rc || container->space.tracking)
+		return rc;
+	end_harvest(container, result, &nothing);
+	return fail(err, VFD_ESTATE, harvest_op, "tracking is off: vfd_track_start first");
+}
+
 int vfd_track_harvest(struct vfd_container *container, unsigned flags, struct vfd_harvest *result,
 		      struct vfd_error *err)
 {
-	static const char *const op = "track harvest";
 	struct vfd_harvest answer = { 0 };
-	int rc = result ? check_answer(result, sizeof answer, "struct vfd_harvest", err) : 0;
+	int rc = flags & ~(unsigned)VFD_HARVEST_FINAL
+			 ? fail(err, VFD_EINVALID, harvest_op, "unknown flags %#x", flags)
+			 : begin_harvest(container, result, err);
 
-	if (!rc && (flags & ~(unsigned)VFD_HARVEST_FINAL))
-		rc = fail(err, VFD_EINVALID, op, "unknown flags %#x", flags);
-	if (!rc)
-		rc = container_enter(container, op, err);
-	if (rc)
-		return rc;
-	if (container->space.tracking)
+	if (!rc) {
 		rc = track_harvest(&container->space, flags, &answer, err);
-	else
-		rc = fail(err, VFD_ESTATE, op, "tracking is off: vfd_track_start first");
-	container_leave(container);
-	if (result)
-		copy_answer(result, &answer, sizeof answer);
+		end_harvest(container, result, &answer);
+	}
+	return rc;
+}
+
+int vfd_track_harvest_range(struct vfd_container *container, uint64_t first, uint64_t last,
+			    struct vfd_harvest *result, struct vfd_error *err)
+{
+	struct vfd_harvest answer = { 0 };
+	int rc = last < first ? fail(err, VFD_EINVALID, harvest_op, "the range ends before it begins")
+			      : begin_harvest(container, result, err);
+
+	if (!rc) {
+		rc = track_harvest_range(&container->space, (struct range){ first, last }, &answer, err);
+		end_harvest(container, result, &answer);
+	}
 	return rc;
 }
 

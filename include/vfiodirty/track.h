@@ -76,7 +76,7 @@ struct vfd_harvest {
 	uint64_t assumed[8];	 /**< pages_assumed by enum vfd_reason */
 	uint64_t deferred_bytes; /**< still to come at the final harvest */
 	uint64_t ioctls;	 /**< GET_BITMAP calls made */
-	uint64_t bytes;		 /**< bitmap bytes that the kernel wrote */
+	uint64_t bytes;		 /**< bitmap bytes that they stood for, holes included */
 	uint64_t nanoseconds;	 /**< duration of the call */
 };
 
@@ -91,6 +91,19 @@ struct vfd_harvest {
  */
 VFD_API int vfd_track_harvest(struct vfd_container *container, unsigned flags, struct vfd_harvest *result,
 			      struct vfd_error *err);
+
+/**
+ * The same for the mappings that start in the IOVA range first..last (inclusive), so that several threads can share the harvest of
+ * one large container. They do not wait for each other if their ranges do not meet, and a mapping that starts at a multiple of 64
+ * pages is the first of each range. A mapping is read whole, also if it ends behind last.
+ *
+ * It owes nothing that is deferred, and never makes the container drained: vfd_track_harvest() does.
+ *
+ * @param[out] result may be NULL; of this call alone; filled in on failure too
+ * @return as vfd_track_harvest(); VFD_EINVALID (last is before first)
+ */
+VFD_API int vfd_track_harvest_range(struct vfd_container *container, uint64_t first, uint64_t last,
+				    struct vfd_harvest *result, struct vfd_error *err);
 
 /**
  * Turn tracking off; the kernel frees its record. Obeys the rule at the top of container.h. After a failed STOP
