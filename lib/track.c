@@ -73,8 +73,16 @@ int track_attached(struct space *space, struct vfd_error *err)
 	return space->tracking ? kernel_start(space, err) : 0;
 }
 
+/* There will be no harvest soon. */
+static void give_back(struct space *space)
+{
+	plan_clear(&space->plan);
+	scratch_pool_trim(&space->scratch);
+}
+
 void track_detached(struct space *space)
 {
+	give_back(space);
 	space->attached = space->started = space->gap = false;
 	space_owe_nothing(space);
 	space_silence(space);
@@ -102,6 +110,7 @@ int track_stop(struct space *space, struct vfd_error *err)
 	space->started = false;
 	space->tracking = false;
 	space_owe_nothing(space);
+	give_back(space);
 	return 0;
 }
 

@@ -26,6 +26,13 @@ static void fault_get(uint64_t nth, unsigned step)
 			      });
 }
 
+static uint64_t logged_now(void)
+{
+	uint64_t bitmap[WORDS];
+
+	return logged(f, bitmap);
+}
+
 static unsigned gets_in_trace(void)
 {
 	size_t count;
@@ -212,6 +219,83 @@ START_TEST(unaligned_pair)
 }
 END_TEST
 
+/* 1024 mappings of one page each are clubbed: nearly all are shifted. */
+static void fixture_single_pages(void)
+{
+	fixture_pieces(f, NULL, PAGES, 1, 1);
+}
+
+/* Written before a fault, after it, and after the retry: each time it arrives, and what is not shifted stays exact. */
+static void fault_in_clubbed(unsigned step)
+{
+	device_writes(f, 0, step % 1000, 20);
+	device_writes(f, 0, 960, 3);
+	fault_get(1, step);
+	REFUSED(-EFAULT, harvest(f, 0));
+	check_law(f);
+	check_exact(f);
+	device_writes(f, 0, (step + 500) % 1000, 20);
+	OK(harvest(f, 0));
+	check_all_logged(f);
+	check_exact(f);
+	forget_log(f);
+	device_writes(f, 0, (step + 700) % 1000, 20);
+	OK(harvest(f, 0));
+	check_all_logged(f);
+	check_exact(f);
+	forget_log(f);
+}
+
+START_TEST(fault_anywhere_in_clubbed)
+{
+	fixture_single_pages();
+	for (unsigned step = 1; step <= PAGES; step += step < 140 ? 1 : 37)
+		fault_in_clubbed(step);
+	fixture_end(f);
+}
+END_TEST
+
+/* Which of the shifted mappings failed nobody can tell; those that are not shifted were delivered, or are intact. */
+START_TEST(only_shifted_are_assumed)
+{
+	struct vfd_harvest result = { .struct_size = sizeof result };
+
+	fixture_single_pages();
+	device_writes(f, 0, 0, PAGES);
+	fault_get(1, 100);
+	REFUSED(-EFAULT, vfd_track_harvest(f->container, 0, &result, &f->err));
+	ck_assert_uint_eq(result.pages_new, PAGES - (PAGES / 64 - 2)); /* of the aligned, two are delivered */
+	for (unsigned page = 0; page < PAGES; page++)
+		ck_assert_int_eq(is_logged(f, page), page % 64 != 0 || page < 100);
+	OK(harvest(f, 0));
+	check_all_logged(f);
+	fixture_end(f);
+}
+END_TEST
+
+/* The record of a spoiled mapping is wrong once more: what is read next is labelled, whoever reads it. */
+START_TEST(spoiled_is_labelled)
+{
+	for (int unmap = 0; unmap < 2; unmap++) {
+		fixture_single_pages();
+		device_writes(f, 0, 0, PAGES);
+		fault_get(1, 100);
+		REFUSED(-EFAULT, harvest(f, 0));
+		forget_log(f);
+		device_writes(f, 0, 201, 1);
+		OK(unmap ? unmap_pages(f, 201, 1) : harvest(f, 0));
+		ck_assert(is_logged(f, 201));
+		ck_assert_uint_eq(reported(f), unmap ? 0 : PAGES / 64 - 2); /* those that were not delivered before */
+		OK(harvest(f, 0));
+		forget_log(f);
+		device_writes(f, 0, 300, 1);
+		OK(harvest(f, 0));
+		ck_assert_uint_gt(reported(f), 0); /* trusted again */
+		fixture_end(f);
+	}
+}
+END_TEST
+
 /* ---- 16 ---- */
 
 START_TEST(scratch_is_zero_each_time)
@@ -267,6 +351,84 @@ START_TEST(stray_bits_behind_the_end)
 	for (unsigned page = 266; page < 330; page++)
 		ck_assert_msg(!is_logged(f, page), "page %u is behind the mapping's end", page);
 	check_exact(f);
+	fixture_end(f);
+}
+END_TEST
+
+/* A consumer's causes name everyone who made pages dirty. */
+static bool caused_by(const char *who)
+{
+	struct vfd_cause causes[64];
+	size_t count = 0;
+
+	OK(vfd_consumer_causes(vfd_log_consumer(f->log), causes, 64, &count, &f->err));
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(causes[i].who, who))
+			return true;
+	return false;
+}
+
+/* Ghosts: what a shifted read leaves behind a mapping's end is delivered with the mappings that share the word. It is labelled, and
+ * never more than the kernel returned. The first round has none. */
+START_TEST(ghosts_are_labelled)
+{
+	fixture_single_pages();
+	device_writes(f, 0, 5, 1);
+	OK(harvest(f, 0));
+	check_precise(f);
+	forget_log(f);
+	device_writes(f, 0, 700, 1);
+	OK(harvest(f, 0));
+	check_exact(f);
+	check_all_logged(f);
+	ck_assert_uint_gt(logged_now(), 1); /* or the model has no ghosts, and this shows nothing */
+	ck_assert(caused_by("type1, unaligned"));
+	ck_assert(!caused_by("type1"));
+	fixture_end(f);
+}
+END_TEST
+
+/* No two mappings share a word, though all are shifted: nothing else is believed, round after round. */
+START_TEST(no_ghosts_between_words)
+{
+	fixture_begin(f, NULL);
+	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
+	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
+	for (unsigned i = 0; i < 600; i++)
+		OK(map_pages(f, i * 64 + 1 + i % 3, i, 1 + i % 7, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	for (unsigned round = 0; round < 8; round++) {
+		for (unsigned i = round; i < 600; i += 5)
+			device_writes(f, 0, i * 64 + 1 + i % 3, 1);
+		model_trace_start(f->model);
+		OK(harvest(f, 0));
+		ck_assert_uint_eq(gets_in_trace(), 1);
+		check_precise(f);
+		ck_assert(!caused_by("type1, unaligned"));
+		forget_log(f);
+	}
+	fixture_end(f);
+}
+END_TEST
+
+/* A clubbed span starts at a multiple of 64 pages, in the hole: so a fault spoils none of the aligned mappings behind. */
+START_TEST(clubbed_starts_aligned)
+{
+	fixture_begin(f, NULL);
+	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
+	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
+	for (unsigned i = 0; i < 300; i++)
+		OK(map_pages(f, 64 + 3 + i * 2, i, 1, RW));
+	for (unsigned i = 0; i < 4; i++)
+		OK(map_pages(f, 1024 + i * 64, 512 + i * 64, 64, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	device_writes(f, 0, 1030, 1);
+	fault_get(1, 200);
+	REFUSED(-EFAULT, harvest(f, 0));
+	ck_assert_uint_eq(logged_now(), 300);
+	OK(harvest(f, 0));
+	ck_assert(is_logged(f, 518));
+	ck_assert_uint_eq(logged_now(), 301);
 	fixture_end(f);
 }
 END_TEST
@@ -365,6 +527,36 @@ START_TEST(spans_cut_no_mapping)
 }
 END_TEST
 
+/* ---- 32 ---- */
+
+/* The kernel walks its whole tree in each call. Counted are its steps, not time: contiguous, spread, and large mappings. */
+static void few_steps(uint64_t count, uint64_t size, uint64_t stride)
+{
+	fixture_begin(f, NULL);
+	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
+	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
+	for (uint64_t i = 0; i < count; i++)
+		OK(map_pages(f, i * stride, i % 512, size, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	device_writes(f, 0, (count - 1) * stride, 1);
+	uint64_t before = model_counts(f->model).walked;
+	model_trace_start(f->model);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(gets_in_trace(), 1);
+	ck_assert_uint_le(model_counts(f->model).walked - before, count);
+	check_precise(f);
+	fixture_end(f);
+}
+
+START_TEST(steps_of_the_kernel)
+{
+	few_steps(3000, 1, 1);
+	few_steps(3000, 1, 1021);
+	few_steps(3000, 512, 512);
+	few_steps(3000, 3, 100000); /* more than 1 TiB apart */
+}
+END_TEST
+
 /* ---- 31 ---- */
 
 START_TEST(bitmaps_are_own_memory)
@@ -408,14 +600,21 @@ int main(void)
 	add_trap(suite, 13, "GET overwrites its buffer", two_rounds_one_word);
 	add_trap(suite, 14, "EFAULT after some were delivered", delivered_before_the_fault);
 	add_trap(suite, 15, "a fault at an odd offset", unaligned_pair);
+	add_trap(suite, 15, "a fault anywhere in a clubbed call", fault_anywhere_in_clubbed);
+	add_trap(suite, 15, "only shifted mappings are assumed", only_shifted_are_assumed);
+	add_trap(suite, 15, "what a fault spoiled is labelled", spoiled_is_labelled);
+	add_trap(suite, 15, "a clubbed span starts aligned", clubbed_starts_aligned);
 	add_trap(suite, 16, "the caller's bits leak in", scratch_is_zero_each_time);
 	add_trap(suite, 16, "old answers", old_answers_do_not_come_back);
 	add_trap(suite, 17, "stray bits behind a mapping", stray_bits_behind_the_end);
+	add_trap(suite, 17, "ghosts in a shared word", ghosts_are_labelled);
+	add_trap(suite, 17, "no shared word, no ghosts", no_ghosts_between_words);
 	add_trap(suite, 18, "holes keep what the buffer held", hole_between_mappings);
 	add_trap(suite, 19, "the bitmap's struct and size", bitmap_fits_its_buffer);
 	add_trap(suite, 19, "one mapping per GET on 32 bits", each_alone_for_32_bits);
 	add_trap(suite, 26, "a range that cuts a mapping", spans_cut_no_mapping);
 	add_trap(suite, 31, "a bitmap that faults under the lock", bitmaps_are_own_memory);
 	add_trap(suite, 31, "a guard behind it", guard_behind_scratch);
+	add_trap(suite, 32, "steps of the kernel", steps_of_the_kernel);
 	return run_suite(suite);
 }
