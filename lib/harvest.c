@@ -225,7 +225,8 @@ static void assume_span(struct harvest *h, struct range where, bool shifted_only
 	uint64_t aligned = 64 * page_of(h);
 
 	for (struct mapping *m; (m = mapping_walk_next(&walk));) {
-		if (!mapping_tracked(m) || (shifted_only && is_aligned(m->where.first - where.first, aligned)))
+		if (!mapping_tracked(m) ||
+		    (shifted_only && is_aligned(m->where.first - where.first, aligned)))
 			continue;
 		add_assumed(h->result, VFD_WHY_HARVEST_FAILED,
 			    space_assume(h->space, m, VFD_WHY_HARVEST_FAILED));

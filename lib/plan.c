@@ -198,8 +198,7 @@ bool plan_next(struct space *space, struct range wanted, uint64_t cursor, struct
 		lock(&space->plan, &rule);
 		const struct span *span = find_kept(&space->plan, at.where, wanted, &next);
 		window->kept = span;
-		window->where =
-			span ? span->where : window_for(&space->table, &rule, wanted, at.where, next);
+		window->where = span ? span->where : window_for(&space->table, &rule, wanted, at.where, next);
 		pthread_mutex_unlock(&space->plan.mutex);
 	}
 	table_leave(&space->table);

@@ -12,7 +12,7 @@
 #define CHEAP_STEPS 65536
 
 /* The kernel takes no larger bitmap than 256 MiB, whatever the container says. */
-#define MOST_BITS (UINT64_C(1) << 31)
+#define MOST_BITS   (UINT64_C(1) << 31)
 
 static uint64_t longest(const struct type1 *type1)
 {

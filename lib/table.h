@@ -53,8 +53,8 @@ struct table {
 	struct index iova; /* its values are the mappings */
 	struct index other[OTHER_ORDERS];
 	bool wanted[OTHER_ORDERS];
-	uint64_t bytes;		      /* mapped */
-	uint64_t tracked;	      /* bytes of it that mapping_tracked() says yes to */
+	uint64_t bytes;	   /* mapped */
+	uint64_t tracked;  /* bytes of it that mapping_tracked() says yes to */
 	size_t starts[64]; /* mappings whose first address has so many trailing zeros; 0 counts as 63 */
 	_Atomic(uint64_t) generation; /* moves whenever an answer may change */
 	pthread_mutex_t changing;     /* one change at a time, and promises. Taken before the gate. */

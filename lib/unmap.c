@@ -59,7 +59,8 @@ static int unmap_again(struct space *space, struct mapping *m, const struct scra
 static int unmap_collect(struct space *space, struct mapping *m, uint64_t *unmapped)
 {
 	struct scratch scratch;
-	int rc = scratch_get_populated(&space->scratch, type1_bitmap_bytes(&space->type1, m->where), &scratch);
+	int rc =
+		scratch_get_populated(&space->scratch, type1_bitmap_bytes(&space->type1, m->where), &scratch);
 
 	if (rc)
 		return rc;

@@ -285,7 +285,8 @@ START_TEST(spoiled_is_labelled)
 		device_writes(f, 0, 201, 1);
 		OK(unmap ? unmap_pages(f, 201, 1) : harvest(f, 0));
 		ck_assert(is_logged(f, 201));
-		ck_assert_uint_eq(reported(f), unmap ? 0 : PAGES / 64 - 2); /* those that were not delivered before */
+		ck_assert_uint_eq(reported(f),
+				  unmap ? 0 : PAGES / 64 - 2); /* those that were not delivered before */
 		OK(harvest(f, 0));
 		forget_log(f);
 		device_writes(f, 0, 300, 1);
