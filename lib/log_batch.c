@@ -95,6 +95,7 @@ static uint64_t take_word(struct taking *t, const struct planes *p, uint64_t w, 
 	p->owed.bits[w] &= ~bits;
 	p->taken.bits[w] |= bits;
 	t->pages += pages;
+	t->reported += pages;
 	t->room -= pages;
 	return bits;
 }
@@ -108,7 +109,8 @@ static void extend_span(struct taking *t, const struct cursor *c, uint64_t first
 
 static void take_chunk(struct taking *t, const struct cursor *c, const struct planes *p, uint64_t chunk)
 {
-	uint64_t words = p->owed.sum[chunk] & chunk_mask(chunk, c->bits), other = p->other.sum[chunk];
+	uint64_t words = p->owed.sum[chunk] & chunk_mask(chunk, c->bits),
+		 other = summed_words(&p->other, chunk);
 	uint64_t emptied = 0, filled = 0, first = 0, last = 0;
 	bool begins = !t->pages;
 
@@ -117,7 +119,8 @@ static void take_chunk(struct taking *t, const struct cursor *c, const struct pl
 		uint64_t bits = take_word(t, p, w, word_mask(w, c->bits.first, c->bits.last));
 		if (!bits)
 			continue;
-		t->reported += word_count(other & bit ? bits & ~p->other.bits[w] : bits);
+		if (other & bit)
+			t->reported -= word_count(bits & p->other.bits[w]);
 		emptied |= p->owed.bits[w] ? 0 : bit;
 		first = filled ? first : w * WORD_BITS + word_first(bits);
 		last = w * WORD_BITS + word_last(bits);
@@ -249,24 +252,55 @@ static void fill_run(struct filling *f, struct bit_run bits)
 }
 
 /* False once there is no room for a further run. What does not fit is found again by the next call. */
-static bool fill_chunk(struct filling *f, const struct planes *p, uint64_t chunk)
+static bool fill_found(struct filling *f, const struct bit_run *found, size_t n)
 {
-	uint64_t words = p->taken.sum[chunk] & chunk_mask(chunk, f->at->bits);
+	for (size_t i = 0; i < n; i++) {
+		if (f->count == f->capacity && found[i].first != f->end)
+			return false;
+		fill_run(f, found[i]);
+	}
+	return true;
+}
+
+static bool fill_words(struct filling *f, const struct planes *p, uint64_t at, uint64_t last)
+{
 	struct bit_run found[64];
 
-	if (!words)
-		return true;
-	uint64_t at = max_u64(f->at->bits.first, (chunk * CHUNK_WORDS + word_first(words)) * WORD_BITS);
-	uint64_t last = min_u64(f->at->bits.last,
-				(chunk * CHUNK_WORDS + word_last(words)) * WORD_BITS + WORD_BITS - 1);
 	while (at <= last) {
 		size_t room = f->capacity - f->count + 1; /* the first may be the end of the one before */
 		size_t n = f->at->log->ops->runs(p->taken.bits, at, last, found, room < 64 ? room : 64, &at);
-		for (size_t i = 0; i < n; i++) {
-			if (f->count == f->capacity && found[i].first != f->end)
-				return false;
-			fill_run(f, found[i]);
-		}
+		if (!fill_found(f, found, n))
+			return false;
+	}
+	return true;
+}
+
+static bool fill_word(struct filling *f, uint64_t first, uint64_t word)
+{
+	while (word) {
+		unsigned low = word_first(word);
+		uint64_t behind = ~word & ~UINT64_C(0) << low; /* clear bits above the lowest set one */
+		unsigned high = behind ? word_first(behind) - 1 : WORD_BITS - 1;
+		if (!fill_found(f, &(struct bit_run){ first + low, first + high }, 1))
+			return false;
+		word &= ~word_range(low, high);
+	}
+	return true;
+}
+
+/* Few words: one by one. Many: the kernel that finds runs across words. */
+static bool fill_chunk(struct filling *f, const struct planes *p, uint64_t chunk)
+{
+	struct range bits = f->at->bits;
+	uint64_t words = p->taken.sum[chunk] & chunk_mask(chunk, bits), base = chunk * CHUNK_WORDS;
+
+	if (word_count(words) > 4)
+		return fill_words(f, p, max_u64(bits.first, (base + word_first(words)) * WORD_BITS),
+				  min_u64(bits.last, (base + word_last(words)) * WORD_BITS + WORD_BITS - 1));
+	for (; words; words &= words - 1) {
+		uint64_t w = base + word_first(words);
+		if (!fill_word(f, w * WORD_BITS, p->taken.bits[w] & word_mask(w, bits.first, bits.last)))
+			return false;
 	}
 	return true;
 }

@@ -9,7 +9,7 @@
 
 static bool same_label(const struct cause_record *a, const struct cause_record *b)
 {
-	return !memcmp(&a->label, &b->label, sizeof(a->label));
+	return a->label.provenance == b->label.provenance && !memcmp(&a->label, &b->label, sizeof(a->label));
 }
 
 static bool same_kind(const struct cause_record *a, const struct cause_record *b)
@@ -68,7 +68,7 @@ static uint64_t insert(struct consumer_record *record, struct cause_record entry
 /* Of the neighbours that `alike` accepts, the pair with the smallest gap: index of its first */
 static bool closest_pair(const struct consumer_record *record,
 			 bool (*alike)(const struct cause_record *, const struct cause_record *),
-			 uint64_t *pair)
+			 uint64_t *pair, uint64_t *gap_found)
 {
 	uint64_t best = UINT64_MAX;
 	bool any = false;
@@ -85,21 +85,23 @@ static bool closest_pair(const struct consumer_record *record,
 			any = true;
 		}
 	}
+	*gap_found = best;
 	return any;
 }
 
 /* One entry less. There are fewer kinds (4 provenances, 8 reasons) than entries, so two of a kind are always
  * found. */
-static void fold(struct consumer_record *record)
+static void fold(struct consumer_record *record, uint64_t *least_gap)
 {
-	uint64_t pair = 0;
+	uint64_t pair = 0, gap;
 
-	if (closest_pair(record, same_label, &pair)) {
+	if (closest_pair(record, same_label, &pair, least_gap)) {
 		widen(&record->causes[pair], &record->causes[pair + 1]);
 		cut_out(record, pair + 1, 1);
 		return;
 	}
-	closest_pair(record, same_kind, &pair);
+	*least_gap = 0;
+	closest_pair(record, same_kind, &pair, &gap);
 	struct cause_record a = record->causes[pair], b = record->causes[pair + 1];
 	cut_out(record, pair, 2);
 	widen(&a, &b);
@@ -125,37 +127,46 @@ static bool is_label(const struct cause_label *label, const struct log_source *s
 	       !strncmp(label->who, who_of(source), NAME_BYTES - 1);
 }
 
-/* A source that reports page by page must not look through the table for each. That it reported is no news, so its entry may
- * span a gap, of up to a stripe; for pages that were not reported a cause stays as close as the table has room for. */
-static bool reaches(const struct vfd_log *log, const struct cause_record *c, const struct cause_record *end,
-		    struct range where)
+/* How far behind an entry a range may begin that becomes part of it. That a source reported is no news, so its entry may
+ * span a stripe of pages that it did not. Of others a cause stays as close as the table has room for. Once that is full, a gap
+ * that is no larger than the least one would be closed next anyway. */
+static uint64_t gap_allowed(const struct vfd_consumer *consumer, const struct consumer_record *record,
+			    const struct cause_record *c)
 {
-	uint64_t gap = c->label.provenance == VFD_REPORTED ? log->page_size * STRIPE_WORDS * WORD_BITS : 1;
+	uint64_t gap = 1;
 
+	if (c->label.provenance == VFD_REPORTED)
+		gap = consumer->log->page_size * STRIPE_WORDS * WORD_BITS;
+	return record->cause_count == MAX_CAUSES ? max_u64(gap, consumer->least_gap) : gap;
+}
+
+static bool reaches(const struct cause_record *c, const struct cause_record *end, struct range where,
+		    uint64_t gap)
+{
 	if (where.first < c->first)
 		return false;
 	if (where.last <= c->last)
 		return true;
 	if (where.first > c->last && where.first - c->last > gap)
 		return false;
-	return c + 1 == end || !same_label(c, c + 1) || where.last + 1 < c[1].first;
+	return c + 1 == end || where.last + 1 < c[1].first || !same_label(c, c + 1);
 }
 
-/* As one more of what was added last? */
+/* As one more of what was added last? Then there is no need to look through the table. */
 static bool extend_recent(struct vfd_consumer *consumer, struct consumer_record *record,
 			  const struct log_source *source, struct range where)
 {
 	struct cause_record *c = &record->causes[consumer->recent];
 
 	if (consumer->recent >= record->cause_count || !is_label(&c->label, source) ||
-	    !reaches(consumer->log, c, &record->causes[record->cause_count], where))
+	    !reaches(c, &record->causes[record->cause_count], where, gap_allowed(consumer, record, c)))
 		return false;
 	c->last = max_u64(c->last, where.last);
 	return true;
 }
 
-static uint64_t insert_new(struct consumer_record *record, const struct log_source *source,
-			   struct range where)
+static void insert_new(struct vfd_consumer *consumer, struct consumer_record *record,
+		       const struct log_source *source, struct range where)
 {
 	struct cause_record entry = { .first = where.first, .last = where.last };
 
@@ -163,10 +174,12 @@ static uint64_t insert_new(struct consumer_record *record, const struct log_sour
 	entry.label.reason = (uint32_t)reason_of(source);
 	entry.label.granularity = source->granularity;
 	copy_name(entry.label.who, who_of(source));
-	uint64_t at = insert(record, entry);
-	if (record->cause_count > MAX_CAUSES)
-		fold(record);
-	return at;
+	consumer->recent = insert(record, entry);
+	if (record->cause_count <= MAX_CAUSES)
+		return;
+	fold(record, &consumer->least_gap);
+	if (consumer->recent && !is_label(&record->causes[consumer->recent].label, source))
+		consumer->recent--; /* one before it is gone */
 }
 
 void cause_add(struct vfd_log *log, unsigned index, const struct log_source *source, struct range where)
@@ -176,7 +189,7 @@ void cause_add(struct vfd_log *log, unsigned index, const struct log_source *sou
 
 	pthread_mutex_lock(&consumer->causes);
 	if (!extend_recent(consumer, record, source, where))
-		consumer->recent = insert_new(record, source, where);
+		insert_new(consumer, record, source, where);
 	pthread_mutex_unlock(&consumer->causes);
 }
 

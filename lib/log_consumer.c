@@ -19,7 +19,7 @@ static void count_words(struct counting *n, const struct summed *s, const struct
 			uint64_t chunk)
 {
 	uint64_t words = s->sum[chunk] & chunk_mask(chunk, n->bits);
-	uint64_t others = other ? other->sum[chunk] : 0;
+	uint64_t others = other ? summed_words(other, chunk) : 0;
 
 	for (; words; words &= words - 1) {
 		uint64_t w = chunk * CHUNK_WORDS + word_first(words);
@@ -33,7 +33,8 @@ static void count_words(struct counting *n, const struct summed *s, const struct
 static void count_chunk(struct counting *n, const struct summed *s, const struct summed *other,
 			uint64_t chunk)
 {
-	if (chunk_inside(chunk, n->bits) && s->sum[chunk] == ~UINT64_C(0) && !(other && other->sum[chunk]))
+	if (chunk_inside(chunk, n->bits) && s->sum[chunk] == ~UINT64_C(0) &&
+	    !(other && summed_words(other, chunk)))
 		n->pages += n->ops->count(&s->bits[chunk * CHUNK_WORDS], CHUNK_WORDS);
 	else
 		count_words(n, s, other, chunk);
@@ -50,7 +51,7 @@ void count_owed(struct vfd_log *log, unsigned consumer, struct range where, stru
 		struct planes p = planes_of(log, c.region, consumer);
 		uint64_t chunk = c.bits.first / (CHUNK_WORDS * WORD_BITS);
 		n.bits = c.bits;
-		while (summed_window(&p.owed, &p.other, &chunk, c.bits.last / (CHUNK_WORDS * WORD_BITS),
+		while (summed_window(&p.owed, &p.owed, &chunk, c.bits.last / (CHUNK_WORDS * WORD_BITS),
 				     &window))
 			for (unsigned i = 0; i < window.count; i++) {
 				hold_stripe(&hold, c.region, window.chunk[i] / WORD_BITS);

@@ -4,21 +4,6 @@
 
 #include "log_internal.h"
 
-static uint64_t first_page(const struct vfd_log *log, const struct region *region)
-{
-	return region->address >> log->page_shift & ~(uint64_t)(WORD_BITS - 1);
-}
-
-uint64_t address_bit(const struct vfd_log *log, const struct region *region, uint64_t address)
-{
-	return (address >> log->page_shift) - first_page(log, region);
-}
-
-uint64_t bit_address(const struct vfd_log *log, const struct region *region, uint64_t bit)
-{
-	return (first_page(log, region) + bit) << log->page_shift;
-}
-
 /* ---- finding ---- */
 
 /* The index of the first region that ends at or after address */

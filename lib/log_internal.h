@@ -130,6 +130,8 @@ struct vfd_consumer {
 	_Alignas(CACHE_LINE) pthread_mutex_t batches;
 	_Alignas(CACHE_LINE) pthread_mutex_t causes;
 	uint64_t recent; /* the cause that was touched last */
+	uint64_t
+		least_gap; /* between two causes that could be one, as of the last time that there was no room */
 	struct vfd_log *log;
 	unsigned index;
 	bool live;
@@ -258,6 +260,12 @@ static inline void poke(uint64_t *word, uint64_t value)
 		__atomic_store_n(word, value, __ATOMIC_RELAXED);
 }
 
+/* Which words of the chunk are not 0; does not touch the summary of a clean chunk */
+static inline uint64_t summed_words(const struct summed *s, uint64_t chunk)
+{
+	return peek(&s->top[chunk / WORD_BITS]) >> chunk % WORD_BITS & 1 ? peek(&s->sum[chunk]) : 0;
+}
+
 /* Of the chunk's words those in `zero` have become 0, those in `set` are no longer. */
 void summed_change(const struct summed *s, uint64_t chunk, uint64_t zero, uint64_t set);
 
@@ -340,8 +348,20 @@ struct cursor cursor_below(const struct vfd_log *log, struct range where);
 bool cursor_prev(struct cursor *c);
 
 /* The log address of a bit of a region's planes, and back */
-uint64_t bit_address(const struct vfd_log *log, const struct region *region, uint64_t bit);
-uint64_t address_bit(const struct vfd_log *log, const struct region *region, uint64_t address);
+static inline uint64_t first_page(const struct vfd_log *log, const struct region *region)
+{
+	return region->address >> log->page_shift & ~(uint64_t)(WORD_BITS - 1);
+}
+
+static inline uint64_t address_bit(const struct vfd_log *log, const struct region *region, uint64_t address)
+{
+	return (address >> log->page_shift) - first_page(log, region);
+}
+
+static inline uint64_t bit_address(const struct vfd_log *log, const struct region *region, uint64_t bit)
+{
+	return (first_page(log, region) + bit) << log->page_shift;
+}
 
 /* The lowest part of `where` that lies in no region. False if there is none. */
 bool first_hole(const struct vfd_log *log, struct range where, struct range *hole);
@@ -353,10 +373,11 @@ struct merging {
 	struct hold hold;
 	uint32_t consumers; /* a bit for each that is to be owed */
 	bool reported;
-	bool any;		     /* hull is valid */
-	struct range hull;	     /* of what was merged */
-	uint64_t fresh;		     /* pages that were clean, for the first of those consumers */
-	const struct region *region; /* that planes are of */
+	uint64_t fresh; /* pages that were clean, for the first of those consumers */
+	bool any;	/* hull is valid: what was merged */
+	struct range hull;
+	const struct region *region; /* where we are; planes are of it */
+	struct range bits;	     /* of it, merged and not yet in the hull; none if first is behind last */
 	unsigned count;
 	struct planes planes[MAX_CONSUMERS];
 };

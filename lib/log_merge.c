@@ -15,35 +15,47 @@ void merging_begin(struct merging *m, struct vfd_log *log, uint32_t consumers,
 	m->any = false;
 	m->fresh = 0;
 	m->region = NULL;
+	m->bits = (struct range){ UINT64_MAX, 0 };
 }
 
-uint64_t merging_end(struct merging *m, const struct log_source *source)
+static void widen(struct merging *m, uint64_t first_bit, uint64_t last_bit)
 {
-	hold_end(&m->hold);
-	for (uint32_t left = m->any ? m->consumers : 0; left; left &= left - 1)
-		cause_add(m->hold.log, word_first(left), source, m->hull);
-	return m->fresh;
+	m->bits.first = min_u64(m->bits.first, first_bit);
+	m->bits.last = max_u64(m->bits.last, last_bit);
+}
+
+static void leave_region(struct merging *m)
+{
+	const struct vfd_log *log = m->hold.log;
+
+	if (m->bits.first > m->bits.last)
+		return;
+	uint64_t first = bit_address(log, m->region, m->bits.first);
+	uint64_t last = bit_address(log, m->region, m->bits.last) + (log->page_size - 1);
+	m->hull.first = m->any ? min_u64(m->hull.first, first) : first;
+	m->hull.last = m->any ? max_u64(m->hull.last, last) : last;
+	m->any = true;
+	m->bits = (struct range){ UINT64_MAX, 0 };
 }
 
 void merging_region(struct merging *m, const struct region *region)
 {
 	if (m->region == region)
 		return;
+	leave_region(m);
 	m->region = region;
 	m->count = 0;
 	for (uint32_t left = m->consumers; left; left &= left - 1)
 		m->planes[m->count++] = planes_of(m->hold.log, region, word_first(left));
 }
 
-static void widen(struct merging *m, uint64_t first_bit, uint64_t last_bit)
+uint64_t merging_end(struct merging *m, const struct log_source *source)
 {
-	const struct vfd_log *log = m->hold.log;
-	uint64_t first = bit_address(log, m->region, first_bit);
-	uint64_t last = bit_address(log, m->region, last_bit) + (log->page_size - 1);
-
-	m->hull.first = m->any ? min_u64(m->hull.first, first) : first;
-	m->hull.last = m->any ? max_u64(m->hull.last, last) : last;
-	m->any = true;
+	leave_region(m);
+	hold_end(&m->hold);
+	for (uint32_t left = m->any ? m->consumers : 0; left; left &= left - 1)
+		cause_add(m->hold.log, word_first(left), source, m->hull);
+	return m->fresh;
 }
 
 /* ---- chunks ---- */
@@ -137,13 +149,29 @@ struct range bits_range(const struct log_bits *b, uint64_t first, uint64_t last)
 	return r;
 }
 
+/* n words, at most 64: those that are not 0 become 0. */
+static void clear_words(const struct bitmap_ops *ops, uint64_t *words, size_t n)
+{
+	uint64_t set = ops->nonzero(words, n);
+
+	if (n == CHUNK_WORDS && set == ~UINT64_C(0)) {
+		memset(words, 0, CHUNK_WORDS * sizeof(*words));
+		return;
+	}
+	for (; set; set &= set - 1)
+		words[word_first(set)] = 0;
+}
+
 /* Words of scratch from *done on that hold nothing but bits of b, all of them before bit `end`: merged, or in no region. A word
  * that is shared with bits not yet merged has to wait for them. */
-static void clear_scratch(const struct log_bits *b, uint64_t *done, uint64_t end)
+static void clear_scratch(const struct merging *m, const struct log_bits *b, uint64_t *done, uint64_t end)
 {
-	for (; b->scratch && *done < end / WORD_BITS; ++*done)
-		if (b->scratch[*done])
-			b->scratch[*done] = 0;
+	uint64_t to = end / WORD_BITS;
+
+	for (uint64_t n; *done < to; *done += n) {
+		n = min_u64(CHUNK_WORDS, to - *done);
+		clear_words(m->hold.log->ops, &b->scratch[*done], (size_t)n);
+	}
 }
 
 /* One chunk's worth: n bits from bit `from` of the source go to bit `to` of the planes on. */
@@ -174,7 +202,8 @@ static void merge_region(struct merging *m, const struct log_bits *b, struct ran
 		struct range part = chunk_part(bits, at);
 		merge_part(m, b, lead + part.first, part.first, part.last - part.first + 1);
 		at = part.last + 1;
-		clear_scratch(b, done, lead + at);
+		if (b->scratch)
+			clear_scratch(m, b, done, lead + at);
 	}
 }
 
@@ -190,41 +219,74 @@ static void merge_pages(struct merging *m, const struct log_bits *b, uint64_t *d
 	}
 }
 
+/* A few pages in the region where we are, in one word: that is what single pages of memory come as, thousands of times. No
+ * word of scratch is theirs alone. */
+static bool merge_few(struct merging *m, const struct log_bits *b)
+{
+	const struct vfd_log *log = m->hold.log;
+	const struct region *region = m->region;
+
+	if (!region || b->bits >= WORD_BITS || b->address < region->address || b->address > region->last)
+		return false;
+	uint64_t bit = address_bit(log, region, b->address);
+	unsigned at = (unsigned)(bit % WORD_BITS), n = (unsigned)b->bits;
+	if (at + n > WORD_BITS || bit + n - 1 > address_bit(log, region, region->last))
+		return false;
+	merge_word(m, bit / WORD_BITS, bitmap_get(b->words, b->first_bit, n) << at);
+	return true;
+}
+
 void merging_bits(struct merging *m, const struct log_bits *b)
 {
 	const struct vfd_log *log = m->hold.log;
 	uint64_t done = (b->first_bit + WORD_BITS - 1) / WORD_BITS;
+	bool pages = b->granularity == log->page_size && is_aligned(b->address, log->page_size);
 
-	if (!b->bits)
+	if (!b->bits || (pages && merge_few(m, b)))
 		return;
-	if (b->granularity == log->page_size && is_aligned(b->address, log->page_size))
+	if (pages)
 		merge_pages(m, b, &done);
 	else
 		merging_scaled(m, b);
-	clear_scratch(b, &done, b->first_bit + b->bits);
+	if (b->scratch)
+		clear_scratch(m, b, &done, b->first_bit + b->bits);
 }
 
 /* ---- for the floors above ---- */
 
-uint64_t log_merge(struct vfd_log *log, const struct log_bits *bits, const struct log_source *source)
+/* On the way into the cache: what a page of the region where we are will need */
+static void fetch_page(const struct merging *m, uint64_t address)
 {
-	return log_merge_many(log, bits, 1, source);
+	if (!m->region || address < m->region->address || address > m->region->last)
+		return;
+	uint64_t w = address_bit(m->hold.log, m->region, address) / WORD_BITS;
+	__builtin_prefetch(&m->planes[0].owed.bits[w], 1);
+	__builtin_prefetch(&m->planes[0].owed.sum[w / CHUNK_WORDS], 1);
 }
 
 uint64_t log_merge_many(struct vfd_log *log, const struct log_bits *bits, size_t n,
 			const struct log_source *source)
 {
+	enum { AHEAD = 8 };
 	struct merging m;
 
 	if (forked(&log->guard))
 		return 0;
 	gate_enter(&log->gate);
 	merging_begin(&m, log, log->live, source);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		if (n - i > AHEAD)
+			fetch_page(&m, bits[i + AHEAD].address);
 		merging_bits(&m, &bits[i]);
+	}
 	merging_end(&m, source);
 	gate_leave(&log->gate);
 	return m.fresh;
+}
+
+uint64_t log_merge(struct vfd_log *log, const struct log_bits *bits, const struct log_source *source)
+{
+	return log_merge_many(log, bits, 1, source);
 }
 
 uint64_t log_mark(struct vfd_log *log, struct range where, const struct log_source *source)

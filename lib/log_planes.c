@@ -185,7 +185,7 @@ static void settle(const struct summed *other, uint64_t w, const uint64_t *src, 
 {
 	uint64_t chunk = w / CHUNK_WORDS, zero = 0;
 
-	words &= peek(&other->sum[chunk]) >> w % CHUNK_WORDS;
+	words &= summed_words(other, chunk) >> w % CHUNK_WORDS;
 	if (!words)
 		return;
 	for (; words; words &= words - 1) {

@@ -27,7 +27,7 @@ static void resolve_word(struct hold *hold, const struct cursor *c, const struct
 {
 	uint64_t chunk = w / CHUNK_WORDS;
 
-	if (!bits || (delivered && !(peek(&p->other.sum[chunk]) >> w % CHUNK_WORDS & 1)))
+	if (!bits || (delivered && !(summed_words(&p->other, chunk) >> w % CHUNK_WORDS & 1)))
 		return;
 	hold_stripe(hold, c->region, w / STRIPE_WORDS);
 	if (delivered)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 
 /* Bitmaps whose bits are not pages of the log: larger (expanded), smaller (reduced), or shifted against them. Both sizes are
- * powers of two. Up to 32 : 1, if bit 0 begins where a page does, word by word; else run by run, rounded outwards. */
+ * powers of two. Word by word if bit 0 begins where a page does, and up to 4096 pages a bit or 32 bits a page; else run by
+ * run, rounded outwards. */
 
 #include "log_internal.h"
 
-enum { MAX_SHIFT = 5 };
+enum { MAX_UP = 12, MAX_DOWN = 5 };
 
 /* ---- one word ---- */
 
@@ -32,11 +33,32 @@ static uint64_t half(uint64_t x)
 	return (x | x >> 16) & UINT64_C(0x00000000ffffffff);
 }
 
-static uint64_t times(uint64_t (*step)(uint64_t), unsigned n, uint64_t x)
+/* Each of the low bits 2^shift times (2 to 32), as many as fill a word */
+static uint64_t spread(uint64_t x, unsigned shift)
 {
-	while (n--)
-		x = step(x);
-	return x;
+	uint64_t word = 0, block = word_range(0, (1u << shift) - 1);
+
+	if (shift == 1)
+		return twice(x);
+	if (shift == 2)
+		return twice(twice(x));
+	for (x &= word_range(0, (64u >> shift) - 1); x; x &= x - 1)
+		word |= block << (word_first(x) << shift);
+	return word;
+}
+
+/* Bit i: any of the 2^shift bits (2 to 32) from i 2^shift on */
+static uint64_t gather(uint64_t x, unsigned shift)
+{
+	uint64_t word = 0;
+
+	if (shift == 1)
+		return half(x);
+	if (shift == 2)
+		return half(half(x));
+	for (unsigned i = 0; i < 64u >> shift; i++)
+		word |= (uint64_t)((x >> (i << shift) & word_range(0, (1u << shift) - 1)) != 0) << i;
+	return word;
 }
 
 /* Pages first..first + n - 1, at most 64, counted from the one in which bit 0 begins: all within the bitmap */
@@ -45,16 +67,31 @@ struct pages {
 	unsigned n;
 };
 
+/* A bit is 2^shift pages, 64 or more: at most two bits count. */
+static uint64_t expand_far(const struct log_bits *b, unsigned shift, struct pages pages)
+{
+	uint64_t from = pages.first >> shift,
+		 rest = ((from + 1) << shift) - pages.first; /* pages of that bit */
+	uint64_t low = 0 - bitmap_get(b->words, b->first_bit + from, 1);
+
+	if (rest >= pages.n)
+		return low & word_range(0, pages.n - 1);
+	uint64_t high = 0 - bitmap_get(b->words, b->first_bit + from + 1, 1);
+	return (low & word_range(0, (unsigned)rest - 1)) | (high & word_range((unsigned)rest, pages.n - 1));
+}
+
 /* A bit is 2^shift pages. */
 static uint64_t expand(const struct log_bits *b, unsigned shift, struct pages pages)
 {
+	if (shift >= 6)
+		return expand_far(b, shift, pages);
 	uint64_t from = pages.first >> shift, to = (pages.first + pages.n - 1) >> shift;
 	unsigned phase = (unsigned)(pages.first & ((1u << shift) - 1));
 	uint64_t bits = bitmap_get(b->words, b->first_bit + from, (unsigned)(to - from + 1));
-	uint64_t word = times(twice, shift, bits) >> phase;
+	uint64_t word = spread(bits, shift) >> phase;
 
 	if (phase)
-		word |= times(twice, shift, bits >> (WORD_BITS >> shift)) << (WORD_BITS - phase);
+		word |= spread(bits >> (WORD_BITS >> shift), shift) << (WORD_BITS - phase);
 	return word & word_range(0, pages.n - 1);
 }
 
@@ -66,7 +103,7 @@ static uint64_t reduce(const struct log_bits *b, unsigned shift, struct pages pa
 
 	for (unsigned to = 0; at < end; to += WORD_BITS >> shift, at += WORD_BITS) {
 		unsigned n = (unsigned)min_u64(WORD_BITS, end - at);
-		word |= times(half, shift, bitmap_get(b->words, b->first_bit + at, n)) << to;
+		word |= gather(bitmap_get(b->words, b->first_bit + at, n), shift) << to;
 	}
 	return word;
 }
@@ -155,7 +192,7 @@ void merging_scaled(struct merging *m, const struct log_bits *b)
 		unsigned shift = word_first(b->granularity);
 		s.shift = s.up ? shift - log->page_shift : log->page_shift - shift;
 	}
-	if (s.shift && s.shift <= MAX_SHIFT && is_aligned(b->address, log->page_size))
+	if (s.shift && s.shift <= (s.up ? MAX_UP : MAX_DOWN) && is_aligned(b->address, log->page_size))
 		scale_words(m, &s);
 	else
 		scale_runs(m, b);
