@@ -44,7 +44,7 @@ real        the library on the real kernel
 examples    the examples, on the real kernel
 mutants     the library broken on purpose: do the tests notice?
 traps       each trap of the kernel: closed, tested, and does its test notice when it is not?
-long        more random operations, the tests of the bench; only with --full, or if asked for
+long        more random operations, a million mappings, the tests of the bench; only with --full, or if asked for
 END
 }
 
@@ -96,6 +96,7 @@ step_bench() { on_bench tests/kernel/selftest.sh; }
 step_long() {
 	local seed
 	[ "$full" = yes ] || skip_all "takes long; --full runs it"
+	VFD_LONG=yes tests/unit.sh release test_index test_table
 	on_bench tests/kernel/benchtest.sh
 	for seed in 2 3 4; do
 		VFD_SEED=$seed on_bench tests/real.sh real_random random_model

@@ -2,7 +2,9 @@
 
 /* The index against a plain array.
  *
- *	test_index [entries [operations]] */
+ *	test_index [entries [operations]]
+ *
+ * With VFD_LONG in the environment: a million entries. */
 
 #include "fixture.h"
 
@@ -227,9 +229,12 @@ static void fill_and_empty(enum order in, enum order out)
 
 START_TEST(fill_and_empty_in_all_orders)
 {
+	bool few = most > 200000; /* or it takes too long */
+
 	for (int in = 0; in < ORDERS; in++)
 		for (int out = 0; out < ORDERS; out++)
-			fill_and_empty((enum order)in, (enum order)out);
+			if (!few || out == (in + 2) % ORDERS)
+				fill_and_empty((enum order)in, (enum order)out);
 }
 END_TEST
 
@@ -321,6 +326,10 @@ int main(int argc, char **argv)
 {
 	Suite *suite = suite_create("index");
 
+	if (getenv("VFD_LONG")) {
+		most = 1 << 20;
+		operations = 200000;
+	}
 	if (argc > 1)
 		most = strtoull(argv[1], NULL, 0);
 	if (argc > 2)

@@ -328,6 +328,8 @@ int main(int argc, char **argv)
 {
 	Suite *suite = suite_create("table");
 
+	if (getenv("VFD_LONG"))
+		operations = 1000000;
 	if (argc > 1)
 		operations = strtoull(argv[1], NULL, 0);
 	add_case(suite, "random", random_against_an_array);
