@@ -11,8 +11,10 @@
 /* The table of this architecture, or NULL: it has none, or the processor lacks the instructions. */
 const struct bitmap_ops *bitmap_ops_native(void);
 
-/* The portable table, for instruction sets that have nothing better for some of it. */
-extern const struct bitmap_ops bitmap_ops_portable;
+/* Portable ones that an instruction set may have nothing better for. */
+uint64_t bitmap_nonzero_words(const uint64_t *src, size_t n);
+void bitmap_and_not(uint64_t *dst, const uint64_t *src, size_t n);
+void bitmap_extract_words(uint64_t *dst, const uint64_t *src, unsigned shift, size_t n);
 
 /* What becomes of `other`: nothing; |= src; &= ~(what was new) */
 enum merge_kind { MERGE_ONLY, MERGE_SET, MERGE_CLEAR };

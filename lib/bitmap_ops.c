@@ -6,7 +6,7 @@
 
 #include "bitmap_kernels.h"
 
-static uint64_t nonzero(const uint64_t *src, size_t n)
+uint64_t bitmap_nonzero_words(const uint64_t *src, size_t n)
 {
 	uint64_t mask = 0;
 
@@ -44,7 +44,7 @@ static uint64_t merge_clear(uint64_t *dst, uint64_t *other, const uint64_t *src,
 	return merge_as(MERGE_CLEAR, dst, other, src, n, fresh);
 }
 
-static void and_not(uint64_t *dst, const uint64_t *src, size_t n)
+void bitmap_and_not(uint64_t *dst, const uint64_t *src, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		dst[i] &= ~src[i];
@@ -59,7 +59,7 @@ static uint64_t count(const uint64_t *src, size_t n)
 	return bits;
 }
 
-static void extract(uint64_t *dst, const uint64_t *src, unsigned shift, size_t n)
+void bitmap_extract_words(uint64_t *dst, const uint64_t *src, unsigned shift, size_t n)
 {
 	if (!shift) {
 		memcpy(dst, src, n * sizeof(*dst));
@@ -69,15 +69,15 @@ static void extract(uint64_t *dst, const uint64_t *src, unsigned shift, size_t n
 		dst[i] = src[i] >> shift | src[i + 1] << (WORD_BITS - shift);
 }
 
-const struct bitmap_ops bitmap_ops_portable = {
+static const struct bitmap_ops portable = {
 	.name = "portable",
-	.nonzero = nonzero,
+	.nonzero = bitmap_nonzero_words,
 	.merge = merge,
 	.merge_set = merge_set,
 	.merge_clear = merge_clear,
-	.and_not = and_not,
+	.and_not = bitmap_and_not,
 	.count = count,
-	.extract = extract,
+	.extract = bitmap_extract_words,
 	.runs = bitmap_runs,
 };
 
@@ -92,12 +92,12 @@ const struct bitmap_ops *bitmap_ops_native(void)
 
 const struct bitmap_ops *bitmap_ops_at(unsigned i)
 {
-	return i == 0 ? &bitmap_ops_portable : i == 1 ? bitmap_ops_native() : NULL;
+	return i == 0 ? &portable : i == 1 ? bitmap_ops_native() : NULL;
 }
 
 const struct bitmap_ops *bitmap_ops_best(void)
 {
 	const struct bitmap_ops *native = bitmap_ops_native();
 
-	return native ? native : &bitmap_ops_portable;
+	return native ? native : &portable;
 }

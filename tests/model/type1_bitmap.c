@@ -19,7 +19,7 @@ int bitmap_alloc(struct type1 *t, struct mapping *map)
 
 	if (pages > BITMAP_PAGES_MAX)
 		return -EINVAL;
-	map->words = bitmap_words(pages) + 1;
+	map->words = (size_t)bitmap_words(pages) + 1;
 	map->bitmap = calloc(map->words, 8);
 	return map->bitmap ? 0 : -ENOMEM;
 }
@@ -87,7 +87,7 @@ static int copy_words(const struct mapping *map, uint64_t to, uint64_t words, bo
 {
 	uint64_t bytes = (fault ? words / 2 : words) * 8;
 
-	*written = user_write(to, map->bitmap, bytes) / 8;
+	*written = user_write(to, map->bitmap, (size_t)bytes) / 8;
 	return fault || *written < words ? -EFAULT : 0;
 }
 

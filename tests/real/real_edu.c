@@ -202,7 +202,7 @@ struct sending {
 
 static void cpu_writes(struct sending *s, uint64_t page, uint64_t count, unsigned char value)
 {
-	memset(s->rig->memory + page * RIG_PAGE, value, count * RIG_PAGE);
+	memset(s->rig->memory + page * RIG_PAGE, value, (size_t)(count * RIG_PAGE));
 	for (uint64_t i = page; i < page + count; i++)
 		s->cpu.words[i / 64] |= UINT64_C(1) << i % 64;
 }
