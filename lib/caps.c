@@ -45,7 +45,7 @@ static void parse_ranges(const void *info, size_t size, uint32_t chain, struct c
 
 static void parse_migration(const void *info, size_t size, uint32_t chain, struct caps *out)
 {
-	struct vfio_iommu_type1_info_cap_migration migration;
+	struct uapi_cap_migration migration;
 	size_t available;
 	const void *cap = caps_find(info, size, chain, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, sizeof migration,
 				    &available);

@@ -32,6 +32,16 @@ struct uapi_dirty_get { /* VFIO_IOMMU_DIRTY_PAGES with VFIO_IOMMU_DIRTY_PAGES_FL
 	struct uapi_bitmap bitmap;
 };
 
+/* Here the header has a 64-bit field behind three of 32: i386 aligns it to 4 bytes, the kernel to 8. */
+struct uapi_cap_migration { /* VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION */
+	struct vfio_info_cap_header header;
+	uint32_t flags;
+	uint32_t padding;
+	uint64_t pgsize_bitmap;
+	uint64_t max_dirty_bitmap_size;
+};
+
+_Static_assert(sizeof(struct uapi_cap_migration) == 32, "the kernel writes 32 bytes");
 _Static_assert(sizeof(struct uapi_unmap) == 48, "the kernel reads 48 bytes");
 _Static_assert(sizeof(struct uapi_dirty_get) == 48, "the kernel reads 48 bytes");
 

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 . tests/tap.sh
 
 mapfile -t thread_tests < <(grep -l pthread_create tests/unit/test_*.c | xargs -n1 basename -s .c | sort)
-steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants traps long)
+steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants traps long cross)
 
 usage() {
 	cat <<'END'
@@ -44,6 +44,7 @@ real        the library on the real kernel
 examples    the examples, on the real kernel
 mutants     the library broken on purpose: do the tests notice?
 traps       each trap of the kernel: closed, tested, and does its test notice when it is not?
+cross       unit tests for aarch64, s390x and i386, emulated; only with --full, or if asked for
 long        more random operations, a million mappings, the tests of the bench; only with --full, or if asked for
 END
 }
@@ -72,7 +73,7 @@ parse() {
 only() {
 	[[ -n $1 && " ${steps[*]} " == *" $1 "* ]] || { echo "run.sh: no step '$1' (see --list)" >&2 && exit 2; }
 	selected+=("$1")
-	[ "$1" != long ] || full=yes
+	[[ $1 != @(long|cross) ]] || full=yes
 }
 
 # ---- the steps ------------------------------------------------------------------
@@ -101,6 +102,11 @@ step_long() {
 	for seed in 2 3 4; do
 		VFD_SEED=$seed on_bench tests/real.sh real_random random_model
 	done
+}
+
+step_cross() {
+	[ "$full" = yes ] || skip_all "takes long; --full runs it"
+	tests/cross.sh
 }
 
 # Run on the real kernel. Where none can be had this is skipped; where ours cannot be built it fails.
@@ -160,7 +166,9 @@ results=$VFD_RESULTS
 rm -rf "$results"
 mkdir -p "$results" "$VFD_CACHE"
 
-[ "$install" = no ] || VFD_SETUP_LOG=$results/setup.log tests/setup.sh "${selected[@]}"
+wanted=("${selected[@]}")
+[ "$full" = yes ] || mapfile -t wanted < <(printf '%s\n' "${selected[@]}" | grep -vx cross)
+[ "$install" = no ] || VFD_SETUP_LOG=$results/setup.log tests/setup.sh "${wanted[@]}"
 for step in "${steps[@]}"; do
 	[[ " ${selected[*]} " != *" $step "* ]] || run_step "$step"
 done

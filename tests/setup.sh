@@ -7,7 +7,7 @@ set -euo pipefail
 
 # what must be there, its package, the steps that need it (/: a file, lib:NAME: pkg-config's)
 needs() {
-	local build="gcc clang asan tsan install mutants examples long"
+	local build="gcc clang asan tsan install mutants examples long cross"
 	cat <<-END
 		gcc                 gcc              $build bench real
 		/usr/include/stdio.h libc6-dev       $build bench real
@@ -15,6 +15,13 @@ needs() {
 		cmake               cmake            $build real
 		pkg-config          pkg-config       $build real
 		lib:check           check            gcc clang asan tsan mutants real long
+		aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu cross
+		/usr/aarch64-linux-gnu/include/stdio.h libc6-dev-arm64-cross cross
+		s390x-linux-gnu-gcc gcc-s390x-linux-gnu cross
+		/usr/s390x-linux-gnu/include/stdio.h libc6-dev-s390x-cross cross
+		i686-linux-gnu-gcc  gcc-i686-linux-gnu cross
+		/usr/i686-linux-gnu/include/stdio.h libc6-dev-i386-cross cross
+		qemu-s390x          qemu-user        cross
 		clang               clang            clang docs
 		g++                 g++              install
 		patch               patch            mutants

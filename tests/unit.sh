@@ -13,7 +13,11 @@ shift
 names=("$@")
 build=build/$preset
 compiler=gcc run=() targets=()
-[ "$preset" != clang ] || compiler=clang
+case $preset in
+clang) compiler=clang ;;
+aarch64 | s390x) compiler=$preset-linux-gnu-gcc ;;
+i386) compiler=i686-linux-gnu-gcc ;;
+esac
 [ ${#names[@]} = 0 ] || targets=(--target "${names[@]}")
 
 need "$compiler" cmake make pkg-config
@@ -42,7 +46,7 @@ run_tests() {
 	[ ${#names[@]} = 0 ] || only=(-R "^($(IFS='|' && echo "${names[*]}"))\$")
 	rm -rf "$build/tap"
 	mkdir -p "$build/tap"
-	"${run[@]}" ctest --test-dir "$build" -j "$(nproc)" --timeout 300 --output-on-failure "${only[@]}" \
+	"${run[@]}" ctest --test-dir "$build" -j "$(nproc)" --timeout "${VFD_TEST_TIMEOUT:-300}" --output-on-failure "${only[@]}" \
 		>"$build/ctest.log" 2>&1 || true
 }
 

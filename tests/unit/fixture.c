@@ -44,10 +44,23 @@ const struct model_config stubborn = {
 
 /* ---- begin and end ---- */
 
+/* At a multiple of what the largest page size in the tests wants, wherever the system puts mappings. */
+static char *aligned_memory(void)
+{
+	const size_t size = PAGES * PAGE, most = 65536;
+	char *m = mmap(NULL, size + most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert(m != MAP_FAILED);
+	size_t before = -(uintptr_t)m % most;
+	if (before)
+		munmap(m, before);
+	munmap(m + before + size, most - before);
+	return m + before;
+}
+
 static void make_log(struct fixture *f)
 {
-	f->memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ck_assert(f->memory != MAP_FAILED);
+	f->memory = aligned_memory();
 	struct vfd_region region = {
 		.struct_size = sizeof region,
 		.address = LOG_ADDRESS,
@@ -372,10 +385,15 @@ struct vfd_plan plan_of(struct fixture *f)
 
 void add_trap(Suite *suite, int trap, const char *what, const TTest *test)
 {
-	char tag[16];
+	add_tagged_trap(suite, trap, "", what, test);
+}
+
+void add_tagged_trap(Suite *suite, int trap, const char *needs, const char *what, const TTest *test)
+{
+	char tag[32];
 	TCase *tcase = tcase_create(what);
 
-	snprintf(tag, sizeof tag, "trap%d", trap);
+	snprintf(tag, sizeof tag, "trap%d %s", trap, needs);
 	tcase_set_tags(tcase, tag);
 	tcase_set_timeout(tcase, 30);
 	tcase_add_test(tcase, test);
@@ -384,8 +402,14 @@ void add_trap(Suite *suite, int trap, const char *what, const TTest *test)
 
 void add_case(Suite *suite, const char *name, const TTest *test)
 {
+	add_tagged(suite, "", name, test);
+}
+
+void add_tagged(Suite *suite, const char *tag, const char *name, const TTest *test)
+{
 	TCase *tcase = tcase_create(name);
 
+	tcase_set_tags(tcase, tag);
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, test);
 	suite_add_tcase(suite, tcase);

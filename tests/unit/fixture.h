@@ -111,6 +111,11 @@ struct vfd_plan plan_of(struct fixture *f);
 /* A test case of its own, tagged "trapN". */
 void add_trap(Suite *suite, int trap, const char *what, const TTest *test);
 void add_case(Suite *suite, const char *name, const TTest *test);
+/* For those that need of the system what an emulator of user mode may lack: tests/cross.sh finds out. */
+#define TAG_FORK     "wipeonfork" /* MADV_WIPEONFORK */
+#define TAG_POPULATE "populate"	  /* MAP_POPULATE, and mincore(2) that tells */
+void add_tagged(Suite *suite, const char *tag, const char *name, const TTest *test);
+void add_tagged_trap(Suite *suite, int trap, const char *tag, const char *what, const TTest *test);
 /* Status for main(). */
 int run_suite(Suite *suite);
 

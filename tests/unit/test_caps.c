@@ -3,6 +3,7 @@
 /* The readers of capability chains, against answers that no kernel would give: every buffer ends where an unmapped page begins. */
 
 #include "caps.h"
+#include "uapi.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -112,7 +113,7 @@ START_TEST(well_formed)
 	struct caps caps;
 
 	append(&c, 77, 40); /* one that we do not know */
-	struct vfio_iommu_type1_info_cap_migration *migration =
+	struct uapi_cap_migration *migration =
 		append(&c, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, sizeof *migration);
 	migration->pgsize_bitmap = 4096;
 	migration->max_dirty_bitmap_size = 1 << 28;
@@ -272,7 +273,7 @@ START_TEST(one_byte_wrong)
 	_Alignas(8) unsigned char good[ROOM];
 	struct chain c = begin(good);
 
-	append(&c, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, sizeof(struct vfio_iommu_type1_info_cap_migration));
+	append(&c, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, sizeof(struct uapi_cap_migration));
 	append_ranges(&c, 3);
 	append(&c, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, sizeof(struct vfio_iommu_type1_info_dma_avail));
 	unsigned char *bytes = room_for(c.size);

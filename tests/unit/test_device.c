@@ -4,6 +4,7 @@
 
 #include "fixture.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -173,7 +174,7 @@ static uint16_t command_register(void)
 	uint16_t command;
 
 	OK(vfd_device_read(f->device, CONFIG, COMMAND, &command, 2, &f->err));
-	return command;
+	return le16toh(command);
 }
 
 static void check_drained(unsigned drained)
@@ -200,7 +201,7 @@ START_TEST(bus_mastering)
 	check_drained(1);
 
 	/* behind the library's back, but through its window */
-	on = (uint16_t)(command_register() | MASTER);
+	on = htole16((uint16_t)(command_register() | MASTER));
 	OK(vfd_device_write(f->device, CONFIG, COMMAND, &on, 2, &f->err));
 	check_drained(0);
 	device_writes(f, 0, 10, 1);

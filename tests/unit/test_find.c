@@ -286,7 +286,7 @@ int main(void)
 	add_case(suite, "failures", failures_leave_all_or_nothing);
 	add_case(suite, "orders not kept", orders_not_kept);
 	add_case(suite, "bad flags", bad_flags_at_open);
-	add_case(suite, "refusals", refusals);
+	add_tagged(suite, TAG_FORK, "refusals", refusals);
 	add_case(suite, "shorter struct", shorter_struct);
 	return run_suite(suite);
 }

@@ -228,9 +228,9 @@ int main(void)
 {
 	Suite *suite = suite_create("fork");
 
-	add_case(suite, "a child", child_of_one_thread);
-	add_case(suite, "a grandchild", grandchild);
-	add_case(suite, "a child opens its own", child_starts_anew);
-	add_case(suite, "while another thread is inside", while_another_thread_is_inside);
+	add_tagged(suite, TAG_FORK, "a child", child_of_one_thread);
+	add_tagged(suite, TAG_FORK, "a grandchild", grandchild);
+	add_tagged(suite, TAG_FORK, "a child opens its own", child_starts_anew);
+	add_tagged(suite, TAG_FORK, "while another thread is inside", while_another_thread_is_inside);
 	return run_suite(suite);
 }

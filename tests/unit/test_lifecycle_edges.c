@@ -202,8 +202,8 @@ int main(void)
 	add_case(suite, "running physical", running_physical_unmaps_dirty);
 	add_case(suite, "half opened", half_opened_is_dirty);
 	add_case(suite, "plain unmap half failed", plain_unmap_half_failed);
-	add_case(suite, "log through a fork", log_through_a_fork);
+	add_tagged(suite, TAG_FORK, "log through a fork", log_through_a_fork);
 	add_case(suite, "stop after unplug", stop_after_unplug);
-	add_case(suite, "release with a broken table", release_with_a_broken_table);
+	add_tagged(suite, TAG_FORK, "release with a broken table", release_with_a_broken_table);
 	return run_suite(suite);
 }

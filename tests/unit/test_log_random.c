@@ -766,7 +766,7 @@ static void start(uint64_t seed, void *arena, uint64_t arena_size)
 	m.base = below(4) ? bases[below(5)] : UINT64_MAX / m.page_size - 3 * PAGES;
 	if (m.base < 100)
 		m.base += 1000; /* room for the addresses below page 0 */
-	m.next_memory = (char *)(uintptr_t)UINT64_C(0x100000000);
+	m.next_memory = (char *)(uintptr_t)UINT64_C(0x10000000);
 	memset(m.region_of, 0xff, sizeof m.region_of);
 	for (int r = 0; r < REGIONS; r++)
 		m.regions[r].first = 1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The model kernel against what Linux 6.12 was seen to do: the tests that use the model are worth what this is. */
+#include <endian.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -745,6 +746,7 @@ static void set_command(int fd, uint16_t value)
 {
 	uint64_t offset = (7ull << 40) + 4;
 
+	value = htole16(value);
 	ck_assert_int_eq(m->sys.pwrite(&m->sys, fd, &value, 2, offset), 2);
 	ck_assert_int_eq(m->sys.pread(&m->sys, fd, &value, 2, offset), 2);
 }

@@ -605,16 +605,17 @@ int main(void)
 	add_trap(suite, 15, "only shifted mappings are assumed", only_shifted_are_assumed);
 	add_trap(suite, 15, "what a fault spoiled is labelled", spoiled_is_labelled);
 	add_trap(suite, 15, "a clubbed span starts aligned", clubbed_starts_aligned);
-	add_trap(suite, 16, "the caller's bits leak in", scratch_is_zero_each_time);
+	add_tagged_trap(suite, 16, TAG_POPULATE, "the caller's bits leak in", scratch_is_zero_each_time);
 	add_trap(suite, 16, "old answers", old_answers_do_not_come_back);
 	add_trap(suite, 17, "stray bits behind a mapping", stray_bits_behind_the_end);
 	add_trap(suite, 17, "ghosts in a shared word", ghosts_are_labelled);
 	add_trap(suite, 17, "no shared word, no ghosts", no_ghosts_between_words);
 	add_trap(suite, 18, "holes keep what the buffer held", hole_between_mappings);
-	add_trap(suite, 19, "the bitmap's struct and size", bitmap_fits_its_buffer);
+	add_tagged_trap(suite, 19, TAG_POPULATE, "the bitmap's struct and size", bitmap_fits_its_buffer);
 	add_trap(suite, 19, "one mapping per GET on 32 bits", each_alone_for_32_bits);
 	add_trap(suite, 26, "a range that cuts a mapping", spans_cut_no_mapping);
-	add_trap(suite, 31, "a bitmap that faults under the lock", bitmaps_are_own_memory);
+	add_tagged_trap(suite, 31, TAG_POPULATE, "a bitmap that faults under the lock",
+			bitmaps_are_own_memory);
 	add_trap(suite, 31, "a guard behind it", guard_behind_scratch);
 	add_trap(suite, 32, "steps of the kernel", steps_of_the_kernel);
 	return run_suite(suite);

@@ -42,7 +42,7 @@ static void *find_cap(struct vfio_iommu_type1_info *info, uint16_t id)
 static int large_info(const struct sys *sys, int fd, struct vfio_iommu_type1_info *info)
 {
 	int rc = real_ioctl(sys, fd, VFIO_IOMMU_GET_INFO, info);
-	struct vfio_iommu_type1_info_cap_migration *migration;
+	struct uapi_cap_migration *migration;
 
 	if (rc || !info->cap_offset)
 		return rc;

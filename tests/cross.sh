@@ -1,0 +1,125 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# cross.sh [ARCH...]: the unit tests on other architectures: cross-built with Debian's compilers, run by qemu's user mode.
+#
+#   aarch64   as wide as x86-64, other instructions
+#   s390x     big-endian
+#   i386      32 bits
+#
+# Check for each of them is unpacked into the cache (VFD_CACHE); nothing of theirs is installed. The tests are linked
+# statically: in a dynamic i386 program qemu 7.2 does not return from fork().
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+. tests/tap.sh
+
+cache=${VFD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/libvfiodirty}/cross
+needed=(check libsubunit-dev)
+
+# of Debian; of the compiler; of Check's pkg-config file
+names() {
+	case $1 in
+	aarch64) echo arm64 aarch64-linux-gnu aarch64-linux-gnu ;;
+	s390x) echo s390x s390x-linux-gnu s390x-linux-gnu ;;
+	i386) echo i386 i686-linux-gnu i386-linux-gnu ;;
+	*) echo "usage: cross.sh [aarch64] [s390x] [i386]" >&2 && exit 2 ;;
+	esac
+}
+
+# ---- Check for another architecture --------------------------------------------
+
+# apt with lists and state of its own, for one architecture: the system's are left alone.
+apt_for() {
+	local architecture=$1 state=$cache/apt
+	shift
+	mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+	[ -e "$state/status" ] || : >"$state/status"
+	apt-get -q -o Dir::State="$state" -o Dir::State::lists="$state/lists" -o Dir::State::status="$state/status" \
+		-o Dir::Cache="$state/cache" -o APT::Architecture="$architecture" \
+		-o APT::Architectures="$architecture" -o Acquire::Languages=none -o APT::Sandbox::User= "$@"
+}
+
+# Lists that cannot be had are of no interest if the packages can.
+fetch() {
+	local architecture=$1 to=$cache/$1 package
+	[ ! -e "$to/usr/include/check.h" ] || return 0
+	[ "${VFD_INSTALL:-yes}" = yes ] || return 1
+	echo "# downloading for $architecture: ${needed[*]}"
+	rm -rf "$to.new"
+	mkdir -p "$to.new/deb"
+	apt_for "$architecture" update >"$cache/apt.log" 2>&1 || true
+	(cd "$to.new/deb" && apt_for "$architecture" download "${needed[@]}") >>"$cache/apt.log" 2>&1 || return
+	for package in "$to.new"/deb/*.deb; do
+		dpkg -x "$package" "$to.new"
+	done
+	rm -rf "$to" "$to.new/deb"
+	mv "$to.new" "$to"
+}
+
+# ---- what the emulator cannot do ------------------------------------------------
+
+# Prints the tags of test cases that it cannot run.
+missing_in_emulator() {
+	local arch=$1 compiler=$2 probe=$cache/probe-$1
+	"$compiler" -static -o "$probe" tests/cross_probe.c && "qemu-$arch" "$probe"
+}
+
+# Files with such test cases
+tagged() {
+	case $1 in
+	wipeonfork) grep -lE 'TAG_FORK|"wipeonfork"' tests/unit/test_*.c ;;
+	populate) grep -lE 'TAG_POPULATE' tests/unit/test_*.c ;;
+	esac | xargs -r -n 1 basename -s .c | xargs
+}
+
+reason() {
+	case $1 in
+	wipeonfork) echo "qemu-$2 accepts MADV_WIPEONFORK, but does not do it" ;;
+	populate) echo "qemu-$2 does not say whether memory is populated" ;;
+	esac
+}
+
+# ---- the tests ------------------------------------------------------------------
+
+run_arch() {
+	local arch=$1 debian compiler library tag tags
+	read -r debian compiler library < <(names "$arch")
+	command -v "$compiler-gcc" >/dev/null || { skip "$arch" "$compiler-gcc is not installed" && return; }
+	command -v "qemu-$arch" >/dev/null || { skip "$arch" "qemu-$arch is not installed" && return; }
+	fetch "$debian" || { skip "$arch" "Check for it could not be had (apt: $cache/apt.log)" && return; }
+	tags=$(missing_in_emulator "$arch" "$compiler-gcc" | xargs) || { not_ok "$arch: no program runs" && return; }
+	for tag in $tags; do
+		skip "$arch: test cases tagged $tag, in $(tagged "$tag")" "$(reason "$tag" "$arch")"
+	done
+	export PKG_CONFIG_LIBDIR=$cache/$debian/usr/lib/$library/pkgconfig PKG_CONFIG_SYSROOT_DIR=$cache/$debian
+	CK_EXCLUDE_TAGS=$tags CK_TIMEOUT_MULTIPLIER=20 VFD_TEST_TIMEOUT=900 \
+		tests/unit.sh "$arch" "${tests[@]}" | count_as "$arch"
+}
+
+# unit.sh's lines, numbered on
+count_as() {
+	local line
+	while read -r line; do
+		case $line in
+		"ok "*) ok "$1: ${line#* - }" ;;
+		"not ok "*) not_ok "$1: ${line#* - }" ;;
+		1..*) ;;
+		*) echo "$line" ;;
+		esac
+	done
+	echo "$tap_count $tap_failed" >"$cache/count"
+}
+
+need cmake make pkg-config apt-get dpkg
+mkdir -p "$cache" build
+
+# All of whose test cases need what the emulator lacks
+mapfile -t tests < <(find tests/unit -name 'test_*.c' ! -name test_fork.c -exec basename -s .c {} + | sort)
+[ $# -gt 0 ] || set -- aarch64 s390x i386
+for arch; do
+	run_arch "$arch"
+	read -r tap_count tap_failed < <(cat "$cache/count" 2>/dev/null || echo "$tap_count $tap_failed")
+	rm -f "$cache/count"
+done
+tap_end
