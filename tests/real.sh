@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_limits real_random random_model)
+[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_limits real_plan real_random random_model)
 skipped=0 seed=${VFD_SEED:-1}
 
 need cmake make qemu-system-x86_64 cpio

@@ -20,6 +20,7 @@ static const struct {
 	unsigned weight;
 } kinds[OP_KINDS] = {
 	[OP_MAP] = { "map", 120 },
+	[OP_MAP_PAGES] = { "map pages", 60 },
 	[OP_MAP_BAD] = { "map badly", 8 },
 	[OP_UNMAP_SLOT] = { "unmap slot", 30 },
 	[OP_UNMAP_RANGE] = { "unmap range", 12 },
@@ -89,6 +90,7 @@ struct op op_next(uint64_t *random, bool bursts)
 	op.flags = (uint32_t)next_random(random);
 	switch (op.kind) {
 	case OP_MAP:
+	case OP_MAP_PAGES:
 		place_in_slot(&op, random);
 		break;
 	case OP_UNMAP_SLOT:

@@ -35,6 +35,22 @@ static struct vfd_mapping mapping_of(struct side *side, const struct op *op)
 	};
 }
 
+/* One page each, in the memory's order or against it; the first failure ends it. */
+static int map_pages(struct side *side, const struct op *op)
+{
+	struct op page = *op;
+	int rc = 0;
+
+	page.count = 1;
+	for (uint64_t i = 0; i < op->count && !rc; i++) {
+		page.page = op->page + i;
+		page.memory = op->memory + (op->flags % 16 ? i : op->count - 1 - i);
+		struct vfd_mapping mapping = mapping_of(side, &page);
+		rc = vfd_map(side->container, &mapping, &side->err);
+	}
+	return rc;
+}
+
 static int map_badly(struct side *side, const struct op *op)
 {
 	struct vfd_mapping mapping = mapping_of(side, op);
@@ -254,6 +270,8 @@ static int play_mapping(struct side *side, const struct op *op)
 	switch (op->kind) {
 	case OP_MAP:
 		return vfd_map(side->container, &mapping, &side->err);
+	case OP_MAP_PAGES:
+		return map_pages(side, op);
 	case OP_MAP_BAD:
 		return map_badly(side, op);
 	case OP_UNMAP_ALL:
@@ -289,12 +307,25 @@ static int play_lifecycle(struct side *side, const struct op *op)
 	}
 }
 
+static int harvest(struct side *side, const struct op *op)
+{
+	int rc;
+
+	if (op->flags % 8 == 1)
+		rc = vfd_track_harvest_range(side->container, PLAY_IOVA + op->page * PLAY_PAGE,
+					     PLAY_IOVA + (op->page + 300) * PLAY_PAGE - 1, NULL, &side->err);
+	else
+		rc = vfd_track_harvest(side->container, op->flags % 4 ? 0 : VFD_HARVEST_FINAL, NULL,
+				       &side->err);
+	side->clubbed += !rc && side->container->space.plan.rule.clubbed;
+	return rc;
+}
+
 static int play(struct side *side, const struct op *op)
 {
 	switch (op->kind) {
 	case OP_HARVEST:
-		return vfd_track_harvest(side->container, op->flags % 4 ? 0 : VFD_HARVEST_FINAL, NULL,
-					 &side->err);
+		return harvest(side, op);
 	case OP_TAKE:
 		return take(side, op);
 	case OP_RESOLVE:

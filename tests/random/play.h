@@ -35,6 +35,7 @@ struct pages {
 
 enum op_kind {
 	OP_MAP,
+	OP_MAP_PAGES, /* each by itself: with many such mappings the plan clubs what is not aligned */
 	OP_MAP_BAD,
 	OP_UNMAP_SLOT,
 	OP_UNMAP_RANGE,
@@ -106,6 +107,7 @@ struct side {
 	struct pages all_dirty;
 	/* Pages that entered the log, and of those unwritten: pinned by a device that is quiet, pinned in vain. */
 	uint64_t delivered, over;
+	uint64_t clubbed; /* harvests by a clubbed plan */
 	uint64_t info; /* what OP_INFO saw, condensed */
 	struct shadow before[PLAY_IOVA_PAGES];
 	unsigned before_count;

@@ -54,6 +54,8 @@ int done(void);
 extern const struct sys rig_sys;
 uint64_t rig_calls(void); /* of the table, so far */
 uint64_t rig_gets(void);  /* GET_BITMAPs among them */
+/* If set, called before and after each GET_BITMAP. */
+extern void (*rig_around_get)(void *bitmap, uint64_t bytes, bool after);
 
 /* ---- the rig ---- */
 

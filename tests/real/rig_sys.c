@@ -8,7 +8,11 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "uapi.h"
+
 static atomic_ullong calls, gets;
+
+void (*rig_around_get)(void *bitmap, uint64_t bytes, bool after);
 
 uint64_t rig_calls(void)
 {
@@ -42,15 +46,30 @@ static int close_counted(const struct sys *sys, int fd)
 	return counted(sys)->close(&sys_linux, fd);
 }
 
+static int get_counted(int fd, const struct uapi_dirty_get *get)
+{
+	void *bitmap = (void *)(uintptr_t)get->bitmap.data;
+
+	gets++;
+	if (rig_around_get)
+		rig_around_get(bitmap, get->bitmap.size, false);
+	int rc = sys_linux.ioctl(&sys_linux, fd, VFIO_IOMMU_DIRTY_PAGES, (void *)(uintptr_t)get);
+	if (rig_around_get)
+		rig_around_get(bitmap, get->bitmap.size, true);
+	return rc;
+}
+
 static int ioctl_counted(const struct sys *sys, int fd, unsigned long request, void *arg)
 {
+	const struct sys *kernel = counted(sys);
 	uint32_t head[2];
 
 	if (request == VFIO_IOMMU_DIRTY_PAGES) {
 		memcpy(head, arg, sizeof head);
-		gets += !!(head[1] & VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP);
+		if (head[1] & VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP)
+			return get_counted(fd, arg);
 	}
-	return counted(sys)->ioctl(&sys_linux, fd, request, arg);
+	return kernel->ioctl(&sys_linux, fd, request, arg);
 }
 
 static ssize_t pread_counted(const struct sys *sys, int fd, void *data, size_t size, uint64_t offset)
