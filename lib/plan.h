@@ -86,7 +86,7 @@ struct plan_window {
 	bool kept; /* a span that was planned before */
 };
 
-/* For the first of the mappings that start in `wanted` and end at or after cursor. False: there is none. */
+/* For the first of the mappings that start in `wanted` and end at or after cursor, which is not before wanted.first. False: none. */
 bool plan_next(struct space *space, struct range wanted, uint64_t cursor, struct plan_window *window);
 
 /* The span to ask for in a claimed window; plan_done() when it was. NULL: things changed before it was claimed: plan_next() again.

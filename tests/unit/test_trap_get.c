@@ -249,7 +249,7 @@ static void fault_in_clubbed(unsigned step)
 START_TEST(fault_anywhere_in_clubbed)
 {
 	fixture_single_pages();
-	for (unsigned step = 1; step <= PAGES; step += step < 140 ? 1 : 37)
+	for (unsigned step = 1; step <= PAGES; step += step < 70 ? 1 : 37)
 		fault_in_clubbed(step);
 	fixture_end(f);
 }
