@@ -17,6 +17,7 @@
 #include <vfiodirty/device.h>
 #include <vfiodirty/error.h>
 #include <vfiodirty/log.h>
+#include <vfiodirty/pin.h>
 #include <vfiodirty/track.h>
 #include <vfiodirty/version.h>
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "options.h"
+#include "pin.h"
 #include "track.h"
 
 struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_log *log,
@@ -30,6 +31,7 @@ void container_free(struct vfd_container *container)
 {
 	while (container->groups)
 		group_free(container->groups);
+	pinsets_free(&container->space);
 	space_end(&container->space);
 	gate_end(&container->gate);
 	forkguard_end(&container->guard);
@@ -173,7 +175,9 @@ int vfd_container_close(struct vfd_container **container, unsigned flags, struct
 		rc = container_close_gate(c, op, err);
 	if (rc)
 		return rc;
-	rc = prepare_close(c, flags, err);
+	rc = pins_refuse(&c->space, op, err);
+	if (!rc)
+		rc = prepare_close(c, flags, err);
 	if (!rc)
 		rc = unset_groups(c, flags & VFD_DISCARD, err);
 	container_open_gate(c);

@@ -8,6 +8,7 @@
 #include "map.h"
 #include "map_check.h"
 #include "options.h"
+#include "pin.h"
 #include "track.h"
 
 static const char *const harvest_op = "track harvest";
@@ -86,6 +87,12 @@ int vfd_map_check(struct vfd_container *container, const struct vfd_mapping *map
 
 int vfd_unmap(struct vfd_container *container, uint64_t iova, uint64_t size, struct vfd_error *err)
 {
+	return vfd_unmap_wait(container, iova, size, 0, err);
+}
+
+int vfd_unmap_wait(struct vfd_container *container, uint64_t iova, uint64_t size, uint64_t nanoseconds,
+		   struct vfd_error *err)
+{
 	struct range where;
 
 	if (!range_make(&where, iova, size))
@@ -95,7 +102,7 @@ int vfd_unmap(struct vfd_container *container, uint64_t iova, uint64_t size, str
 	if (rc)
 		return rc;
 	if (is_aligned(iova | size, container->space.type1.page_size))
-		rc = map_remove(&container->space, where, false, err);
+		rc = map_remove(&container->space, where, false, nanoseconds, err);
 	else
 		rc = fail_range(err, VFD_EALIGN, "unmap", where.first, where.last,
 				"IOVA and size must be multiples of the page size, %llu",
@@ -110,7 +117,7 @@ int vfd_unmap_all(struct vfd_container *container, struct vfd_error *err)
 
 	if (rc)
 		return rc;
-	rc = map_remove(&container->space, RANGE_ALL, true, err);
+	rc = map_remove(&container->space, RANGE_ALL, true, 0, err);
 	container_leave(container);
 	return rc;
 }
@@ -189,8 +196,10 @@ int vfd_track_harvest_range(struct vfd_container *container, uint64_t first, uin
 
 static int stop(struct vfd_container *c, unsigned flags, struct vfd_error *err)
 {
-	if (!c->space.tracking)
-		return 0;
+	int pinned = c->space.tracking ? pins_refuse(&c->space, "track stop", err) : 0;
+
+	if (pinned || !c->space.tracking)
+		return pinned;
 	if (flags & VFD_COLLECT) {
 		int rc = track_collect(&c->space, VFD_HARVEST_FINAL, err);
 		if (rc)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "pin.h"
 #include "track.h"
 
 static const char *const detach_op = "detach group";
@@ -156,6 +157,8 @@ static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
 	if (g->fd < 0)
 		return 0; /* a container close that failed later has detached it */
 
+	if (last && (rc = pins_refuse(space, detach_op, err)))
+		return rc;
 	if (!flags)
 		rc = check_detach(g, last, err);
 	else if (flags & VFD_COLLECT)

@@ -9,7 +9,8 @@
 
 #include <vfiodirty/error.h>
 
-#define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
+/* cold: what leads to a refusal is kept out of the way of what does not. */
+#define PRINTF_LIKE(f, a) __attribute__((cold, format(printf, f, a)))
 
 /* A refusal of the library that is not about a range. Returns code. */
 int fail(struct vfd_error *err, int code, const char *operation, const char *format, ...) PRINTF_LIKE(4, 5);

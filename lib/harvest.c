@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "bitmap.h"
+#include "pin.h"
 
 static const char *const get_op = "VFIO_IOMMU_DIRTY_PAGES GET_BITMAP";
 
@@ -325,6 +326,7 @@ static void harvest_record(struct harvest *h)
 /* A group that cannot report makes every answer "everything": then the kernel is not asked. */
 static void harvest(struct harvest *h)
 {
+	pins_mark(h->space);
 	if (h->space->attached && !h->space->physical)
 		harvest_record(h);
 }

@@ -45,6 +45,31 @@ int log_region_get(struct vfd_log *log, const void *memory, uint64_t iova, uint6
 		   struct vfd_error *err);
 void log_region_put(struct vfd_log *log, uint64_t address);
 
+/* The inbox of a region that is held: for who marks often, and must not wait, nor look the region up each time. */
+struct log_inbox {
+	uint64_t *bits, *sum, *top;
+	uint64_t base; /* the page that bit 0 stands for: log address / page size */
+};
+
+void log_inbox_get(struct vfd_log *log, uint64_t address, struct log_inbox *inbox);
+/* Owe pages first..last (log address / page size; all of that region) to every consumer, as software. The caller has made a sequentially
+ * consistent fence since they were written. */
+void log_inbox_set(const struct log_inbox *inbox, uint64_t first, uint64_t last);
+
+static inline bool log_inbox_bit(const uint64_t *words, uint64_t i)
+{
+	return __atomic_load_n(&words[i / 64], __ATOMIC_SEQ_CST) >> (i % 64) & 1;
+}
+
+/* Whether one page is marked already, with all that leads to it. As log_inbox_set() looks, in the same order. */
+static inline bool log_inbox_has(const struct log_inbox *inbox, uint64_t page)
+{
+	uint64_t bit = page - inbox->base;
+
+	return log_inbox_bit(inbox->bits, bit) && log_inbox_bit(inbox->sum, bit / 64) &&
+	       log_inbox_bit(inbox->top, bit / 64 / 64);
+}
+
 bool log_forked(const struct vfd_log *log);
 
 bool log_is_identity(const struct vfd_log *log);

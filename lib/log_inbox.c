@@ -32,14 +32,37 @@ static uint64_t bit_of(uint64_t i)
 	return UINT64_C(1) << i % WORD_BITS;
 }
 
-void inbox_mark(const struct summed *inbox, uint64_t first, uint64_t last)
+static void mark_bits(const struct summed *inbox, uint64_t first, uint64_t last)
 {
-	__sync_synchronize(); /* what the caller wrote is to be seen before a bit is believed to be set */
 	for (uint64_t w = first / WORD_BITS; w <= last / WORD_BITS; w++) {
 		set_bits(&inbox->bits[w], word_mask(w, first, last));
 		set_bits(&inbox->sum[w / WORD_BITS], bit_of(w));
 		set_bits(&inbox->top[w / STRIPE_WORDS], bit_of(w / WORD_BITS));
 	}
+}
+
+void inbox_mark(const struct summed *inbox, uint64_t first, uint64_t last)
+{
+	__sync_synchronize(); /* what the caller wrote is to be seen before a bit is believed to be set */
+	mark_bits(inbox, first, last);
+}
+
+void log_inbox_get(struct vfd_log *log, uint64_t address, struct log_inbox *out)
+{
+	gate_enter(&log->gate);
+	struct cursor c = cursor_over(log, (struct range){ address, address });
+	cursor_next(&c);
+	struct summed inbox = inbox_of(log, c.region);
+	*out = (struct log_inbox){ inbox.bits, inbox.sum, inbox.top,
+				   bit_address(log, c.region, 0) >> log->page_shift };
+	gate_leave(&log->gate);
+}
+
+void log_inbox_set(const struct log_inbox *inbox, uint64_t first, uint64_t last)
+{
+	const struct summed summed = { inbox->bits, inbox->sum, inbox->top };
+
+	mark_bits(&summed, first - inbox->base, last - inbox->base);
 }
 
 /* ---- folding ---- */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pin.h"
+
 enum { DEFAULT_PAGE_SIZE = 4096 };
 
 void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd)
@@ -80,7 +82,7 @@ bool space_drained(struct space *space)
 	pthread_mutex_lock(&space->mutex);
 	bool answer = drained(space);
 	pthread_mutex_unlock(&space->mutex);
-	return answer;
+	return answer && !pins_writing(space);
 }
 
 bool space_clean(struct space *space)

@@ -16,6 +16,8 @@
 #include "table.h"
 #include "type1.h"
 
+struct vfd_pinset;
+
 struct space {
 	const struct sys *sys;
 	struct vfd_log *log; /* NULL: never tracks */
@@ -40,6 +42,7 @@ struct space {
 	unsigned writers;	/* devices that can write now */
 	uint64_t epoch;		/* moves on whenever a device becomes able to write */
 	uint64_t drained_at;	/* the epoch whose writes are all collected */
+	struct vfd_pinset *pinsets; /* changed with the container's gate closed */
 	struct place place;	/* free IOVAs */
 	uint64_t owed;		/* bytes of the mappings that are owed as a whole, mapping.owed */
 	bool gap; /* there was no record for a moment while a physical group left: see track_pause() */

@@ -3,7 +3,7 @@
 
 void table_init(struct table *table)
 {
-	*table = (struct table){ 0 };
+	*table = (struct table){ .generation = 1 }; /* 0 is that of no answer */
 	gate_init(&table->gate);
 	pthread_mutex_init(&table->changing, NULL);
 }
@@ -166,5 +166,12 @@ void table_remove(struct table *table, struct mapping *m)
 		if (is_in(table, i, m))
 			index_remove(&table->other[i], key_in(i, m).first, m->where.first);
 	count(table, m, (uint64_t)-1);
+	end_change(table);
+}
+
+void table_set_leaving(struct table *table, struct mapping *m, bool leaving)
+{
+	begin_change(table);
+	m->leaving = leaving;
 	end_change(table);
 }

@@ -25,6 +25,7 @@ struct mapping {
 	bool spoiled; /* a fault may have shifted the kernel's bits: what is read next may be wrong. Likewise. */
 	enum vfd_reason
 		owed : 8; /* all of it is owed at the final harvest, and why; 0: it is not. The space's mutex. */
+	bool leaving;	  /* is being unmapped: no new pin. Changed with the gate closed. */
 };
 
 /* Whether device writes to the mapping are to be collected at all. */
@@ -98,5 +99,8 @@ void table_unreserve(struct table *table);
 /* Room must be reserved, and no other mapping meet this one. */
 void table_add(struct table *table, struct mapping *m);
 void table_remove(struct table *table, struct mapping *m);
+
+/* It is about to be removed, or after all not; the generation moves. */
+void table_set_leaving(struct table *table, struct mapping *m, bool leaving);
 
 #endif

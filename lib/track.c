@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "pin.h"
+
 static const char *const start_op = "VFIO_IOMMU_DIRTY_PAGES START";
 
 static int check_trackable(struct space *space, struct vfd_error *err)
@@ -63,6 +65,7 @@ int track_start(struct space *space, struct vfd_error *err)
 	if (again) /* the record had been lost: writes since then are nowhere */
 		space_assume_all(space, VFD_WHY_STATE_LOST);
 	space->tracking = true;
+	pins_mark(space); /* what is pinned now may be written from here on without another word */
 	space_begin(space);
 	return 0;
 }

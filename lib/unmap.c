@@ -5,6 +5,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#include "pin.h"
 
 static const char *const unmap_op = "VFIO_IOMMU_UNMAP_DMA";
 
@@ -133,13 +136,54 @@ static void forget(struct space *space, struct mapping *m)
 	free(m);
 }
 
-/* What is owed as a whole enters the log when the device cannot reach the memory any more, not before. */
-static int unmap_one(struct space *space, struct mapping *m, struct vfd_error *err)
+static uint64_t now_ns(void)
 {
-	if (space->attached) {
-		int rc = kernel_unmap(space, m, err);
-		if (rc)
-			return rc;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Pins make no system call when they go, so who waits for them looks now and then. */
+static void rest(unsigned *turn)
+{
+	const struct timespec nap = { .tv_nsec = 10000 << (*turn < 6 ? *turn : 6) };
+
+	++*turn;
+	nanosleep(&nap, NULL);
+}
+
+/* From here on nobody can pin the mapping, and nobody has. */
+static int leave(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
+{
+	struct pin_holder holder;
+	unsigned turn = 0;
+
+	if (!space->pinsets)
+		return 0;
+	table_set_leaving(&space->table, m, true);
+	while (pins_hold(space, m->where, &holder)) {
+		if (now_ns() >= deadline) {
+			table_set_leaving(&space->table, m, false);
+			return fail_pinned(&holder, "unmap", err);
+		}
+		rest(&turn);
+	}
+	return 0;
+}
+
+/* What is owed as a whole enters the log when the device cannot reach the memory any more, not before. */
+static int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
+{
+	int rc = leave(space, m, deadline, err);
+
+	if (rc)
+		return rc;
+	rc = space->attached ? kernel_unmap(space, m, err) : 0;
+	if (rc) {
+		if (space->pinsets)
+			table_set_leaving(&space->table, m, false);
+		return rc;
 	}
 	enum vfd_reason why = owed_whole(space, m);
 	if (why)
@@ -179,6 +223,14 @@ static int check_whole(struct space *space, struct range where, bool none_is_fin
 	return rc;
 }
 
+/* Early, so that nothing of the range is unmapped when part of it is pinned. */
+static int check_pins(struct space *space, struct range where, struct vfd_error *err)
+{
+	struct pin_holder holder;
+
+	return space->pinsets && pins_hold(space, where, &holder) ? fail_pinned(&holder, "unmap", err) : 0;
+}
+
 /* The range is claimed: the mapping stays when the table is left, and no other comes. */
 static struct mapping *first_in(struct space *space, struct range where)
 {
@@ -191,15 +243,19 @@ static struct mapping *first_in(struct space *space, struct range where)
 }
 
 /* One mapping per ioctl: behind an error for several nobody could tell which are gone. */
-int map_remove(struct space *space, struct range where, bool none_is_fine, struct vfd_error *err)
+int map_remove(struct space *space, struct range where, bool none_is_fine, uint64_t patience,
+	       struct vfd_error *err)
 {
 	struct range_claim claim;
 	struct mapping *m;
+	uint64_t deadline = patience ? now_ns() + min_u64(patience, INT64_MAX) : 0;
 
 	range_claim(&space->queue, &claim, where);
 	int rc = check_whole(space, where, none_is_fine, err);
+	if (!rc && !patience)
+		rc = check_pins(space, where, err);
 	while (!rc && (m = first_in(space, where)))
-		rc = unmap_one(space, m, err);
+		rc = unmap_one(space, m, deadline, err);
 	range_release(&space->queue, &claim);
 	return rc;
 }

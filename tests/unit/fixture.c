@@ -73,12 +73,17 @@ static void make_log(struct fixture *f)
 
 void fixture_begin(struct fixture *f, const struct model_config *config)
 {
+	fixture_begin_flags(f, config, VFD_FIND_MEMORY | VFD_FIND_LOG);
+}
+
+void fixture_begin_flags(struct fixture *f, const struct model_config *config, uint32_t flags)
+{
 	memset(f, 0, sizeof *f);
 	f->model = model_new(config);
 	make_log(f);
 	struct vfd_container_options options = {
 		.struct_size = sizeof options,
-		.flags = VFD_FIND_MEMORY | VFD_FIND_LOG,
+		.flags = flags,
 		.log = f->log,
 	};
 	OK(container_open_on(&f->model->sys, &options, &f->container, &f->err));

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Pins: what they refuse, what they mark, and that nothing bad done with them does any harm. */
+
+#include "fixture.h"
+
+#include <errno.h>
+#include <linux/vfio.h>
+#include <string.h>
+
+static struct fixture fixture, *f = &fixture;
+static struct vfd_pinset *set;
+static struct vfd_pin pin, other;
+
+/* A container that finds process addresses; `count` mappings of `size` pages, page i of the memory at IOVA page i + 100 */
+static void begin(uint32_t capacity, uint64_t count, uint64_t size)
+{
+	fixture_begin(f, NULL);
+	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
+	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
+	for (uint64_t i = 0; i < count; i++)
+		OK(map_pages(f, 100 + i * size, i * size, size, RW));
+	struct vfd_pinset_options options = { .struct_size = sizeof options,
+					      .capacity = capacity,
+					      .name = "queue 3" };
+	OK(vfd_pinset_create(f->container, &options, &set, &f->err));
+}
+
+static void end(void)
+{
+	if (set)
+		OK(vfd_pinset_destroy(&set, 0, &f->err));
+	fixture_end(f);
+}
+
+static int pin_pages(uint64_t page, uint64_t count, unsigned flags, struct vfd_pin *out)
+{
+	return vfd_pin(set, f->memory + page * PAGE, count * PAGE, flags, out, &f->err);
+}
+
+static uint64_t owed(void)
+{
+	struct vfd_count count;
+
+	OK(vfd_consumer_count(vfd_log_consumer(f->log), 0, UINT64_MAX, &count, &f->err));
+	return count.owed;
+}
+
+static void deliver(void)
+{
+	struct vfd_batch batch;
+
+	OK(vfd_take(vfd_log_consumer(f->log), 0, UINT64_MAX, UINT64_MAX, &batch, &f->err));
+	if (batch.id)
+		OK(vfd_commit(vfd_log_consumer(f->log), &batch, 0, UINT64_MAX, &f->err));
+	ck_assert_uint_eq(owed(), 0);
+}
+
+START_TEST(addresses)
+{
+	begin(0, 4, 16);
+	OK(vfd_pin(set, f->memory + 5 * PAGE + 100, 3000, VFD_PIN_WRITE, &pin, &f->err));
+	ck_assert_uint_eq(pin.iova, 105 * PAGE + 100);
+	ck_assert_uint_eq(pin.size, 3000);
+	ck_assert_ptr_eq(pin.memory, f->memory + 5 * PAGE + 100);
+	OK(vfd_pin_iova(set, 163 * PAGE, PAGE, VFD_PIN_READ, &other, &f->err)); /* the last page */
+	ck_assert_ptr_eq(other.memory, f->memory + 63 * PAGE);
+	ck_assert_uint_eq(vfd_pinset_held(set), 2);
+	OK(vfd_unpin(set, &other, 1, &f->err));
+	OK(pin_pages(14, 40, VFD_PIN_READ, &other)); /* over mappings that follow each other */
+	ck_assert_uint_eq(other.iova, 114 * PAGE);
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	OK(vfd_unpin(set, &other, 1, &f->err));
+	end();
+}
+END_TEST
+
+START_TEST(nothing_is_unmapped_under_a_pin)
+{
+	begin(0, 4, 16);
+	OK(pin_pages(20, 1, VFD_PIN_READ, &pin));
+	REFUSED(VFD_EPINNED, unmap_pages(f, 116, 16));
+	ck_assert(strstr(f->err.message, "queue 3"));
+	ck_assert_uint_eq(f->err.first, 120 * PAGE);
+	ck_assert_uint_eq(f->err.last, 121 * PAGE - 1);
+	REFUSED(VFD_EPINNED, vfd_unmap_all(f->container, &f->err));
+	ck_assert_uint_eq(info_of(f).mappings, 4); /* not even those that are not pinned */
+	OK(unmap_pages(f, 132, 16));		   /* those alone can go */
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	OK(pin_pages(21, 1, VFD_PIN_READ, &pin)); /* a refused unmap left the mapping as it was */
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	OK(unmap_pages(f, 116, 16));
+	REFUSED(VFD_ENOTMAPPED, pin_pages(20, 1, VFD_PIN_READ, &pin)); /* no stale hint */
+	end();
+}
+END_TEST
+
+START_TEST(nothing_ends_under_a_pin)
+{
+	const unsigned flags[] = { 0, VFD_COLLECT, VFD_DISCARD };
+
+	begin(0, 1, 64);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(pin_pages(1, 1, VFD_PIN_WRITE, &pin));
+	for (int i = 0; i < 3; i++) {
+		REFUSED(VFD_EPINNED, vfd_track_stop(f->container, flags[i], &f->err));
+		REFUSED(VFD_EPINNED, vfd_group_detach(&f->group, flags[i], &f->err));
+		REFUSED(VFD_EPINNED, vfd_container_close(&f->container, flags[i], &f->err));
+	}
+	ck_assert_ptr_nonnull(f->group);
+	ck_assert_uint_eq(info_of(f).devices, 1);
+	REFUSED(VFD_EPINNED, vfd_pinset_destroy(&set, 0, &f->err));
+	REFUSED(VFD_EDEVICES, vfd_pinset_destroy(&set, VFD_PIN_ABANDON, &f->err));
+	OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+	deliver();
+	OK(vfd_pinset_destroy(&set, VFD_PIN_ABANDON, &f->err));
+	ck_assert_ptr_null(set);
+	ck_assert_uint_eq(owed(), 1); /* what was abandoned is marked once more */
+	OK(vfd_track_stop(f->container, 0, &f->err));
+	end();
+}
+END_TEST
+
+START_TEST(marks)
+{
+	begin(0, 1, 64);
+	OK(pin_pages(3, 2, VFD_PIN_WRITE, &pin));
+	ck_assert_uint_eq(owed(), 0); /* not tracking */
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(owed(), 2); /* pinned before the start */
+	deliver();
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed(), 2); /* pinned at the harvest */
+	deliver();
+	OK(pin_pages(10, 1, VFD_PIN_WRITE, &other));
+	ck_assert_uint_eq(owed(), 1); /* at pin */
+	deliver();
+	OK(vfd_unpin(set, &other, 1, &f->err));
+	ck_assert_uint_eq(owed(), 1); /* at unpin */
+	struct vfd_cause cause[4];
+	size_t causes;
+	OK(vfd_consumer_causes(vfd_log_consumer(f->log), cause, 4, &causes, &f->err));
+	ck_assert_uint_eq(causes, 1);
+	ck_assert_uint_eq(cause[0].provenance, VFD_SOFTWARE);
+	deliver();
+	OK(pin_pages(20, 1, VFD_PIN_READ, &other));
+	OK(harvest(f, 0));
+	OK(vfd_unpin(set, &other, 1, &f->err));
+	ck_assert_uint_eq(owed(), 2); /* what a device only reads stays clean */
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	deliver();
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed(), 0); /* let go is let go */
+	end();
+}
+END_TEST
+
+/* A page that a device may still write keeps the container from being drained. */
+START_TEST(not_drained_with_a_pin)
+{
+	begin(0, 1, 64);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(pin_pages(1, 1, VFD_PIN_WRITE, &pin));
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert(!info_of(f).drained);
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	ck_assert(info_of(f).drained);
+	end();
+}
+END_TEST
+
+START_TEST(bad_input)
+{
+	struct vfd_pin never = { .iova = 100 * PAGE, .size = PAGE, .id = 77 };
+
+	begin(2, 2, 16);
+	OK(map_pages(f, 132, 32, 16, VFD_MAP_READ));
+	REFUSED(VFD_EINVALID, pin_pages(0, 0, VFD_PIN_READ, &pin));
+	REFUSED(VFD_EINVALID, pin_pages(0, 1, 0, &pin));
+	REFUSED(VFD_EINVALID, pin_pages(0, 1, 8, &pin));
+	REFUSED(VFD_EINVALID, pin_pages(0, 1, VFD_PIN_READ, NULL));
+	REFUSED(VFD_EINVALID, vfd_pin(NULL, f->memory, 1, VFD_PIN_READ, &pin, &f->err));
+	REFUSED(VFD_EWRAP, vfd_pin_iova(set, UINT64_MAX, 2, VFD_PIN_READ, &pin, &f->err));
+	REFUSED(VFD_ENOTMAPPED, pin_pages(48, 1, VFD_PIN_READ, &pin));
+	REFUSED(VFD_ENOTMAPPED, vfd_pin(set, NULL, 1, VFD_PIN_READ, &pin, &f->err));
+	REFUSED(VFD_ENOTMAPPED, vfd_pin_iova(set, 0, 1, VFD_PIN_READ, &pin, &f->err));
+	REFUSED(VFD_ECUT, pin_pages(31, 2, VFD_PIN_READ, &pin)); /* other permissions from there on */
+	ck_assert_uint_eq(f->err.last, 132 * PAGE - 1);
+	REFUSED(-EACCES, pin_pages(32, 1, VFD_PIN_WRITE, &pin));
+	OK(pin_pages(32, 1, VFD_PIN_READ, &pin));
+	REFUSED(VFD_EINVALID, vfd_unpin(set, &never, 1, &f->err));
+	never.id = UINT64_MAX;
+	REFUSED(VFD_EINVALID, vfd_unpin(set, &never, 1, &f->err));
+	OK(pin_pages(0, 1, VFD_PIN_WRITE, &other));
+	struct vfd_pin third;
+	REFUSED(VFD_ELIMIT, pin_pages(1, 1, VFD_PIN_READ, &third));
+	struct vfd_pin twice[] = { pin, pin, other };
+	REFUSED(VFD_EINVALID, vfd_unpin(set, twice, 3, &f->err));
+	ck_assert(strstr(f->err.message, "pin 1 "));
+	ck_assert_uint_eq(vfd_pinset_held(set), 0);
+	OK(pin_pages(0, 1, VFD_PIN_READ, &third)); /* in the place of another */
+	REFUSED(VFD_EINVALID, vfd_unpin(set, &other, 1, &f->err));
+	REFUSED(VFD_EINVALID, vfd_unpin(set, &pin, 1, &f->err));
+	OK(vfd_unpin(set, &third, 1, &f->err));
+	end();
+}
+END_TEST
+
+START_TEST(by_process_address_only_if_asked_for)
+{
+	fixture_begin_flags(f, NULL, 0);
+	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
+	OK(map_pages(f, 100, 0, 4, RW));
+	OK(vfd_pinset_create(f->container, NULL, &set, &f->err));
+	REFUSED(VFD_ESTATE, pin_pages(0, 1, VFD_PIN_READ, &pin));
+	OK(vfd_pin_iova(set, 100 * PAGE, 4 * PAGE, VFD_PIN_READ, &pin, &f->err));
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	end();
+}
+END_TEST
+
+START_TEST(lists)
+{
+	struct vfd_pin pins[8];
+	size_t n;
+
+	begin(6, 1, 16);
+	OK(map_pages(f, 300, 16, 16, RW)); /* memory goes on, IOVA does not */
+	struct vfd_pin_part parts[] = { { f->memory + 12 * PAGE, 8 * PAGE }, { f->memory + 5, 10 } };
+	OK(vfd_pin_list(set, parts, 2, VFD_PIN_WRITE, pins, 8, &n, &f->err));
+	ck_assert_uint_eq(n, 3);
+	ck_assert_uint_eq(pins[0].iova, 112 * PAGE);
+	ck_assert_uint_eq(pins[0].size, 4 * PAGE);
+	ck_assert_uint_eq(pins[1].iova, 300 * PAGE);
+	ck_assert_uint_eq(pins[1].size, 4 * PAGE);
+	ck_assert_uint_eq(pins[2].iova, 100 * PAGE + 5);
+	OK(vfd_unpin(set, pins, n, &f->err));
+	/* all or nothing */
+	parts[1].memory = f->memory + 40 * PAGE;
+	REFUSED(VFD_ENOTMAPPED, vfd_pin_list(set, parts, 2, VFD_PIN_WRITE, pins, 8, &n, &f->err));
+	ck_assert_uint_eq(n, 0);
+	REFUSED(VFD_ELIMIT, vfd_pin_list(set, parts, 1, VFD_PIN_WRITE, pins, 1, &n, &f->err));
+	ck_assert_uint_eq(vfd_pinset_held(set), 0);
+	struct vfd_pin_part many[7];
+	for (size_t i = 0; i < 7; i++)
+		many[i] = (struct vfd_pin_part){ f->memory + i * PAGE, 1 };
+	REFUSED(VFD_ELIMIT, vfd_pin_list(set, many, 7, VFD_PIN_WRITE, pins, 8, &n, &f->err));
+	ck_assert_uint_eq(vfd_pinset_held(set), 0);
+	end();
+}
+END_TEST
+
+START_TEST(translation)
+{
+	struct vfd_translation t;
+
+	begin(0, 4, 16);
+	OK(vfd_translate(set, f->memory + 20 * PAGE + 8, &t, &f->err));
+	ck_assert_uint_eq(t.iova, 120 * PAGE + 8);
+	ck_assert_uint_eq(t.size, 44 * PAGE - 8);
+	ck_assert_uint_eq(t.generation, vfd_pinset_generation(set));
+	OK(vfd_translate_iova(set, 120 * PAGE, &t, &f->err));
+	ck_assert_ptr_eq(t.memory, f->memory + 20 * PAGE);
+	OK(unmap_pages(f, 132, 16));
+	ck_assert_uint_ne(t.generation, vfd_pinset_generation(set));
+	OK(vfd_translate_iova(set, 120 * PAGE, &t, &f->err));
+	ck_assert_uint_eq(t.size, 12 * PAGE);
+	REFUSED(VFD_ENOTMAPPED, vfd_translate_iova(set, 132 * PAGE, &t, &f->err));
+	OK(map_pages(f, 132, 500, 16, RW)); /* other memory at the same IOVA */
+	OK(vfd_translate_iova(set, 132 * PAGE, &t, &f->err));
+	ck_assert_ptr_eq(t.memory, f->memory + 500 * PAGE);
+	end();
+}
+END_TEST
+
+START_TEST(waiting)
+{
+	begin(0, 1, 16);
+	OK(pin_pages(0, 1, VFD_PIN_READ, &pin));
+	REFUSED(VFD_EPINNED, vfd_unmap_wait(f->container, 100 * PAGE, 16 * PAGE, 3000000, &f->err));
+	OK(pin_pages(1, 1, VFD_PIN_READ, &other)); /* it may be pinned again */
+	OK(vfd_unpin(set, &other, 1, &f->err));
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	OK(vfd_unmap_wait(f->container, 100 * PAGE, 16 * PAGE, 3000000, &f->err));
+	end();
+}
+END_TEST
+
+/* An unmap that the kernel refuses leaves the mapping to be pinned. */
+START_TEST(a_failed_unmap_lets_pins_in_again)
+{
+	begin(0, 1, 16);
+	model_fault(f->model, (struct model_fault){
+				      .call = MODEL_IOCTL, .request = VFIO_IOMMU_UNMAP_DMA, .error = EPERM });
+	REFUSED(-EPERM, unmap_pages(f, 100, 16));
+	OK(pin_pages(0, 1, VFD_PIN_READ, &pin));
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	end();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("pin");
+	TCase *tcase = tcase_create("pin");
+
+	tcase_add_test(tcase, addresses);
+	tcase_add_test(tcase, nothing_is_unmapped_under_a_pin);
+	tcase_add_test(tcase, nothing_ends_under_a_pin);
+	tcase_add_test(tcase, marks);
+	tcase_add_test(tcase, not_drained_with_a_pin);
+	tcase_add_test(tcase, bad_input);
+	tcase_add_test(tcase, by_process_address_only_if_asked_for);
+	tcase_add_test(tcase, lists);
+	tcase_add_test(tcase, translation);
+	tcase_add_test(tcase, waiting);
+	tcase_add_test(tcase, a_failed_unmap_lets_pins_in_again);
+	suite_add_tcase(suite, tcase);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
