@@ -21,11 +21,13 @@ struct mapping {
 	uint64_t log_address; /* valid if logged */
 	uint32_t flags;	      /* enum vfd_map_flags */
 	bool logged;	      /* holds its region in the log */
-	bool uncertain; /* an unmap failed half-way: the kernel may have it, or not. Of whoever claimed the range. */
-	bool spoiled; /* a fault may have shifted the kernel's bits: what is read next may be wrong. Likewise. */
+	/* Of whoever claimed the range: */
+	bool uncertain : 1; /* an unmap failed half-way: the kernel may have it, or not */
+	bool spoiled : 1;   /* a fault may have shifted the kernel's bits: what is read next may be wrong */
+	bool leaving; /* is being unmapped: no new pin. Changed with the gate closed. Between the others, for who writes a bit
+			     * field writes its neighbour too. */
 	enum vfd_reason
 		owed : 8; /* all of it is owed at the final harvest, and why; 0: it is not. The space's mutex. */
-	bool leaving;	  /* is being unmapped: no new pin. Changed with the gate closed. */
 };
 
 /* Whether device writes to the mapping are to be collected at all. */
