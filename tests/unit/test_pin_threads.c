@@ -39,8 +39,21 @@ static const char *fail_text(const char *what, const struct vfd_error *err)
 	return asprintf(&text, "%s: %s", what, err->message) < 0 ? what : text;
 }
 
+/* What is pinned is mapped, and where the pin says. */
+static const char *check_mapped(const struct vfd_pin *pin)
+{
+	struct vfd_error err;
+	struct vfd_mapping m = { .struct_size = sizeof m };
+	int rc = vfd_mapping_find(f->container, VFD_FIND_IOVA, pin->iova, &m, &err);
+
+	if (rc)
+		return fail_text("a pinned IOVA", &err);
+	return (char *)m.memory + (pin->iova - m.iova) == pin->memory ? NULL
+								      : "other memory at a pinned IOVA";
+}
+
 /* A queue whose device writes what it was given: the store stands for the DMA. */
-static const char *use(struct vfd_pinset *set, uint64_t *seed)
+static const char *use(struct vfd_pinset *set, uint64_t *seed, bool slow)
 {
 	uint64_t page = next(seed, USED), value = next(seed, UINT64_MAX);
 	struct vfd_error err;
@@ -53,11 +66,14 @@ static const char *use(struct vfd_pinset *set, uint64_t *seed)
 		return fail_text("pin", &err);
 	atomic_fetch_add(&in_use[page / SIZE], 1);
 	atomic_fetch_add(&pins_made, 1);
+	const char *problem = check_mapped(&pin);
 	atomic_store_explicit(content(page), value, memory_order_relaxed);
-	if (!next(seed, 8))
-		sched_yield();
+	if (slow && !next(seed, 4))
+		nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL); /* a slow device */
+	if (!problem)
+		problem = check_mapped(&pin);
 	atomic_fetch_sub(&in_use[page / SIZE], 1);
-	return vfd_unpin(set, &pin, 1, &err) ? fail_text("unpin", &err) : NULL;
+	return problem ? problem : vfd_unpin(set, &pin, 1, &err) ? fail_text("unpin", &err) : NULL;
 }
 
 static void *pinner(void *arg)
@@ -70,18 +86,20 @@ static void *pinner(void *arg)
 	if (vfd_pinset_create(f->container, NULL, &set, &err))
 		return (void *)fail_text("create", &err);
 	while (!problem && !atomic_load(&stop))
-		problem = use(set, &seed);
+		problem = use(set, &seed, (uintptr_t)arg % 2);
 	if (!problem && vfd_pinset_destroy(&set, 0, &err))
 		problem = fail_text("destroy", &err);
 	return (void *)problem;
 }
 
+/* Each time to where another mapping may have been before */
 static const char *remap(uint64_t i, uint64_t patience)
 {
+	static uint64_t at[MAPPINGS], elsewhere = MAPPINGS;
 	struct vfd_error err;
 	struct vfd_mapping mapping = { .struct_size = sizeof mapping,
 				       .flags = RW,
-				       .iova = i * SIZE * PAGE,
+				       .iova = (at[i] ? at[i] - 1 : i) * SIZE * PAGE,
 				       .size = SIZE * PAGE,
 				       .memory = f->memory + i * SIZE * PAGE };
 	int rc = vfd_unmap_wait(f->container, mapping.iova, mapping.size, patience, &err);
@@ -98,6 +116,10 @@ static const char *remap(uint64_t i, uint64_t patience)
 	sched_yield();
 	if (atomic_load(&in_use[i]))
 		return "pinned while unmapped";
+	uint64_t left = at[i] ? at[i] - 1 : i;
+	mapping.iova = elsewhere * SIZE * PAGE;
+	at[i] = elsewhere + 1;
+	elsewhere = left;
 	return vfd_map(f->container, &mapping, &err) ? fail_text("map", &err) : NULL;
 }
 
