@@ -37,14 +37,14 @@ struct space {
 	atomic_bool tracking; /* asked for; survives detach and attach */
 	atomic_bool started;  /* the kernel keeps a record now */
 
-	unsigned physical;	/* groups attached whose writes the kernel cannot see */
-	char all_dirty_who[32]; /* the last of them that came, for reports */
-	unsigned writers;	/* devices that can write now */
-	uint64_t epoch;		/* moves on whenever a device becomes able to write */
-	uint64_t drained_at;	/* the epoch whose writes are all collected */
+	unsigned physical;	    /* groups attached whose writes the kernel cannot see */
+	char all_dirty_who[32];	    /* the last of them that came, for reports */
+	unsigned writers;	    /* devices that can write now */
+	uint64_t epoch;		    /* moves on whenever a device becomes able to write */
+	uint64_t drained_at;	    /* the epoch whose writes are all collected */
 	struct vfd_pinset *pinsets; /* changed with the container's gate closed */
-	struct place place;	/* free IOVAs */
-	uint64_t owed;		/* bytes of the mappings that are owed as a whole, mapping.owed */
+	struct place place;	    /* free IOVAs */
+	uint64_t owed;		    /* bytes of the mappings that are owed as a whole, mapping.owed */
 	bool gap; /* there was no record for a moment while a physical group left: see track_pause() */
 };
 
