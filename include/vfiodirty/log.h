@@ -107,7 +107,7 @@ struct vfd_region {
 };
 
 /**
- * Add a region, clean. Its records take address space at once (3 bits a page and consumer) but memory only
+ * Add a region, clean. Its records take address space at once (1 bit a page, and 3 per consumer) but memory only
  * where pages become dirty.
  *
  * @return 0; VFD_EINVALID (zero size, memory NULL, or not NULL with VFD_LOG_IDENTITY); VFD_EALIGN; VFD_EWRAP; VFD_EOVERLAP (log addresses or memory
