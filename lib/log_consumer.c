@@ -40,25 +40,32 @@ static void count_chunk(struct counting *n, const struct summed *s, const struct
 		count_words(n, s, other, chunk);
 }
 
+/* With the stripe held, if the plane needs that */
+static void count_stripe(struct counting *n, const struct summed *s, const struct summed *other,
+			 uint64_t stripe)
+{
+	for (uint64_t left = stripe_chunks(s, stripe, chunks_of(n->bits)); left; left &= left - 1)
+		count_chunk(n, s, other, stripe * WORD_BITS + word_first(left));
+}
+
 void count_owed(struct vfd_log *log, unsigned consumer, struct range where, struct vfd_count *count)
 {
 	struct hold hold = { .log = log };
 	struct cursor c = cursor_over(log, where);
 	struct counting n = { .ops = log->ops };
-	struct window window;
 
 	while (cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
-		uint64_t chunk = c.bits.first / (CHUNK_WORDS * WORD_BITS);
+		struct range stripes = stripes_of(c.bits);
 		n.bits = c.bits;
-		while (summed_window(&p.owed, &p.owed, &chunk, c.bits.last / (CHUNK_WORDS * WORD_BITS),
-				     &window))
-			for (unsigned i = 0; i < window.count; i++) {
-				hold_stripe(&hold, c.region, window.chunk[i] / WORD_BITS);
-				count_chunk(&n, &p.owed, &p.other, window.chunk[i]);
-			}
-		hold_end(&hold);
+		for (uint64_t stripe = stripes.first; stripe <= stripes.last; stripe++) {
+			if (!peek(&p.owed.top[stripe]))
+				continue;
+			hold_stripe(&hold, c.region, stripe);
+			count_stripe(&n, &p.owed, &p.other, stripe);
+		}
 	}
+	hold_end(&hold);
 	*count = (struct vfd_count){ .owed = n.pages, .reported = n.pages - n.others };
 }
 
@@ -66,16 +73,13 @@ static uint64_t count_taken(const struct vfd_log *log, unsigned consumer, struct
 {
 	struct cursor c = cursor_over(log, where);
 	struct counting n = { .ops = log->ops };
-	struct window window;
 
 	while (cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
-		uint64_t chunk = c.bits.first / (CHUNK_WORDS * WORD_BITS);
+		struct range stripes = stripes_of(c.bits);
 		n.bits = c.bits;
-		while (summed_window(&p.taken, &p.taken, &chunk, c.bits.last / (CHUNK_WORDS * WORD_BITS),
-				     &window))
-			for (unsigned i = 0; i < window.count; i++)
-				count_chunk(&n, &p.taken, NULL, window.chunk[i]);
+		for (uint64_t stripe = stripes.first; stripe <= stripes.last; stripe++)
+			count_stripe(&n, &p.taken, NULL, stripe);
 	}
 	return n.pages;
 }

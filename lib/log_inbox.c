@@ -73,12 +73,9 @@ static uint64_t take_out(uint64_t *word)
 }
 
 struct fold {
-	struct vfd_log *log;
-	const struct region *region;
 	unsigned count;
 	struct planes planes[MAX_CONSUMERS];
-	bool any;
-	uint64_t first, last; /* bits that were marked */
+	struct range bits; /* that were marked; none if first is behind last */
 };
 
 static void fold_word(struct fold *f, uint64_t w, uint64_t word)
@@ -87,9 +84,8 @@ static void fold_word(struct fold *f, uint64_t w, uint64_t word)
 		return;
 	for (unsigned i = 0; i < f->count; i++)
 		planes_merge_word(&f->planes[i], w, word, false);
-	f->first = f->any ? f->first : w * WORD_BITS + word_first(word);
-	f->last = w * WORD_BITS + word_last(word);
-	f->any = true;
+	f->bits.first = min_u64(f->bits.first, w * WORD_BITS + word_first(word));
+	f->bits.last = w * WORD_BITS + word_last(word);
 }
 
 static void fold_chunk(struct fold *f, const struct summed *inbox, uint64_t chunk)
@@ -100,62 +96,95 @@ static void fold_chunk(struct fold *f, const struct summed *inbox, uint64_t chun
 	}
 }
 
-static void fold_causes(const struct fold *f)
+/* ---- causes of what was folded ---- */
+
+static void add_cause(struct hold *hold)
 {
 	static const struct log_source caller = { .provenance = VFD_SOFTWARE, .who = "caller" };
-	struct range hull = { bit_address(f->log, f->region, f->first),
-			      bit_address(f->log, f->region, f->last) + f->log->page_size - 1 };
 
-	for (uint32_t left = f->any ? f->log->live : 0; left; left &= left - 1)
-		cause_add(f->log, word_first(left), &caller, hull);
+	for (uint32_t left = hold->folded ? hold->log->live : 0; left; left &= left - 1)
+		cause_add(hold->log, word_first(left), &caller, hold->hull);
+	hold->folded = false;
 }
 
-/* The stripe is held. */
-static void fold_stripe(struct vfd_log *log, const struct region *region, const struct summed *inbox,
-			uint64_t stripe)
+/* One cause spans gaps of up to a stripe; the more causes there are the larger they get, so that there are few. */
+static bool is_near(const struct hold *hold, struct range where)
 {
-	struct fold f;
+	unsigned shift = hold->log->page_shift + 18 + hold->causes;
+	uint64_t gap = shift < WORD_BITS ? UINT64_C(1) << shift : UINT64_MAX;
 
-	f.log = log;
-	f.region = region;
-	f.count = 0;
-	f.any = false;
-	for (uint32_t left = log->live; left; left &= left - 1)
-		f.planes[f.count++] = planes_of(log, region, word_first(left));
-	for (uint64_t chunks = take_out(&inbox->top[stripe]); chunks; chunks &= chunks - 1)
-		fold_chunk(&f, inbox, stripe * WORD_BITS + word_first(chunks));
-	fold_causes(&f);
+	return where.first <= hold->hull.last
+		       ? hold->hull.first <= where.last || hold->hull.first - where.last <= gap
+		       : where.first - hold->hull.last <= gap;
+}
+
+static void remember(struct hold *hold, struct range bits)
+{
+	const struct vfd_log *log = hold->log;
+	struct range where = { bit_address(log, hold->region, bits.first),
+			       bit_address(log, hold->region, bits.last) + (log->page_size - 1) };
+
+	if (hold->folded && !is_near(hold, where)) {
+		add_cause(hold);
+		hold->causes++;
+	}
+	if (!hold->folded)
+		hold->hull = where;
+	hold->hull.first = min_u64(hold->hull.first, where.first);
+	hold->hull.last = max_u64(hold->hull.last, where.last);
+	hold->folded = true;
 }
 
 /* ---- holding a stripe ---- */
 
-/* Neighbouring stripes have different locks; else the same one may serve several. */
-static pthread_mutex_t *stripe_mutex(struct vfd_log *log, const struct region *region, uint64_t stripe)
+static void fold_stripe(struct hold *hold)
 {
-	uint64_t mix = (region->address >> log->page_shift) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+	struct fold f;
 
-	return &log->stripes[(mix + stripe) % STRIPE_LOCKS].mutex;
+	f.count = 0;
+	f.bits = (struct range){ UINT64_MAX, 0 };
+	for (uint32_t left = hold->log->live; left; left &= left - 1)
+		f.planes[f.count++] = planes_of(hold->log, hold->region, word_first(left));
+	for (uint64_t chunks = take_out(&hold->inbox.top[hold->stripe]); chunks; chunks &= chunks - 1)
+		fold_chunk(&f, &hold->inbox, hold->stripe * WORD_BITS + word_first(chunks));
+	if (f.bits.first <= f.bits.last)
+		remember(hold, f.bits);
+}
+
+/* Neighbouring stripes have different locks; else the same one may serve several. */
+static pthread_mutex_t *stripe_mutex(const struct hold *hold)
+{
+	uint64_t mix = (hold->region->address >> hold->log->page_shift) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+
+	return &hold->log->stripes[(mix + hold->stripe) % STRIPE_LOCKS].mutex;
+}
+
+static void let_go(struct hold *hold)
+{
+	if (hold->mutex)
+		pthread_mutex_unlock(hold->mutex);
+	hold->mutex = NULL;
 }
 
 void hold_stripe(struct hold *hold, const struct region *region, uint64_t stripe)
 {
 	if (hold->mutex && hold->region == region && hold->stripe == stripe)
 		return;
-	hold_end(hold);
+	let_go(hold);
+	if (hold->region != region)
+		hold->inbox = inbox_of(hold->log, region);
 	hold->region = region;
 	hold->stripe = stripe;
-	hold->mutex = stripe_mutex(hold->log, region, stripe);
+	hold->mutex = stripe_mutex(hold);
 	pthread_mutex_lock(hold->mutex);
-	struct summed inbox = inbox_of(hold->log, region);
-	if (peek(&inbox.top[stripe]))
-		fold_stripe(hold->log, region, &inbox, stripe);
+	if (peek(&hold->inbox.top[stripe]))
+		fold_stripe(hold);
 }
 
 void hold_end(struct hold *hold)
 {
-	if (hold->mutex)
-		pthread_mutex_unlock(hold->mutex);
-	hold->mutex = NULL;
+	let_go(hold);
+	add_cause(hold);
 }
 
 void fold_range(struct vfd_log *log, struct range where)
@@ -164,11 +193,11 @@ void fold_range(struct vfd_log *log, struct range where)
 	struct cursor c = cursor_over(log, where);
 
 	while (cursor_next(&c)) {
-		const uint64_t pages = STRIPE_WORDS * WORD_BITS;
 		struct summed inbox = inbox_of(log, c.region);
-		for (uint64_t stripe = c.bits.first / pages; stripe <= c.bits.last / pages; stripe++)
+		struct range stripes = stripes_of(c.bits);
+		for (uint64_t stripe = stripes.first; stripe <= stripes.last; stripe++)
 			if (peek(&inbox.top[stripe]))
 				hold_stripe(&hold, c.region, stripe);
-		hold_end(&hold);
 	}
+	hold_end(&hold);
 }

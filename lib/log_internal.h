@@ -269,17 +269,26 @@ static inline uint64_t summed_words(const struct summed *s, uint64_t chunk)
 /* Of the chunk's words those in `zero` have become 0, those in `set` are no longer. */
 void summed_change(const struct summed *s, uint64_t chunk, uint64_t zero, uint64_t set);
 
-/* Chunks with bits, in ascending order, some at a time, so that their words can be fetched together */
-enum { WINDOW = 32 };
+/* The stripes and chunks that meet these bits of a plane */
+static inline struct range stripes_of(struct range bits)
+{
+	const uint64_t pages = STRIPE_WORDS * WORD_BITS;
 
-struct window {
-	unsigned count;
-	uint64_t chunk[WINDOW];
-};
+	return (struct range){ bits.first / pages, bits.last / pages };
+}
 
-/* From *chunk on, not beyond last: moves *chunk on. False if there are none. `with`: a plane whose same words are needed too. */
-bool summed_window(const struct summed *s, const struct summed *with, uint64_t *chunk, uint64_t last,
-		   struct window *window);
+static inline struct range chunks_of(struct range bits)
+{
+	const uint64_t pages = CHUNK_WORDS * WORD_BITS;
+
+	return (struct range){ bits.first / pages, bits.last / pages };
+}
+
+/* Which of the stripe's chunks have bits, and are among those */
+static inline uint64_t stripe_chunks(const struct summed *s, uint64_t stripe, struct range chunks)
+{
+	return peek(&s->top[stripe]) & word_mask(stripe, chunks.first, chunks.last);
+}
 
 /* Which words of the chunk meet these bits */
 static inline uint64_t chunk_mask(uint64_t chunk, struct range bits)
@@ -309,16 +318,21 @@ void planes_wipe(const struct planes *p, const struct vfd_log *log, const struct
 /* Mark bits first..last. No lock; whoever holds the region may call it at any time. */
 void inbox_mark(const struct summed *inbox, uint64_t first, uint64_t last);
 
-/* A stripe that is held, or none */
+/* A stripe that is held, or none. Starts as { .log = log }. */
 struct hold {
 	struct vfd_log *log;
-	pthread_mutex_t *mutex; /* NULL: none */
-	const struct region *region;
+	pthread_mutex_t *mutex;	     /* NULL: none */
+	const struct region *region; /* of the one held last, with its inbox */
 	uint64_t stripe;
+	struct summed inbox;
+	bool folded;	 /* hull is valid: marks that were folded and have no cause yet */
+	unsigned causes; /* how often that was no longer so */
+	struct range hull;
 };
 
 /* Hold this stripe, its inbox folded; let go of another. */
 void hold_stripe(struct hold *hold, const struct region *region, uint64_t stripe);
+/* Let go. */
 void hold_end(struct hold *hold);
 
 /* What was marked in `where` is owed to all consumers. */

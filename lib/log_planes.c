@@ -135,40 +135,6 @@ bool summed_last(const struct summed *s, struct range bits, uint64_t *found)
 	return false;
 }
 
-/* ---- windows ---- */
-
-static void fetch_words(const struct summed *s, const struct summed *with, const struct window *window)
-{
-	for (unsigned i = 0; i < window->count; i++) {
-		uint64_t words = peek(&s->sum[window->chunk[i]]);
-		for (unsigned n = 0; words && n < 4; n++, words &= words - 1) {
-			uint64_t w = window->chunk[i] * CHUNK_WORDS + word_first(words);
-			__builtin_prefetch(&s->bits[w], 1);
-			__builtin_prefetch(&with->bits[w], 1);
-		}
-	}
-}
-
-bool summed_window(const struct summed *s, const struct summed *with, uint64_t *chunk, uint64_t last,
-		   struct window *window)
-{
-	unsigned n = 0;
-
-	while (*chunk <= last && n < WINDOW) {
-		uint64_t at = *chunk / WORD_BITS, bits = peek(&s->top[at]) & word_mask(at, *chunk, last);
-		for (; bits && n < WINDOW; bits &= bits - 1) {
-			uint64_t found = at * WORD_BITS + word_first(bits);
-			__builtin_prefetch(&s->sum[found]);
-			__builtin_prefetch(&with->sum[found]);
-			window->chunk[n++] = found;
-		}
-		*chunk = (bits ? window->chunk[n - 1] : at * WORD_BITS + WORD_BITS - 1) + 1;
-	}
-	window->count = n;
-	fetch_words(s, with, window);
-	return n;
-}
-
 /* ---- changing ---- */
 
 void summed_change(const struct summed *s, uint64_t chunk, uint64_t zero, uint64_t set)
@@ -242,25 +208,25 @@ uint64_t planes_merge_word(const struct planes *p, uint64_t w, uint64_t word, bo
 	return word_count(fresh);
 }
 
-static void wipe_summed(const struct summed *s, uint64_t last)
+static void wipe_chunk(const struct summed *s, uint64_t chunk)
 {
-	uint64_t chunk = 0;
-	struct window window;
+	for (uint64_t words = s->sum[chunk]; words; words &= words - 1)
+		s->bits[chunk * CHUNK_WORDS + word_first(words)] = 0;
+	summed_change(s, chunk, ~UINT64_C(0), 0);
+}
 
-	while (summed_window(s, s, &chunk, last / CHUNK_WORDS, &window))
-		for (unsigned i = 0; i < window.count; i++) {
-			uint64_t words = s->sum[window.chunk[i]];
-			for (; words; words &= words - 1)
-				s->bits[window.chunk[i] * CHUNK_WORDS + word_first(words)] = 0;
-			summed_change(s, window.chunk[i], ~UINT64_C(0), 0);
-		}
+static void wipe_summed(const struct summed *s, uint64_t tops)
+{
+	for (uint64_t stripe = 0; stripe < tops; stripe++)
+		for (uint64_t chunks = s->top[stripe]; chunks; chunks &= chunks - 1)
+			wipe_chunk(s, stripe * WORD_BITS + word_first(chunks));
 }
 
 void planes_wipe(const struct planes *p, const struct vfd_log *log, const struct region *region)
 {
-	uint64_t last = extent_of(log, region).words - 1;
+	uint64_t tops = extent_of(log, region).top;
 
-	wipe_summed(&p->owed, last);
-	wipe_summed(&p->taken, last);
-	wipe_summed(&p->other, last);
+	wipe_summed(&p->owed, tops);
+	wipe_summed(&p->taken, tops);
+	wipe_summed(&p->other, tops);
 }

@@ -50,8 +50,21 @@ static uint64_t resolve_chunk(struct hold *hold, const struct cursor *c, const s
 		p->taken.bits[w] &= ~bits;
 		emptied |= p->taken.bits[w] ? 0 : words & -words;
 	}
-	hold_end(hold);
 	summed_change(&p->taken, chunk, emptied, 0);
+	return pages;
+}
+
+static uint64_t resolve_region(struct hold *hold, const struct cursor *c, const struct planes *p,
+			       bool delivered)
+{
+	struct range stripes = stripes_of(c->bits), chunks = chunks_of(c->bits);
+	uint64_t pages = 0;
+
+	for (uint64_t stripe = stripes.first; stripe <= stripes.last; stripe++) {
+		uint64_t left = stripe_chunks(&p->taken, stripe, chunks);
+		for (; left; left &= left - 1)
+			pages += resolve_chunk(hold, c, p, stripe * WORD_BITS + word_first(left), delivered);
+	}
 	return pages;
 }
 
@@ -59,17 +72,13 @@ static uint64_t resolve_range(struct vfd_log *log, unsigned consumer, struct ran
 {
 	struct hold hold = { .log = log };
 	struct cursor c = cursor_over(log, where);
-	struct window window;
 	uint64_t pages = 0;
 
 	while (cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
-		uint64_t chunk = c.bits.first / (CHUNK_WORDS * WORD_BITS);
-		uint64_t last = c.bits.last / (CHUNK_WORDS * WORD_BITS);
-		while (summed_window(&p.taken, delivered ? &p.taken : &p.owed, &chunk, last, &window))
-			for (unsigned i = 0; i < window.count; i++)
-				pages += resolve_chunk(&hold, &c, &p, window.chunk[i], delivered);
+		pages += resolve_region(&hold, &c, &p, delivered);
 	}
+	hold_end(&hold);
 	return pages;
 }
 

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Taking owed pages into a batch. */
+
+#include <inttypes.h>
+
+#include "log_internal.h"
+
+/* ---- the table of open batches ---- */
+
+static struct batch_record *free_slot(struct consumer_record *record)
+{
+	for (unsigned i = 0; i < MAX_BATCHES; i++)
+		if (!record->batches[i].id)
+			return &record->batches[i];
+	return NULL;
+}
+
+/* One sequence for the whole log: ids are not reused, nor shared between consumers. */
+static uint64_t new_id(struct vfd_log *log, uint64_t slot)
+{
+	uint64_t sequence;
+
+	do
+		sequence = __atomic_add_fetch(&log->super->batch_sequence, 1, __ATOMIC_RELAXED) * MAX_BATCHES;
+	while (!sequence);
+	return sequence + slot;
+}
+
+static const struct batch_record *span_holding(const struct consumer_record *record, uint64_t address)
+{
+	for (unsigned i = 0; i < MAX_BATCHES; i++) {
+		const struct batch_record *b = &record->batches[i];
+		if (b->id && b->first <= address && address <= b->last)
+			return b;
+	}
+	return NULL;
+}
+
+/* Move where->first behind the spans of open batches that hold it, and where->last before the next such span.
+ * False if nothing is left. */
+static bool avoid_spans(const struct consumer_record *record, struct range *where)
+{
+	const struct batch_record *b;
+
+	while (record->open_batches && (b = span_holding(record, where->first)) && b->last < where->last)
+		where->first = b->last + 1;
+	if (record->open_batches && b)
+		return false;
+	for (unsigned i = 0; i < MAX_BATCHES && record->open_batches; i++) {
+		b = &record->batches[i];
+		if (b->id && b->first > where->first)
+			where->last = min_u64(where->last, b->first - 1);
+	}
+	return true;
+}
+
+/* ---- taking ---- */
+
+struct taking {
+	struct hold hold;
+	uint64_t room;
+	uint64_t pages, reported;
+	struct range span;
+};
+
+/* Returns the pages taken. */
+static uint64_t take_word(struct taking *t, const struct planes *p, uint64_t w, uint64_t mask)
+{
+	uint64_t bits = p->owed.bits[w] & mask;
+	unsigned pages = word_count(bits);
+
+	if (pages > t->room) {
+		bits = word_lowest(bits, t->room);
+		pages = (unsigned)t->room;
+	}
+	/* outside the spans of open batches nothing is taken, so there is nothing to spare here */
+	p->owed.bits[w] &= ~bits;
+	p->taken.bits[w] |= bits;
+	t->pages += pages;
+	t->reported += pages;
+	t->room -= pages;
+	return bits;
+}
+
+static void extend_span(struct taking *t, const struct cursor *c, uint64_t first, uint64_t last, bool begins)
+{
+	if (begins)
+		t->span.first = bit_address(c->log, c->region, first);
+	t->span.last = bit_address(c->log, c->region, last) + c->log->page_size - 1;
+}
+
+static void take_chunk(struct taking *t, const struct cursor *c, const struct planes *p, uint64_t chunk)
+{
+	bool begins = !t->pages, whole = chunk_inside(chunk, c->bits);
+	uint64_t words = p->owed.sum[chunk], other = summed_words(&p->other, chunk);
+	uint64_t emptied = 0, filled = 0, first = 0, last = 0;
+
+	if (!whole)
+		words &= chunk_mask(chunk, c->bits);
+	for (; words && t->room; words &= words - 1) {
+		uint64_t bit = words & -words, w = chunk * CHUNK_WORDS + word_first(words);
+		uint64_t mask = whole ? ~UINT64_C(0) : word_mask(w, c->bits.first, c->bits.last);
+		uint64_t bits = take_word(t, p, w, mask);
+		if (!bits)
+			continue;
+		if (other & bit)
+			t->reported -= word_count(bits & p->other.bits[w]);
+		emptied |= p->owed.bits[w] ? 0 : bit;
+		first = filled ? first : w * WORD_BITS + word_first(bits);
+		last = w * WORD_BITS + word_last(bits);
+		filled |= bit;
+	}
+	if (!filled)
+		return;
+	summed_change(&p->owed, chunk, emptied, 0);
+	summed_change(&p->taken, chunk, 0, filled);
+	extend_span(t, c, first, last, begins);
+}
+
+/* ---- looking ahead ---- */
+
+/* A window of the next stripes with pages to take; what they need is fetched together. */
+enum { WINDOW = 32, FETCH_CHUNKS = 4, FETCH_WORDS = 2 };
+
+struct window {
+	unsigned count;
+	uint64_t stripe[WINDOW];
+};
+
+/* From *stripe on, which moves on, not beyond last. Stripes with marks in the inbox too: holding one folds it. */
+static bool next_window(const struct summed *owed, const struct summed *inbox, uint64_t *stripe,
+			uint64_t last, struct window *window)
+{
+	unsigned n = 0;
+
+	for (; *stripe <= last && n < WINDOW; ++*stripe)
+		if (peek(&owed->top[*stripe]) | peek(&inbox->top[*stripe]))
+			window->stripe[n++] = *stripe;
+	window->count = n;
+	return n;
+}
+
+/* A plane whose bits say which words will be needed, and of which planes those are */
+struct fetch {
+	struct summed index;
+	unsigned count;
+	const struct summed *planes[4];
+};
+
+static void fetch_sums(const struct fetch *f, uint64_t stripe)
+{
+	uint64_t chunks = peek(&f->index.top[stripe]);
+
+	for (unsigned n = 0; chunks && n < FETCH_CHUNKS; n++, chunks &= chunks - 1)
+		for (unsigned i = 0; i < f->count; i++)
+			__builtin_prefetch(&f->planes[i]->sum[stripe * WORD_BITS + word_first(chunks)], 1);
+}
+
+static void fetch_chunk(const struct fetch *f, uint64_t chunk)
+{
+	uint64_t words = peek(&f->index.sum[chunk]);
+
+	for (unsigned n = 0; words && n < FETCH_WORDS; n++, words &= words - 1)
+		for (unsigned i = 0; i < f->count; i++)
+			__builtin_prefetch(&f->planes[i]->bits[chunk * CHUNK_WORDS + word_first(words)], 1);
+}
+
+static void fetch_words(const struct fetch *f, uint64_t stripe)
+{
+	uint64_t chunks = peek(&f->index.top[stripe]);
+
+	for (unsigned n = 0; chunks && n < FETCH_CHUNKS; n++, chunks &= chunks - 1)
+		fetch_chunk(f, stripe * WORD_BITS + word_first(chunks));
+}
+
+static void fetch_window(const struct planes *p, const struct summed *inbox, const struct window *window)
+{
+	const struct fetch owed = { p->owed, 2, { &p->owed, &p->taken } };
+	const struct fetch marked = { *inbox, 4, { inbox, &p->owed, &p->taken, &p->other } };
+
+	for (unsigned i = 0; i < window->count; i++) {
+		fetch_sums(&owed, window->stripe[i]);
+		fetch_sums(&marked, window->stripe[i]);
+	}
+	for (unsigned i = 0; i < window->count; i++) {
+		fetch_words(&owed, window->stripe[i]);
+		fetch_words(&marked, window->stripe[i]);
+	}
+}
+
+/* ---- taking from regions ---- */
+
+static void take_window(struct taking *t, const struct cursor *c, const struct planes *p,
+			const struct window *window)
+{
+	struct range chunks = chunks_of(c->bits);
+
+	for (unsigned i = 0; i < window->count && t->room; i++) {
+		uint64_t stripe = window->stripe[i];
+		hold_stripe(&t->hold, c->region, stripe);
+		for (uint64_t left = stripe_chunks(&p->owed, stripe, chunks); left && t->room;
+		     left &= left - 1)
+			take_chunk(t, c, p, stripe * WORD_BITS + word_first(left));
+	}
+}
+
+static void take_range(struct taking *t, struct vfd_log *log, unsigned consumer, struct range where)
+{
+	struct cursor c = cursor_over(log, where);
+	struct window window;
+
+	while (t->room && cursor_next(&c)) {
+		struct planes p = planes_of(log, c.region, consumer);
+		struct summed inbox = inbox_of(log, c.region);
+		struct range stripes = stripes_of(c.bits);
+		while (t->room && next_window(&p.owed, &inbox, &stripes.first, stripes.last, &window)) {
+			fetch_window(&p, &inbox, &window);
+			take_window(t, &c, &p, &window);
+		}
+	}
+	hold_end(&t->hold);
+}
+
+/* From gap to gap between open batches, until one gives something */
+static void take_gaps(struct taking *t, struct vfd_consumer *consumer, struct range where)
+{
+	const struct consumer_record *record = consumer_record(consumer->log, consumer->index);
+	struct range gap = where;
+
+	while (avoid_spans(record, &gap)) {
+		take_range(t, consumer->log, consumer->index, gap);
+		if (t->pages || gap.last >= where.last)
+			return;
+		gap = (struct range){ gap.last + 1, where.last };
+	}
+}
+
+static int take(struct vfd_consumer *consumer, struct range where, uint64_t max_pages,
+		struct vfd_batch *batch, struct vfd_error *err)
+{
+	struct consumer_record *record = consumer_record(consumer->log, consumer->index);
+	struct batch_record *slot = free_slot(record);
+	struct taking t = { .hold.log = consumer->log, .room = max_pages };
+
+	if (!slot)
+		return fail(err, VFD_ELIMIT, "vfd_take", "%d batches are open: commit or roll back one",
+			    MAX_BATCHES);
+	*batch = (struct vfd_batch){ 0 };
+	take_gaps(&t, consumer, where);
+	if (!t.pages)
+		return 0;
+	*slot = (struct batch_record){
+		.id = new_id(consumer->log, (uint64_t)(slot - record->batches)),
+		.first = t.span.first,
+		.last = t.span.last,
+		.pages = t.pages,
+	};
+	record->open_batches++;
+	*batch = (struct vfd_batch){
+		.id = slot->id,
+		.first = slot->first,
+		.last = slot->last,
+		.pages = t.pages,
+		.reported = t.reported,
+		.next = slot->first,
+	};
+	return 0;
+}
+
+int vfd_take(struct vfd_consumer *consumer, uint64_t first, uint64_t last, uint64_t max_pages,
+	     struct vfd_batch *batch, struct vfd_error *err)
+{
+	const char *op = "vfd_take";
+	struct range where = { first, last };
+	int ret = consumer_enter(consumer, op, err);
+
+	if (ret)
+		return ret;
+	if (!batch)
+		ret = fail_null("batch", op, err);
+	else if (!max_pages)
+		ret = fail(err, VFD_EINVALID, op, "max_pages is 0: pass UINT64_MAX for no limit");
+	else
+		ret = check_range(consumer->log, where, op, err);
+	if (!ret) {
+		pthread_mutex_lock(&consumer->batches);
+		ret = take(consumer, where, max_pages, batch, err);
+		pthread_mutex_unlock(&consumer->batches);
+	}
+	log_leave(consumer->log);
+	return ret;
+}
