@@ -108,14 +108,26 @@ static bool fill_chunk(struct filling *f, const struct planes *p, uint64_t chunk
 	return true;
 }
 
+static bool fill_stripe(struct filling *f, const struct planes *p, uint64_t stripe)
+{
+	for (uint64_t left = stripe_chunks(&p->taken, stripe, chunks_of(f->at->bits)); left; left &= left - 1)
+		if (!fill_chunk(f, p, stripe * WORD_BITS + word_first(left)))
+			return false;
+	return true;
+}
+
 static bool fill_region(struct filling *f, const struct planes *p)
 {
-	struct range stripes = stripes_of(f->at->bits), chunks = chunks_of(f->at->bits);
+	const struct fetch fetch = { p->taken, 1, { &p->taken } };
+	struct range stripes = stripes_of(f->at->bits);
+	struct window window;
 
-	for (uint64_t stripe = stripes.first; stripe <= stripes.last; stripe++)
-		for (uint64_t left = stripe_chunks(&p->taken, stripe, chunks); left; left &= left - 1)
-			if (!fill_chunk(f, p, stripe * WORD_BITS + word_first(left)))
+	while (window_next(&window, f->at->log->ops, &p->taken, NULL, &stripes)) {
+		window_fetch(&window, &fetch);
+		for (unsigned i = 0; i < window.count; i++)
+			if (!fill_stripe(f, p, window.stripe[i]))
 				return false;
+	}
 	return true;
 }
 

@@ -313,6 +313,30 @@ uint64_t planes_merge_word(const struct planes *p, uint64_t w, uint64_t word, bo
 /* Make all planes zero. */
 void planes_wipe(const struct planes *p, const struct vfd_log *log, const struct region *region);
 
+/* ---- log_window.c ---- */
+
+enum { WINDOW = 32 };
+
+/* The next stripes with bits */
+struct window {
+	unsigned count;
+	uint64_t stripe[WINDOW];
+};
+
+/* Of `stripes`, which shrink, those with bits in either; b may be NULL. False if there are none. */
+bool window_next(struct window *window, const struct bitmap_ops *ops, const struct summed *a,
+		 const struct summed *b, struct range *stripes);
+
+/* A plane whose bits say which words will be needed, and of which planes those are */
+struct fetch {
+	struct summed index;
+	unsigned count;
+	const struct summed *planes[4];
+};
+
+/* Get them on the way into the cache. */
+void window_fetch(const struct window *window, const struct fetch *f);
+
 /* ---- log_inbox.c ---- */
 
 /* Mark bits first..last. No lock; whoever holds the region may call it at any time. */

@@ -54,16 +54,30 @@ static uint64_t resolve_chunk(struct hold *hold, const struct cursor *c, const s
 	return pages;
 }
 
+static uint64_t resolve_stripe(struct hold *hold, const struct cursor *c, const struct planes *p,
+			       uint64_t stripe, bool delivered)
+{
+	uint64_t pages = 0;
+
+	for (uint64_t left = stripe_chunks(&p->taken, stripe, chunks_of(c->bits)); left; left &= left - 1)
+		pages += resolve_chunk(hold, c, p, stripe * WORD_BITS + word_first(left), delivered);
+	return pages;
+}
+
 static uint64_t resolve_region(struct hold *hold, const struct cursor *c, const struct planes *p,
 			       bool delivered)
 {
-	struct range stripes = stripes_of(c->bits), chunks = chunks_of(c->bits);
+	const struct fetch taken = { p->taken, 1, { &p->taken } },
+			   others = { p->other, 2, { &p->other, &p->owed } };
+	struct range stripes = stripes_of(c->bits);
+	struct window window;
 	uint64_t pages = 0;
 
-	for (uint64_t stripe = stripes.first; stripe <= stripes.last; stripe++) {
-		uint64_t left = stripe_chunks(&p->taken, stripe, chunks);
-		for (; left; left &= left - 1)
-			pages += resolve_chunk(hold, c, p, stripe * WORD_BITS + word_first(left), delivered);
+	while (window_next(&window, c->log->ops, &p->taken, NULL, &stripes)) {
+		window_fetch(&window, &taken);
+		window_fetch(&window, &others);
+		for (unsigned i = 0; i < window.count; i++)
+			pages += resolve_stripe(hold, c, p, window.stripe[i], delivered);
 	}
 	return pages;
 }

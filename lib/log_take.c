@@ -118,77 +118,6 @@ static void take_chunk(struct taking *t, const struct cursor *c, const struct pl
 	extend_span(t, c, first, last, begins);
 }
 
-/* ---- looking ahead ---- */
-
-/* A window of the next stripes with pages to take; what they need is fetched together. */
-enum { WINDOW = 32, FETCH_CHUNKS = 4, FETCH_WORDS = 2 };
-
-struct window {
-	unsigned count;
-	uint64_t stripe[WINDOW];
-};
-
-/* From *stripe on, which moves on, not beyond last. Stripes with marks in the inbox too: holding one folds it. */
-static bool next_window(const struct summed *owed, const struct summed *inbox, uint64_t *stripe,
-			uint64_t last, struct window *window)
-{
-	unsigned n = 0;
-
-	for (; *stripe <= last && n < WINDOW; ++*stripe)
-		if (peek(&owed->top[*stripe]) | peek(&inbox->top[*stripe]))
-			window->stripe[n++] = *stripe;
-	window->count = n;
-	return n;
-}
-
-/* A plane whose bits say which words will be needed, and of which planes those are */
-struct fetch {
-	struct summed index;
-	unsigned count;
-	const struct summed *planes[4];
-};
-
-static void fetch_sums(const struct fetch *f, uint64_t stripe)
-{
-	uint64_t chunks = peek(&f->index.top[stripe]);
-
-	for (unsigned n = 0; chunks && n < FETCH_CHUNKS; n++, chunks &= chunks - 1)
-		for (unsigned i = 0; i < f->count; i++)
-			__builtin_prefetch(&f->planes[i]->sum[stripe * WORD_BITS + word_first(chunks)], 1);
-}
-
-static void fetch_chunk(const struct fetch *f, uint64_t chunk)
-{
-	uint64_t words = peek(&f->index.sum[chunk]);
-
-	for (unsigned n = 0; words && n < FETCH_WORDS; n++, words &= words - 1)
-		for (unsigned i = 0; i < f->count; i++)
-			__builtin_prefetch(&f->planes[i]->bits[chunk * CHUNK_WORDS + word_first(words)], 1);
-}
-
-static void fetch_words(const struct fetch *f, uint64_t stripe)
-{
-	uint64_t chunks = peek(&f->index.top[stripe]);
-
-	for (unsigned n = 0; chunks && n < FETCH_CHUNKS; n++, chunks &= chunks - 1)
-		fetch_chunk(f, stripe * WORD_BITS + word_first(chunks));
-}
-
-static void fetch_window(const struct planes *p, const struct summed *inbox, const struct window *window)
-{
-	const struct fetch owed = { p->owed, 2, { &p->owed, &p->taken } };
-	const struct fetch marked = { *inbox, 4, { inbox, &p->owed, &p->taken, &p->other } };
-
-	for (unsigned i = 0; i < window->count; i++) {
-		fetch_sums(&owed, window->stripe[i]);
-		fetch_sums(&marked, window->stripe[i]);
-	}
-	for (unsigned i = 0; i < window->count; i++) {
-		fetch_words(&owed, window->stripe[i]);
-		fetch_words(&marked, window->stripe[i]);
-	}
-}
-
 /* ---- taking from regions ---- */
 
 static void take_window(struct taking *t, const struct cursor *c, const struct planes *p,
@@ -214,8 +143,11 @@ static void take_range(struct taking *t, struct vfd_log *log, unsigned consumer,
 		struct planes p = planes_of(log, c.region, consumer);
 		struct summed inbox = inbox_of(log, c.region);
 		struct range stripes = stripes_of(c.bits);
-		while (t->room && next_window(&p.owed, &inbox, &stripes.first, stripes.last, &window)) {
-			fetch_window(&p, &inbox, &window);
+		const struct fetch owed = { p.owed, 2, { &p.owed, &p.taken } };
+		const struct fetch marked = { inbox, 4, { &inbox, &p.owed, &p.taken, &p.other } };
+		while (t->room && window_next(&window, log->ops, &p.owed, &inbox, &stripes)) {
+			window_fetch(&window, &owed);
+			window_fetch(&window, &marked);
 			take_window(t, &c, &p, &window);
 		}
 	}
