@@ -46,7 +46,7 @@ static void merge(struct space *space, const struct mapping *m, const struct scr
 
 	if (mapping_tracked(m) && !space->physical)
 		log_merge(space->log, &bits, &source);
-	memset(scratch->words, 0, type1_bitmap_bytes(&space->type1, m->where));
+	memset(scratch->words, 0, (size_t)type1_bitmap_bytes(&space->type1, m->where));
 }
 
 /* EFAULT comes before the mapping is removed (bits intact, or delivered in part) or after it (bits delivered). Asking again

@@ -485,6 +485,26 @@ START_TEST(runs_every_offset_and_length)
 }
 END_TEST
 
+/* Long enough for blocks of 64 words, at every distance from their borders */
+START_TEST(runs_of_many_words)
+{
+	enum { MANY = 330 };
+	uint64_t *w = guarded(MANY);
+	const struct bitmap_ops *ops;
+
+	for (unsigned i = 0; (ops = bitmap_ops_at(i)); i++)
+		for (int k = 0; k < 600; k++) {
+			uint64_t first = rnd() % (MANY * 64), last = first + rnd() % (MANY * 64 - first);
+			fill(w, MANY);
+			for (int gaps = k % 3; gaps; gaps--)
+				memset(w + rnd() % 100, (int)(rnd() % 2 * 255), rnd() % 200 * 8);
+			if (!runs_right(ops, w, first, last, 1 + rnd() % 400))
+				ck_abort_msg("%s: case %d: %lu..%lu", ops->name, k, (long)first, (long)last);
+		}
+	unguard(w, MANY);
+}
+END_TEST
+
 START_TEST(words)
 {
 	for (unsigned first = 0; first < 64; first++)
@@ -547,6 +567,7 @@ int main(void)
 	tcase_add_test(tcase, nonzero_words);
 	tcase_add_test(tcase, kernels);
 	tcase_add_test(tcase, runs_every_offset_and_length);
+	tcase_add_test(tcase, runs_of_many_words);
 	tcase_add_test(tcase, words);
 	tcase_add_test(tcase, beyond_32_bits);
 	suite_add_tcase(suite, tcase);
