@@ -79,55 +79,99 @@ static int populate(struct harvest *h, struct span *span, struct scratch scratch
 	return rc;
 }
 
-/* Whether the kernel said nothing of a short segment: most say nothing, and the log need not know. */
-static bool is_silent(const struct segment *s, const uint64_t *words)
-{
-	uint64_t first = first_word(s), last = last_word(s), any = 0;
-
-	if (first == last)
-		return !(words[first] & word_mask(first, s->bit, (uint64_t)s->bit + s->bits - 1));
-	if (last - first >= WORD_BITS)
-		return false;
-	for (uint64_t w = first; w <= last; w++)
-		any |= words[w];
-	return !any;
-}
-
-static struct log_source source_of(const struct harvest *h, const struct segment *s)
+static struct log_source source_of(const struct harvest *h, uint32_t kind)
 {
 	struct log_source source = { .provenance = VFD_REPORTED, .granularity = page_of(h), .who = "type1" };
 
-	if (s->kind == SEGMENT_UNALIGNED)
+	if (kind == SEGMENT_UNALIGNED)
 		source.who = "type1, unaligned";
-	if (s->kind == SEGMENT_SPOILED) {
+	if (kind == SEGMENT_SPOILED) {
 		source.provenance = VFD_ASSUMED;
 		source.reason = VFD_WHY_HARVEST_FAILED;
 	}
 	return source;
 }
 
-/* Masked to the segment's length: the kernel's words may hold strays beyond. */
-static void merge(struct harvest *h, const struct segment *s, uint64_t *words)
-{
-	struct log_bits bits = {
-		.address = s->log_address,
-		.granularity = page_of(h),
-		.words = words,
-		.scratch = words,
-		.first_bit = s->bit,
-		.bits = s->bits,
-	};
+/* On the way to the log, several at a time: what each call to it costs is paid once. */
+struct parcel {
+	uint32_t kind; /* of all of them */
+	size_t count;
+	struct log_bits bits[64];
+};
 
-	if (s->kind == SEGMENT_UNTRACKED || is_silent(s, words))
-		return;
-	struct log_source source = source_of(h, s);
-	uint64_t pages = log_merge(h->space->log, &bits, &source);
-	if (s->kind == SEGMENT_SPOILED) {
+static void send(struct harvest *h, struct parcel *parcel)
+{
+	struct log_source source = source_of(h, parcel->kind);
+	uint64_t pages = log_merge_many(h->space->log, parcel->bits, parcel->count, &source);
+
+	parcel->count = 0;
+	if (parcel->kind == SEGMENT_SPOILED) {
 		add_assumed(h->result, VFD_WHY_HARVEST_FAILED, pages);
 	} else {
 		h->result->pages_new += pages;
 		h->result->pages_reported += pages;
 	}
+}
+
+/* Bits first..end - 1 of the span's bitmap, which lie in the segment: never more, for the kernel's words may hold strays beyond. */
+static void add_bits(struct harvest *h, struct parcel *parcel, const struct segment *s, uint64_t *words,
+		     uint64_t first, uint64_t end)
+{
+	if (parcel->count && (parcel->kind != s->kind || parcel->count == 64))
+		send(h, parcel);
+	parcel->kind = s->kind;
+	parcel->bits[parcel->count++] = (struct log_bits){
+		.address = s->log_address + (first - s->bit) * page_of(h),
+		.granularity = page_of(h),
+		.words = words,
+		.scratch = words,
+		.first_bit = first,
+		.bits = end - first,
+	};
+}
+
+static bool any_set(const uint64_t *words, uint64_t from, uint64_t to)
+{
+	uint64_t any = 0;
+
+	if (to - from == 8) {
+		const uint64_t *w = &words[from];
+		return w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7];
+	}
+	while (from < to)
+		any |= words[from++];
+	return any;
+}
+
+/* A long segment: where the kernel said something, eight words at a time. */
+static void merge_long(struct harvest *h, struct parcel *parcel, const struct segment *s, uint64_t *words)
+{
+	uint64_t end = (uint64_t)s->bit + s->bits, words_end = last_word(s) + 1, from = 0;
+	bool open = false;
+
+	for (uint64_t w = first_word(s), next; w < words_end; w = next) {
+		next = min_u64(w / 8 * 8 + 8, words_end);
+		bool any = any_set(words, w, next);
+		if (any && !open)
+			from = max_u64(w * WORD_BITS, s->bit);
+		else if (!any && open)
+			add_bits(h, parcel, s, words, from, w * WORD_BITS);
+		open = any;
+	}
+	if (open)
+		add_bits(h, parcel, s, words, from, end);
+}
+
+static void merge(struct harvest *h, struct parcel *parcel, const struct segment *s, uint64_t *words)
+{
+	uint64_t first = first_word(s), mask = word_mask(first, s->bit, (uint64_t)s->bit + s->bits - 1);
+
+	if (s->kind == SEGMENT_UNTRACKED)
+		return;
+	if (first != last_word(s))
+		merge_long(h, parcel, s, words);
+	else if (words[first] & mask) /* most say nothing, and the log need not know */
+		add_bits(h, parcel, s, words, s->bit, (uint64_t)s->bit + s->bits);
 }
 
 /* The log has cleared the words that it had to itself. The others may be a neighbour's too: not before that is merged. */
@@ -146,13 +190,17 @@ static bool merge_span(struct harvest *h, const struct span *span, uint64_t *wor
 {
 	struct segments all;
 	struct segment s;
+	struct parcel parcel;
 	bool spoiled = false;
 
+	parcel.count = 0;
 	segments_of(h->space, page_of(h), span, &all);
 	while (segments_next(&all, &s)) {
-		merge(h, &s, words);
+		merge(h, &parcel, &s, words);
 		spoiled |= s.kind == SEGMENT_SPOILED;
 	}
+	if (parcel.count)
+		send(h, &parcel);
 	segments_of(h->space, page_of(h), span, &all);
 	while (segments_next(&all, &s))
 		wipe(&s, words);
