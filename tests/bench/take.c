@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A round of a migration that has nearly converged: 1 000 dirty pages somewhere in the guest. Whoever keeps one flat bitmap
+ * has to read all of it to find them. */
+
+#include "bench.h"
+#include "logs.h"
+#include "peers.h"
+#include "rows.h"
+
+enum { DIRTY = 1000, RUNS = 256 };
+
+static uint64_t guest; /* bytes */
+static uint64_t *flat;
+static uint64_t ours, theirs; /* pages seen */
+
+static uint64_t dirty_page(uint64_t *seed)
+{
+	return random_next(seed) % (guest / PAGE);
+}
+
+static double round_of(void *log)
+{
+	struct vfd_consumer *consumer = vfd_log_consumer(log);
+	struct vfd_run runs[RUNS];
+	struct vfd_batch batch;
+	uint64_t seed = 29, pages = 0;
+	size_t count;
+
+	for (int i = 0; i < DIRTY; i++)
+		must("vfd_log_mark", vfd_log_mark(log, dirty_page(&seed) * PAGE, PAGE, NULL));
+	double began = cpu_ns();
+	must("vfd_take", vfd_take(consumer, 0, UINT64_MAX, UINT64_MAX, &batch, NULL));
+	while (!vfd_batch_runs(consumer, &batch, runs, RUNS, &count, NULL) && count)
+		for (size_t i = 0; i < count; i++)
+			pages += runs[i].size / PAGE;
+	must("vfd_commit", vfd_commit(consumer, &batch, 0, UINT64_MAX, NULL));
+	double took = cpu_ns() - began;
+	ours = pages;
+	return took / 1e3;
+}
+
+static double round_of_flat(void *arg)
+{
+	uint64_t seed = 29, bits = guest / PAGE, pages = 0;
+
+	(void)arg;
+	for (int i = 0; i < DIRTY; i++) {
+		uint64_t page = dirty_page(&seed);
+		flat[page / 64] |= UINT64_C(1) << page % 64;
+	}
+	double began = cpu_ns();
+	for (uint64_t first = find_next_bit(flat, bits, 0); first < bits;) {
+		uint64_t end = find_next_zero_bit(flat, bits, first);
+		for (uint64_t page = first; page < end; page++, pages++)
+			flat[page / 64] &= ~(UINT64_C(1) << page % 64);
+		first = find_next_bit(flat, bits, end);
+	}
+	double took = cpu_ns() - began;
+	theirs = pages;
+	return took / 1e3;
+}
+
+static void size_of(uint64_t bytes, const char *name)
+{
+	struct vfd_log *log = log_of(bytes);
+	struct contender two[] = { { .once = round_of, .arg = log }, { .once = round_of_flat } };
+
+	guest = bytes;
+	flat = memory_new((size_t)(bytes / PAGE / 8));
+	row_race(
+		&(struct row){
+			.name = name, .unit = "us", .peer = "a flat bitmap, find_next_bit", .at_most = 100 },
+		two, 31);
+	must_agree(name, ours, theirs);
+	memory_free(flat, (size_t)(bytes / PAGE / 8));
+	log_drop(log);
+}
+
+void rows_take(void)
+{
+	size_of(64 * GIB, "take-commit-1000-in-64GiB");
+	size_of(TIB, "take-commit-1000-in-1TiB");
+	size_of(16 * TIB, "take-commit-1000-in-16TiB");
+}
