@@ -29,9 +29,9 @@ void index_put(struct index *index, struct flat_entry *entry);
 /* ours: the item whose range contains the address, or NULL */
 static inline void *index_find(const struct index *index, uint64_t address)
 {
-	const struct index_entry *found = index_meets(index, (struct range){ address, address });
+	struct index_cursor at;
 
-	return found ? found->item : NULL;
+	return index_meets(index, (struct range){ address, address }, &at) ? at.item : NULL;
 }
 
 #endif

@@ -34,7 +34,7 @@ size_t flat_position(const struct flat *flat, uint64_t address)
 
 	for (size_t n = flat->count; n > 1;) {
 		size_t half = n / 2;
-		base += (base[half] <= address) * half;
+		base += half & -(size_t)(base[half] <= address);
 		n -= half;
 	}
 	return (size_t)(base - flat->firsts);

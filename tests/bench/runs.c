@@ -19,14 +19,16 @@ static struct run_sum ours, theirs;
 
 static double run_kernels(void *arg)
 {
+	const struct bitmap_ops *ops = arg;
 	struct run_sum sum = { 0 };
-	struct bit_run run;
+	struct bit_run runs[BATCH];
 	double began = cpu_ns();
 
-	(void)arg;
-	for (uint64_t at = 0; at < BITS && bitmap_next_run(words, at, BITS - 1, &run); at = run.last + 1) {
-		sum.runs++;
-		sum.bits += run.last - run.first + 1;
+	for (uint64_t at = 0; at < BITS;) {
+		size_t count = ops->runs(words, at, BITS - 1, runs, BATCH, &at);
+		for (size_t i = 0; i < count; i++)
+			sum.bits += runs[i].last - runs[i].first + 1;
+		sum.runs += count;
 	}
 	double took = cpu_ns() - began;
 	ours = sum;
@@ -74,7 +76,8 @@ static void agree(const char *name)
 static void other_set(const char *name)
 {
 	struct set *set = set_of(words, WORDS);
-	struct contender two[] = { { .once = run_kernels }, { .once = set_runs, .arg = set } };
+	struct contender two[] = { { .once = run_kernels, .arg = (void *)bitmap_ops_best() },
+				   { .once = set_runs, .arg = set } };
 
 	if (!set)
 		return;
@@ -89,7 +92,8 @@ static void pattern(const char *name, double limit)
 	};
 	char public_name[64];
 	struct vfd_log *log = log_of(BITS * PAGE);
-	struct contender kernel[] = { { .once = run_kernels }, { .once = find_bits } };
+	struct contender kernel[] = { { .once = run_kernels, .arg = (void *)bitmap_ops_best() },
+				      { .once = find_bits } };
 	struct contender call[] = { { .once = batch_runs, .arg = log }, { .once = find_bits } };
 
 	row_race(&row, kernel, 31);
