@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The rows of the real kernel: runs in the guest of tests/kernel/run.sh. A device writes some thousand pages, then the library
+ * harvests; in turn the bare ioctl, one for everything, into memory that is ready; and one ioctl for each mapping. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vfio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <vfiodirty.h>
+
+#include "bench.h"
+#include "kernel/vfdtest.h"
+
+#define PAGE	    VFDTEST_PAGE_SIZE
+#define MIB	    (UINT64_C(1) << 20)
+#define IOVA	    (UINT64_C(1) << 40)
+#define LOG_ADDRESS (UINT64_C(1) << 44)
+#define SAMPLE	    64 /* one mapping of so many is asked for alone: the kernel's cost depends on where it lies */
+
+enum { WRITES = 4096 };
+
+struct layout {
+	uint64_t count, size, stride; /* mappings, bytes */
+};
+
+static struct layout layout;
+static struct vfd_log *dirty_log;
+static struct vfd_container *container;
+static struct vfd_device *device;
+static void *memory;
+static uint64_t *scratch, *truth, *seen;
+static int testdev = -1;
+
+static uint64_t span_bytes(void)
+{
+	return (layout.count - 1) * layout.stride + layout.size;
+}
+
+static uint64_t bitmap_bytes(uint64_t bytes)
+{
+	return (bytes / PAGE + 63) / 64 * 8;
+}
+
+/* ---- the device ---- */
+
+static void command(const char *what, unsigned long request, void *arg)
+{
+	must(what, ioctl(testdev, request, arg) < 0 ? -errno : 0);
+}
+
+/* The same pages in every round: memory is small here. */
+static void device_writes(void)
+{
+	uint64_t seed = 3;
+
+	for (unsigned i = 0; i < WRITES; i++) {
+		uint64_t mapping = random_next(&seed) % layout.count;
+		uint64_t page = random_next(&seed) % (layout.size / PAGE);
+		struct vfdtest_range range = { .iova = IOVA + mapping * layout.stride + page * PAGE,
+					       .size = 8,
+					       .value = i };
+		command("WRITE", VFDTEST_WRITE, &range);
+	}
+}
+
+/* What the device wrote, and forget it. */
+static void read_truth(void)
+{
+	struct vfdtest_truth question = {
+		.flags = VFDTEST_TRUTH_CLEAR, .iova = IOVA, .size = span_bytes(), .bitmap = (uintptr_t)truth
+	};
+
+	command("TRUTH", VFDTEST_TRUTH, &question);
+}
+
+/* ---- the log against the truth ---- */
+
+static void take_log(void)
+{
+	struct vfd_consumer *consumer = vfd_log_consumer(dirty_log);
+	struct vfd_run runs[256];
+	struct vfd_batch batch;
+	size_t count;
+
+	memset(seen, 0, bitmap_bytes(span_bytes()));
+	must("vfd_take", vfd_take(consumer, 0, UINT64_MAX, UINT64_MAX, &batch, NULL));
+	if (!batch.id)
+		return;
+	while (!vfd_batch_runs(consumer, &batch, runs, 256, &count, NULL) && count)
+		for (size_t i = 0; i < count; i++)
+			for (uint64_t at = 0; at < runs[i].size; at += PAGE) {
+				uint64_t page = (runs[i].address - LOG_ADDRESS + at) / PAGE;
+				seen[page / 64] |= UINT64_C(1) << page % 64;
+			}
+	must("vfd_commit", vfd_commit(consumer, &batch, 0, UINT64_MAX, NULL));
+}
+
+static void check_log(void)
+{
+	read_truth();
+	take_log();
+	if (memcmp(truth, seen, bitmap_bytes(span_bytes())))
+		must("the log is not what the device wrote", -1);
+}
+
+/* ---- the contenders: milliseconds ---- */
+
+static double harvest(void *arg)
+{
+	struct vfd_error err;
+
+	(void)arg;
+	device_writes();
+	double began = wall_ns();
+	int rc = vfd_track_harvest(container, 0, NULL, &err);
+	double took = wall_ns() - began;
+	if (rc)
+		fprintf(stderr, "%s\n", err.message);
+	must("vfd_track_harvest", rc);
+	check_log();
+	return took / 1e6;
+}
+
+static void get(uint64_t iova, uint64_t bytes)
+{
+	struct {
+		struct vfio_iommu_type1_dirty_bitmap head;
+		struct vfio_iommu_type1_dirty_bitmap_get get;
+	} question = {
+		.head = { .argsz = sizeof question, .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP },
+		.get = { .iova = iova,
+			 .size = bytes,
+			 .bitmap = { .pgsize = PAGE, .size = bitmap_bytes(bytes), .data = (void *)scratch } },
+	};
+
+	must("GET_BITMAP",
+	     ioctl(vfd_container_fd(container), VFIO_IOMMU_DIRTY_PAGES, &question) ? -errno : 0);
+}
+
+static double bare(void *arg)
+{
+	(void)arg;
+	device_writes();
+	double began = wall_ns();
+	get(IOVA, span_bytes());
+	double took = wall_ns() - began;
+	read_truth();
+	return took / 1e6;
+}
+
+/* A sample of the mappings, another one each time, stands for all. */
+static double one_by_one(void *arg)
+{
+	unsigned *first = arg;
+	uint64_t asked = 0;
+
+	device_writes();
+	double began = wall_ns();
+	for (uint64_t i = *first; i < layout.count; i += SAMPLE, asked++)
+		get(IOVA + i * layout.stride, layout.size);
+	double took = wall_ns() - began;
+	*first = (*first + 7) % SAMPLE;
+	get(IOVA, span_bytes()); /* what was not asked for */
+	read_truth();
+	return took / 1e6 * (double)layout.count / (double)asked;
+}
+
+/* ---- a container ---- */
+
+static void *reserve(uint64_t bytes, int populate)
+{
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | populate, -1, 0);
+
+	must("memory", at == MAP_FAILED ? -errno : 0);
+	return at;
+}
+
+static void map_all(void)
+{
+	for (uint64_t i = 0; i < layout.count; i++) {
+		struct vfd_mapping mapping = {
+			.struct_size = sizeof mapping,
+			.flags = VFD_MAP_READ | VFD_MAP_WRITE,
+			.iova = IOVA + i * layout.stride,
+			.size = layout.size,
+			.memory = (char *)memory + i * layout.stride,
+		};
+		must("vfd_map", vfd_map(container, &mapping, NULL));
+	}
+}
+
+static void open_log(void)
+{
+	struct vfd_region region = {
+		.struct_size = sizeof region, .address = LOG_ADDRESS, .size = span_bytes(), .memory = memory
+	};
+
+	must("vfd_log_create", vfd_log_create(NULL, &dirty_log, NULL));
+	must("vfd_region_add", vfd_region_add(dirty_log, &region, NULL));
+}
+
+static void open_container(void)
+{
+	struct vfd_container_options how = { .struct_size = sizeof how, .log = dirty_log };
+	struct vfdtest_status status = { .device = 0 };
+	struct vfd_group *group;
+
+	testdev = testdev < 0 ? open(VFDTEST_PATH, O_RDWR | O_CLOEXEC) : testdev;
+	command("STATUS", VFDTEST_STATUS, &status);
+	must("vfd_container_open", vfd_container_open(&how, &container, NULL));
+	must("vfd_group_attach", vfd_group_attach(container, status.group, &group, NULL));
+	must("vfd_track_start", vfd_track_start(container, NULL, NULL, NULL));
+	must("vfd_device_open", vfd_device_open(group, "vfdtest.0", &device, NULL));
+}
+
+static void begin(struct layout what)
+{
+	layout = what;
+	memory = reserve(span_bytes(), 0);
+	scratch = reserve(bitmap_bytes(span_bytes()), MAP_POPULATE);
+	truth = reserve(bitmap_bytes(span_bytes()), MAP_POPULATE);
+	seen = reserve(bitmap_bytes(span_bytes()), MAP_POPULATE);
+	open_log();
+	open_container();
+	map_all();
+}
+
+static void end(void)
+{
+	must("vfd_container_close", vfd_container_close(&container, VFD_DISCARD, NULL));
+	must("vfd_log_destroy", vfd_log_destroy(&dirty_log, VFD_DISCARD, NULL));
+	munmap(memory, span_bytes());
+	munmap(scratch, bitmap_bytes(span_bytes()));
+	munmap(truth, bitmap_bytes(span_bytes()));
+	munmap(seen, bitmap_bytes(span_bytes()));
+}
+
+/* ---- the rows ---- */
+
+static void rows(struct layout what, const char *name, double times, double faster)
+{
+	unsigned first = 0;
+	struct contender all[] = { { .once = harvest },
+				   { .once = bare },
+				   { .once = one_by_one, .arg = &first } };
+
+	begin(what);
+	race(all, 3, repetitions(15));
+	row_print(
+		&(struct row){
+			.name = name, .unit = "ms", .peer = "one bare GET_BITMAP", .at_most_times = times },
+		&all[0].took, &all[1].took);
+	row_print(&(struct row){ .name = name,
+				 .unit = "ms",
+				 .peer = "one GET_BITMAP per mapping",
+				 .at_least_times = faster },
+		  &all[0].took, &all[2].took);
+	end();
+}
+
+static void rows_large(void)
+{
+	rows((struct layout){ 32768, 2 * MIB, 2 * MIB }, "harvest-32768-of-2MiB", 1.15, 400);
+}
+
+static void rows_small(void)
+{
+	rows((struct layout){ 65000, PAGE, PAGE }, "harvest-65000-of-4KiB", 1.25, 0);
+}
+
+static void rows_spread(void)
+{
+	rows((struct layout){ 65000, PAGE, 16 * MIB }, "harvest-65000-pages-in-1TiB", 2.5, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct group groups[] = { { "kernel-large", rows_large },
+					       { "kernel-small", rows_small },
+					       { "kernel-spread", rows_spread } };
+
+	options_parse(argc, argv);
+	return groups_run(groups, sizeof groups / sizeof *groups);
+}
