@@ -25,7 +25,7 @@ static double churn_index(void *arg)
 
 	for (int i = 0; i < PAIRS; i++) {
 		struct flat_entry *entry = some(c);
-		index_remove(&c->m->index, entry->first);
+		index_remove(&c->m->index, entry->first, (uintptr_t)entry);
 		index_put(&c->m->index, entry);
 	}
 	return (cpu_ns() - began) / PAIRS;

@@ -53,9 +53,9 @@ static void fill(struct mappings *m)
 
 void index_put(struct index *index, struct flat_entry *entry)
 {
-	if (!index_reserve(index, 1))
+	if (!index_reserve(index))
 		must("no memory", -1);
-	index_insert(index, (struct range){ entry->first, entry->last }, entry->item);
+	index_insert(index, (struct range){ entry->first, entry->last }, (uintptr_t)entry->item);
 }
 
 void mappings_make(struct mappings *m, size_t count)
