@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+
+/* One operation again and again, for callgrind: it counts what runs inside measured_*(), but not the kernel's stand-in.
+ * instructions NAME: prints how many operations that was. instructions alone: the names. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+#include "bitmap.h"
+#include "logs.h"
+#include "mappings.h"
+#include "quick.h"
+
+#define MEASURED __attribute__((noinline)) static void
+
+static struct mappings mappings;
+static struct vfd_log *dirty_log;
+static uint64_t *words, seed = 1;
+
+enum { TIMES = 4096, WORDS = 1 << 15, DIRTY = 1000 };
+
+/* ---- mappings, 65 536 ---- */
+
+MEASURED measured_lookups(void)
+{
+	for (size_t i = 0; i < TIMES; i++)
+		sink += (uintptr_t)index_find(&mappings.index, mappings.hits[i]);
+}
+
+static struct flat_entry *some_mapping(void)
+{
+	return &mappings.entries[random_next(&seed) % mappings.count];
+}
+
+MEASURED measured_remove(struct flat_entry *entry)
+{
+	index_remove(&mappings.index, entry->first, (uintptr_t)entry);
+}
+
+MEASURED measured_insert(struct flat_entry *entry)
+{
+	index_put(&mappings.index, entry);
+}
+
+static uint64_t lookup(void)
+{
+	mappings_make(&mappings, 65536);
+	measured_lookups();
+	return TIMES;
+}
+
+static uint64_t insert(void)
+{
+	mappings_make(&mappings, 65536);
+	for (size_t i = 0; i < TIMES; i++) {
+		struct flat_entry *entry = some_mapping();
+		index_remove(&mappings.index, entry->first, (uintptr_t)entry);
+		measured_insert(entry);
+	}
+	return TIMES;
+}
+
+static uint64_t remove_mapping(void)
+{
+	mappings_make(&mappings, 65536);
+	for (size_t i = 0; i < TIMES; i++) {
+		struct flat_entry *entry = some_mapping();
+		measured_remove(entry);
+		index_put(&mappings.index, entry);
+	}
+	return TIMES;
+}
+
+/* ---- the log ---- */
+
+MEASURED measured_merge(uint64_t address, size_t n)
+{
+	sink += log_give(dirty_log, address, words, n);
+}
+
+MEASURED measured_mark(uint64_t page)
+{
+	must("vfd_log_mark", vfd_log_mark(dirty_log, page * PAGE, PAGE, NULL));
+}
+
+static uint64_t some_page(void)
+{
+	return random_next(&seed) % (TIB / PAGE);
+}
+
+/* A word with one page in it, somewhere */
+static uint64_t merge_page(void)
+{
+	uint64_t one = 1;
+
+	dirty_log = log_of(TIB);
+	words = &one;
+	for (size_t i = 0; i < TIMES; i++)
+		measured_merge(some_page() / 64 * 64 * PAGE, 1);
+	return TIMES;
+}
+
+static void merge_bitmap(unsigned per_1024)
+{
+	dirty_log = log_of(TIB);
+	words = memory_new(WORDS * sizeof *words);
+	fill_random(words, WORDS, per_1024, 3);
+	measured_merge(0, WORDS);
+}
+
+static uint64_t merge_half(void)
+{
+	merge_bitmap(512);
+	return WORDS;
+}
+
+static uint64_t merge_none(void)
+{
+	merge_bitmap(0);
+	return WORDS;
+}
+
+static uint64_t mark(void)
+{
+	dirty_log = log_of(TIB);
+	for (size_t i = 0; i < TIMES; i++)
+		measured_mark(some_page());
+	return TIMES;
+}
+
+MEASURED measured_take_commit(void)
+{
+	struct vfd_consumer *consumer = vfd_log_consumer(dirty_log);
+	struct vfd_batch batch;
+	struct vfd_run runs[256];
+	size_t count;
+
+	must("vfd_take", vfd_take(consumer, 0, UINT64_MAX, UINT64_MAX, &batch, NULL));
+	while (!vfd_batch_runs(consumer, &batch, runs, 256, &count, NULL) && count)
+		sink += count;
+	must("vfd_commit", vfd_commit(consumer, &batch, 0, UINT64_MAX, NULL));
+}
+
+static uint64_t take_commit(void)
+{
+	dirty_log = log_of(TIB);
+	for (size_t i = 0; i < DIRTY; i++)
+		must("vfd_log_mark", vfd_log_mark(dirty_log, some_page() * PAGE, PAGE, NULL));
+	measured_take_commit();
+	return DIRTY;
+}
+
+/* ---- runs ---- */
+
+static uint64_t run_count;
+
+MEASURED measured_runs(void)
+{
+	struct bit_run runs[256];
+
+	for (uint64_t at = 0; at < WORDS * 64;)
+		run_count += bitmap_runs(words, at, WORDS * 64 - 1, runs, 256, &at);
+}
+
+static uint64_t runs_of(unsigned per_1024)
+{
+	words = memory_new(WORDS * sizeof *words);
+	fill_random(words, WORDS, per_1024, 3);
+	measured_runs();
+	return run_count;
+}
+
+static uint64_t runs_1(void)
+{
+	return runs_of(10);
+}
+
+static uint64_t runs_50(void)
+{
+	return runs_of(512);
+}
+
+/* ---- harvest ---- */
+
+MEASURED measured_harvest(struct quick *q)
+{
+	quick_harvest(q);
+}
+
+/* The second one: the first makes its plans and buffers. */
+static uint64_t harvest_of(uint64_t count, uint64_t pages, uint64_t stride)
+{
+	struct quick q;
+
+	quick_begin(&q, count * stride * PAGE);
+	for (uint64_t i = 0; i < count; i++)
+		quick_map(&q, i * stride * PAGE, pages * PAGE);
+	quick_harvest(&q);
+	measured_harvest(&q);
+	return count;
+}
+
+static uint64_t harvest_large(void)
+{
+	quick_dirty_every = 512 * 16;
+	return harvest_of(TIMES, 512, 512);
+}
+
+static uint64_t harvest_small(void)
+{
+	quick_dirty_every = 16;
+	return harvest_of(TIMES, 1, 1);
+}
+
+static uint64_t harvest_spread(void)
+{
+	quick_dirty_every = 16 * 4096;
+	return harvest_of(TIMES, 1, 4096);
+}
+
+/* ---- all ---- */
+
+static const struct operation {
+	const char *name;
+	uint64_t (*run)(void); /* returns how many operations were measured */
+	const char *measured;
+} operations[] = {
+	{ "lookup", lookup, "measured_lookups" },
+	{ "insert", insert, "measured_insert" },
+	{ "remove", remove_mapping, "measured_remove" },
+	{ "merge-one-page", merge_page, "measured_merge" },
+	{ "merge-word-of-half", merge_half, "measured_merge" },
+	{ "merge-word-of-none", merge_none, "measured_merge" },
+	{ "mark-page", mark, "measured_mark" },
+	{ "take-commit-page", take_commit, "measured_take_commit" },
+	{ "run-at-1%", runs_1, "measured_runs" },
+	{ "run-at-50%", runs_50, "measured_runs" },
+	{ "harvest-mapping-2MiB", harvest_large, "measured_harvest" },
+	{ "harvest-mapping-4KiB", harvest_small, "measured_harvest" },
+	{ "harvest-mapping-spread", harvest_spread, "measured_harvest" },
+};
+
+enum { OPERATIONS = sizeof operations / sizeof *operations };
+
+int main(int argc, char **argv)
+{
+	for (size_t i = 0; i < OPERATIONS; i++) {
+		if (argc < 2)
+			printf("%s %s\n", operations[i].name, operations[i].measured);
+		else if (!strcmp(argv[1], operations[i].name))
+			printf("%llu\n", (unsigned long long)operations[i].run());
+	}
+	return 0;
+}
