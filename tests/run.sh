@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 . tests/tap.sh
 
 mapfile -t thread_tests < <(grep -l pthread_create tests/unit/test_*.c | xargs -n1 basename -s .c | sort)
-steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants traps long cross)
+steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants traps long cross speed)
 
 usage() {
 	cat <<'END'
@@ -46,6 +46,7 @@ mutants     the library broken on purpose: do the tests notice?
 traps       each trap of the kernel: closed, tested, and does its test notice when it is not?
 cross       unit tests for aarch64, s390x and i386, emulated; only with --full, or if asked for
 long        more random operations, a million mappings, the tests of the bench; only with --full, or if asked for
+speed       does tests/bench/run.sh run, and is no operation longer than recorded? also only then
 END
 }
 
@@ -73,7 +74,7 @@ parse() {
 only() {
 	[[ -n $1 && " ${steps[*]} " == *" $1 "* ]] || { echo "run.sh: no step '$1' (see --list)" >&2 && exit 2; }
 	selected+=("$1")
-	[[ $1 != @(long|cross) ]] || full=yes
+	[[ $1 != @(long|cross|speed) ]] || full=yes
 }
 
 # ---- the steps ------------------------------------------------------------------
@@ -107,6 +108,11 @@ step_long() {
 step_cross() {
 	[ "$full" = yes ] || skip_all "takes long; --full runs it"
 	tests/cross.sh
+}
+
+step_speed() {
+	[ "$full" = yes ] || skip_all "takes long; --full runs it"
+	tests/bench/smoke.sh
 }
 
 # Run on the real kernel. Where none can be had this is skipped; where ours cannot be built it fails.

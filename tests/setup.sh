@@ -7,14 +7,14 @@ set -euo pipefail
 
 # what must be there, its package, the steps that need it (/: a file, lib:NAME: pkg-config's)
 needs() {
-	local build="gcc clang asan tsan install mutants examples long cross"
+	local build="gcc clang asan tsan install mutants examples long cross speed"
 	cat <<-END
 		gcc                 gcc              $build bench real
 		/usr/include/stdio.h libc6-dev       $build bench real
 		make                make             $build bench real
 		cmake               cmake            $build real
 		pkg-config          pkg-config       $build real
-		lib:check           check            gcc clang asan tsan mutants real long
+		lib:check           check            gcc clang asan tsan mutants real long speed
 		aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu cross
 		/usr/aarch64-linux-gnu/include/stdio.h libc6-dev-arm64-cross cross
 		s390x-linux-gnu-gcc gcc-s390x-linux-gnu cross
@@ -28,10 +28,12 @@ needs() {
 		clang-format        clang-format     format
 		cppcheck            cppcheck         cppcheck
 		shellcheck          shellcheck       shellcheck
-		qemu-system-x86_64  qemu-system-x86  bench real examples long
-		cpio                cpio             bench real examples long
-		xz                  xz-utils         bench real examples long
-		modprobe            kmod             bench real examples long
+		qemu-system-x86_64  qemu-system-x86  bench real examples long speed
+		cpio                cpio             bench real examples long speed
+		xz                  xz-utils         bench real examples long speed
+		modprobe            kmod             bench real examples long speed
+		valgrind            valgrind         speed
+		/usr/include/roaring/roaring.h libroaring-dev speed
 		mandoc              mandoc           docs
 		xmllint             libxml2-utils    docs
 		jq                  jq               examples

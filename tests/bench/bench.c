@@ -192,7 +192,7 @@ static void print_tsv(const struct row *row, double ours, const double *peer, do
 static void print_columns(const struct row *row, struct figure ours, struct text peer, struct text ratio,
 			  double worst)
 {
-	printf("%-30s %-30s %-38s %-22s %-14s %s\n", row->name, spread(ours, row->unit).text, peer.text,
+	printf("%-32s %-32s %-44s %-24s %-16s %s\n", row->name, spread(ours, row->unit).text, peer.text,
 	       ratio.text, limit_text(row).text, verdict(worst).text);
 }
 

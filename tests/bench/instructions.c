@@ -92,7 +92,7 @@ static uint64_t some_page(void)
 /* A word with one page in it, somewhere */
 static uint64_t merge_page(void)
 {
-	uint64_t one = 1;
+	static uint64_t one = 1;
 
 	dirty_log = log_of(TIB);
 	words = &one;
