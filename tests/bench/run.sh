@@ -84,6 +84,7 @@ rows() {
 	[ "$code" = 0 ] || worst=1
 }
 
+# shellcheck disable=SC2317 # called through rows()
 in_guest() { tests/kernel/run.sh --ndevices 1 --timeout 600 -- "$dir/tests/bench/bench_guest" "$@"; }
 
 kernel_rows() {
