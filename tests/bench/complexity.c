@@ -44,7 +44,7 @@ static double lookups(void *arg)
 	double began = cpu_ns();
 
 	for (size_t i = 0; i < QUESTIONS; i++)
-		sum += (uintptr_t)index_find(&m->index, m->hits[i]);
+		sum += (uintptr_t)index_find(&m->table.iova, m->hits[i]);
 	sink = sum;
 	return (cpu_ns() - began) / QUESTIONS;
 }
@@ -57,9 +57,9 @@ static double churn(void *arg)
 	double began = cpu_ns();
 
 	for (int i = 0; i < PAIRS; i++) {
-		struct flat_entry *entry = &m->entries[random_next(&seed) % m->count];
-		index_remove(&m->index, entry->first, (uintptr_t)entry);
-		index_put(&m->index, entry);
+		struct mapping *record = &m->records[random_next(&seed) % m->count];
+		table_remove(&m->table, record);
+		table_put(&m->table, record);
 	}
 	return (cpu_ns() - began) / PAIRS;
 }

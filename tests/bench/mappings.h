@@ -2,21 +2,25 @@
 #ifndef TESTS_BENCH_MAPPINGS_H
 #define TESTS_BENCH_MAPPINGS_H
 
-/* A set of mappings as a guest may have them, in the library's index and in the peers', and addresses to look for. */
+/* A set of mappings as a guest may have them, in the library's table and in the peers', and addresses to look for. */
 
 #include <vfiodirty.h>
 
-#include "index.h"
 #include "peers.h"
+#include "table.h"
 
 enum { QUESTIONS = 1 << 16 };
 
 struct mappings {
 	size_t count;
-	struct flat_entry *entries; /* ascending; items are the entries' addresses */
-	uint64_t *hits;		    /* QUESTIONS addresses inside mappings, random */
-	struct index index;
-	struct flat flat;
+	struct mapping *records; /* ascending by IOVA; in memory and in the log they lie in another order */
+	struct flat_entry *entries; /* the same IOVAs; the items are the records */
+	uint64_t *hits;		    /* QUESTIONS addresses inside mappings, random: IOVAs */
+	uint64_t *memory_hits;	    /* the same, as process addresses and as log addresses */
+	uint64_t *log_hits;
+	struct table table; /* by IOVA alone */
+	struct table all;   /* in all three orders */
+	struct flat flat, flat_memory, flat_log;
 	struct tree tree;
 };
 
@@ -24,14 +28,14 @@ struct mappings {
 void mappings_make(struct mappings *m, size_t count);
 void mappings_free(struct mappings *m);
 
-void index_put(struct index *index, struct flat_entry *entry);
+void table_put(struct table *table, struct mapping *record);
 
-/* ours: the item whose range contains the address, or NULL */
+/* The mapping whose IOVAs contain the address, or NULL. */
 static inline void *index_find(const struct index *index, uint64_t address)
 {
-	struct index_cursor at;
+	struct index_entry found;
 
-	return index_meets(index, (struct range){ address, address }, &at) ? at.item : NULL;
+	return index_stab(index, address, &found) ? (void *)(uintptr_t)found.value : NULL;
 }
 
 #endif
