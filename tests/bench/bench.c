@@ -235,12 +235,16 @@ void must_agree(const char *what, uint64_t ours, uint64_t theirs)
 	exit(3);
 }
 
-void must(const char *what, int rc)
+void give_up(const char *what, int rc)
 {
-	if (!rc)
-		return;
 	fprintf(stderr, "bench: %s: %d\n", what, rc);
 	exit(3);
+}
+
+void must(const char *what, int rc)
+{
+	if (rc)
+		give_up(what, rc);
 }
 
 void *memory_new(size_t bytes)
@@ -249,7 +253,7 @@ void *memory_new(size_t bytes)
 		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (memory == MAP_FAILED)
-		must("no memory", -1);
+		give_up("no memory", -1);
 	return memory;
 }
 

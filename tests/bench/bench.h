@@ -92,7 +92,9 @@ extern volatile uint64_t sink;
 
 /* All contenders must come to the same result, or the comparison is worthless: exits if not. */
 void must_agree(const char *what, uint64_t ours, uint64_t theirs);
-/* Exits with a message if the call of the library failed. */
+/* Exits with a message: nothing that could still be measured would be worth it. */
+_Noreturn void give_up(const char *what, int rc);
+/* Does so if the call failed. */
 void must(const char *what, int rc);
 /* Zeroed memory of its own, touched; exits if there is none. */
 void *memory_new(size_t bytes);

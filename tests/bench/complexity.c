@@ -181,10 +181,10 @@ static void draw(const char *path)
 	struct panel panels[] = { by_mappings, by_pages };
 	FILE *file = fopen(path, "we");
 
-	if (!file)
-		must(path, -1);
-	chart_write(file, "How the cost grows", panels, 2);
-	must(path, fclose(file));
+	if (file)
+		chart_write(file, "How the cost grows", panels, 2);
+	if (!file || fclose(file))
+		give_up(path, -1);
 }
 
 int main(int argc, char **argv)

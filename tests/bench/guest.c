@@ -151,18 +151,18 @@ static double harvest(void *arg)
 
 static void get(uint64_t iova, uint64_t bytes)
 {
-	struct {
-		struct vfio_iommu_type1_dirty_bitmap head;
-		struct vfio_iommu_type1_dirty_bitmap_get get;
-	} question = {
-		.head = { .argsz = sizeof question, .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP },
-		.get = { .iova = iova,
-			 .size = bytes,
-			 .bitmap = { .pgsize = PAGE, .size = bitmap_bytes(bytes), .data = (void *)scratch } },
+	struct vfio_iommu_type1_dirty_bitmap_get range = {
+		.iova = iova,
+		.size = bytes,
+		.bitmap = { .pgsize = PAGE, .size = bitmap_bytes(bytes), .data = (void *)scratch },
 	};
+	struct vfio_iommu_type1_dirty_bitmap head = { .argsz = sizeof head + sizeof range,
+						      .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP };
+	_Alignas(8) char question[sizeof head + sizeof range];
 
-	must("GET_BITMAP",
-	     ioctl(vfd_container_fd(container), VFIO_IOMMU_DIRTY_PAGES, &question) ? -errno : 0);
+	memcpy(question, &head, sizeof head);
+	memcpy(question + sizeof head, &range, sizeof range);
+	must("GET_BITMAP", ioctl(vfd_container_fd(container), VFIO_IOMMU_DIRTY_PAGES, question) ? -errno : 0);
 }
 
 static double bare(void *arg)

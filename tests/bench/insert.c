@@ -40,7 +40,7 @@ static double churn_index(void *arg)
 		struct mapping *record = &m.records[some(&seed)];
 		index_remove(index, record->where.first, (uintptr_t)record);
 		if (!index_reserve(index))
-			must("no memory", -1);
+			give_up("no memory", -1);
 		index_insert(index, record->where, (uintptr_t)record);
 	}
 	return (cpu_ns() - began) / PAIRS;

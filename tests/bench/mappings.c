@@ -15,7 +15,7 @@ static void *room(size_t count, size_t size)
 	void *memory = calloc(count, size);
 
 	if (!memory)
-		must("no memory", -1);
+		give_up("no memory", -1);
 	return memory;
 }
 
@@ -57,7 +57,7 @@ static void ask(struct mappings *m)
 void table_put(struct table *table, struct mapping *record)
 {
 	if (!table_reserve(table))
-		must("no memory", -1);
+		give_up("no memory", -1);
 	table_add(table, record);
 }
 

@@ -16,7 +16,7 @@ static double resident(void)
 	unsigned long size, pages = 0;
 
 	if (!file || fscanf(file, "%lu %lu", &size, &pages) != 2)
-		must("/proc/self/statm", -1);
+		give_up("/proc/self/statm", -1);
 	fclose(file);
 	return (double)pages * (double)sysconf(_SC_PAGESIZE) / (1 << 20);
 }

@@ -15,7 +15,7 @@ void flat_make(struct flat *flat, const struct flat_entry *entries, size_t count
 	flat->firsts = calloc(count + 1, sizeof *flat->firsts);
 	flat->entries = calloc(count + 1, sizeof *flat->entries);
 	if (!flat->firsts || !flat->entries)
-		must("no memory", -1);
+		give_up("no memory", -1);
 	for (size_t i = 0; i < count; i++) {
 		flat->firsts[i] = entries[i].first;
 		flat->entries[i] = entries[i];
@@ -88,7 +88,7 @@ static int compare_ranges(const void *a, const void *b)
 void tree_add(struct tree *tree, struct flat_entry *entry)
 {
 	if (!tsearch(entry, &tree->root, compare_ranges))
-		must("no memory", -1);
+		give_up("no memory", -1);
 }
 
 void tree_remove(struct tree *tree, struct flat_entry *entry)
