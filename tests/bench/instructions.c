@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /* One operation again and again, for callgrind: it counts what runs inside measured_*(), but not the kernel's stand-in.
- * instructions NAME: prints how many operations that was. instructions alone: the names. */
+ * instructions NAME: prints how many operations that was. instructions alone: the names, and what is measured.
+ * instructions kernels: which bitmap kernels this processor gets; the counts depend on them. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -246,6 +247,8 @@ enum { OPERATIONS = sizeof operations / sizeof *operations };
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && !strcmp(argv[1], "kernels"))
+		puts(bitmap_ops_best()->name);
 	for (size_t i = 0; i < OPERATIONS; i++) {
 		if (argc < 2)
 			printf("%s %s\n", operations[i].name, operations[i].measured);

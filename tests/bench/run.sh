@@ -18,7 +18,7 @@ usage: tests/bench/run.sh [options]
                   kernel-large kernel-small kernel-spread
   --complexity    how costs grow with mappings and pages, as numbers
   --instructions  instructions per operation, by callgrind, against those recorded
-  --record        all of it, into docs/ and tests/bench/instructions.tsv
+  --record WHAT   table, complexity, instructions or all, into docs/ and tests/bench/instructions.tsv
   --no-install    install nothing
   --help          this
 
@@ -32,14 +32,15 @@ die() { say "$*"; exit 3; }
 
 # ---- options, set-up, build -----------------------------------------------------
 
-mode=table install=yes only='' flags=()
+mode=table what='' install=yes only='' flags=()
 
 parse() {
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--quick | --tsv) flags+=("$1") ;;
 		--only) only=${2:?} flags+=("$1" "$2") && shift ;;
-		--complexity | --instructions | --record) mode=${1#--} ;;
+		--complexity | --instructions) mode=${1#--} ;;
+		--record) what=${2:?} mode=record && shift ;;
 		--no-install) install=no ;;
 		-h | --help) usage && exit ;;
 		*) usage >&2 && exit 2 ;;
@@ -119,7 +120,7 @@ count_instructions() {
 
 counted() {
 	local name measured
-	echo "# $(built_with)"
+	echo "# $(built_with), bitmap kernels: $(valgrind -q --tool=none "$dir/tests/bench/bench_instructions" kernels)"
 	"$dir/tests/bench/bench_instructions" | while read -r name measured; do
 		printf '%s\t%s\n' "$name" "$(count_instructions "$name" "$measured")"
 	done
@@ -130,14 +131,15 @@ compare_instructions() {
 	awk -F '\t' 'FNR == NR { old[$1] = $2; next }
 		/^#/ { next }
 		{ change = old[$1] ? ($2 / old[$1] - 1) * 100 : 999
-		  printf "%-26s %8.1f %8.1f %+6.1f %%%s\n", $1, $2, old[$1], change, change > 5 ? "  WORSE" : ""
-		  bad += change > 5 }
-		END { exit bad > 0 }' "$recorded" "$1"
+		  printf "%-26s %8.1f %8.1f %+6.1f %%%s\n", $1, $2, old[$1], change, (change > 5 ? "  WORSE" : "")
+		  bad += (change > 5) }
+		END { exit (bad > 0) }' "$recorded" "$1"
 }
 
 instructions() {
 	command -v valgrind >/dev/null || { say "SKIPPED: there is no valgrind" && exit 77; }
 	counted >"$work/now"
+	[ -e "$recorded" ] || { say "SKIPPED: nothing was recorded" && exit 77; }
 	printf '%-26s %8s %8s %8s\n' operation now recorded change
 	compare_instructions "$work/now" || worst=1
 	[ "$(head -n 1 "$work/now")" = "$(head -n 1 "$recorded")" ] || {
@@ -162,19 +164,32 @@ into_document() {
 	cat "$work/document" >docs/benchmarks.md
 }
 
-record() {
-	counted >"$work/instructions"
-	"$dir/tests/bench/bench_complexity" docs/bench-complexity.svg | sed -nE 's/^slope\t//p' | tr '\t' ':' >"$work/slopes"
+record_table() {
 	{
 		echo "$(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 		table
 	} >"$work/table"
 	cat "$work/table"
-	cp "$work/instructions" "$recorded"
-	tr '\t' ' ' <"$work/instructions" | column -t -l 2 >"$work/columns" && mv "$work/columns" "$work/instructions"
 	into_document table
+}
+
+record_complexity() {
+	"$dir/tests/bench/bench_complexity" docs/bench-complexity.svg >"$work/points"
+	sed -nE 's/^slope\t([^\t]+)\t(.*)$/\2  \1/p' "$work/points" >"$work/slopes"
 	into_document slopes
+}
+
+record_instructions() {
+	counted >"$recorded"
+	awk -F '\t' '/^#/ { print; next } { printf "%-26s %8.1f\n", $1, $2 }' "$recorded" >"$work/instructions"
 	into_document instructions
+}
+
+record() {
+	[[ $what =~ ^(table|all)$ ]] && record_table
+	[[ $what =~ ^(complexity|all)$ ]] && record_complexity
+	[[ $what =~ ^(instructions|all)$ ]] && record_instructions
+	return 0
 }
 
 parse "$@"
