@@ -30,6 +30,7 @@ struct vfd_group {
 	int number;
 	int fd; /* -1: detached by a container close that failed later */
 	bool physical;
+	bool pins_all;	 /* the drivers of all its devices pin what these write */
 	const char *why; /* the rule that decided, static text */
 };
 
@@ -49,6 +50,7 @@ struct vfd_device {
 	uint32_t regions;
 	uint32_t irqs;
 	uint64_t irqs_on; /* by index */
+	bool pins_all;	  /* its driver pins everything that it writes */
 	bool quiesced;
 	bool gated;	       /* quiesced by bus mastering off: its own registers cannot wake it */
 	pthread_mutex_t mutex; /* everything above, and the order of calls on the device */
@@ -100,6 +102,9 @@ int group_classify(struct vfd_group *group, struct vfd_error *err);
 
 /* It is attached: put it into the list and count it. */
 void group_joined(struct vfd_group *group);
+
+/* From now on its drivers pin everything that its devices write, or not any more. */
+void group_pins(struct vfd_group *group, bool all);
 
 /* Open, not closed by a detach. */
 unsigned group_open_devices(const struct vfd_group *group);

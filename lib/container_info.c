@@ -67,21 +67,30 @@ int vfd_container_info(struct vfd_container *container, struct vfd_container_inf
 	return 0;
 }
 
+static const char *why_deferred(const struct vfd_container *c, const struct vfd_group *g, bool lost)
+{
+	if (lost)
+		return "the kernel's record was lost; vfd_track_start begins a new one";
+	return c->space.can_track ? g->why : "a type1 v1 or no-IOMMU container records nothing";
+}
+
 /* One physical group makes the kernel answer "all" for the whole container, the emulated ones included. */
 static void plan_source(const struct vfd_container *c, const struct vfd_group *g, struct vfd_plan_entry *e)
 {
-	bool lost = c->space.tracking && c->space.attached && !c->space.started;
+	bool lost = c->space.tracking && c->space.attached && !c->space.started && c->space.can_track;
 	bool exact = c->space.can_track && !c->space.physical && !lost;
-	const char *why = lost ? "the kernel's record was lost; vfd_track_start begins a new one"
-			  : c->space.can_track ? g->why
-					       : "a type1 v1 or no-IOMMU container records nothing";
+	bool pins = g->pins_all && !exact;
 
-	e->source = exact ? VFD_SOURCE_TYPE1 : VFD_SOURCE_DEFERRED;
-	e->granularity = exact ? c->space.type1.page_size : 0;
-	snprintf(e->why, sizeof e->why, "%s%s", why,
-		 !g->physical && c->space.physical ? ", but a physical group in the same container makes the "
-						     "kernel answer \"all dirty\" for every page"
-						   : "");
+	e->source = exact ? VFD_SOURCE_TYPE1 : pins ? VFD_SOURCE_PINS : VFD_SOURCE_DEFERRED;
+	e->granularity = exact ? c->space.type1.page_size : pins ? vfd_log_page_size(c->space.log) : 0;
+	snprintf(e->why, sizeof e->why, "%s%s",
+		 exact	? g->why
+		 : pins ? "software: its driver pins everything that it writes"
+			: why_deferred(c, g, lost),
+		 !exact && !pins && !g->physical && c->space.physical
+			 ? ", but a physical group in the same container makes the kernel answer \"all "
+			   "dirty\" for every page"
+			 : "");
 }
 
 static void plan_add(const struct vfd_container *c, const struct vfd_group *g, const char *device,
@@ -94,7 +103,7 @@ static void plan_add(const struct vfd_container *c, const struct vfd_group *g, c
 	e->group = g->number;
 	snprintf(e->device, sizeof e->device, "%s", device);
 	plan_source(c, g, e);
-	plan->exact &= e->source == VFD_SOURCE_TYPE1;
+	plan->exact &= e->source != VFD_SOURCE_DEFERRED;
 }
 
 static void plan_group(const struct vfd_container *c, const struct vfd_group *g, struct vfd_plan *plan)
@@ -119,7 +128,8 @@ int vfd_track_plan(struct vfd_container *container, struct vfd_plan *plan, struc
 	for (const struct vfd_group *g = container->groups; g; g = g->next)
 		if (g->fd >= 0)
 			plan_group(container, g, &answer);
-	if (container->space.physical) /* drained or not: it is the plan for when its devices write again */
+	if (space_all_dirty(
+		    &container->space)) /* drained or not: it is the plan for when its devices write again */
 		answer.deferred_bytes = space_tracked_bytes(&container->space);
 	else if (container->space.tracking)
 		answer.deferred_bytes = space_deferred_bytes(&container->space);

@@ -56,14 +56,6 @@ static int explain_busy(const struct vfd_group *g, struct vfd_error *err)
 			g->number);
 }
 
-/* What a physical group wrote is owed at the end, and what the others wrote while it was there. */
-static void physical_left(struct space *space)
-{
-	if (space->tracking && !space_drained(space))
-		space_owe_all(space, VFD_WHY_NO_TRACKING);
-	space->physical--;
-}
-
 static bool is_last(const struct vfd_group *group)
 {
 	for (const struct vfd_group *g = group->container->groups; g; g = g->next)
@@ -78,13 +70,16 @@ static void left(struct vfd_group *group)
 
 	place_forget(&c->space);
 	if (is_last(group)) {
-		c->space.physical = 0;
+		c->space.physical = c->space.unpinned = 0;
 		c->had_physical = false;
 		track_detached(&c->space);
 		return;
 	}
-	if (group->physical)
-		physical_left(&c->space);
+	/* what it wrote, and the others while it was there */
+	bool was = space_all_dirty(&c->space);
+	c->space.physical -= group->physical;
+	c->space.unpinned -= !group->pins_all;
+	space_answer_changed(&c->space, was);
 	track_recheck(&c->space, NULL);
 }
 

@@ -146,3 +146,29 @@ void pinsets_free(struct space *space)
 		unmake(set);
 	}
 }
+
+static int declare(struct vfd_device *device, struct vfd_error *err)
+{
+	bool all = true;
+
+	if (device->fd < 0)
+		return fail(err, VFD_ESTATE, "declare pins", "the device is closed");
+	device->pins_all = true;
+	for (const struct vfd_device *d = device->group->devices; d; d = d->next)
+		all &= d->pins_all || d->fd < 0;
+	if (all)
+		group_pins(device->group, true);
+	return 0;
+}
+
+int vfd_device_pins_all(struct vfd_device *device, struct vfd_error *err)
+{
+	if (!device)
+		return fail(err, VFD_EINVALID, "declare pins", "the device is NULL");
+	int rc = container_close_gate(device->group->container, "declare pins", err);
+	if (rc)
+		return rc;
+	rc = declare(device, err);
+	container_open_gate(device->group->container);
+	return rc;
+}

@@ -41,6 +41,7 @@ void group_joined(struct vfd_group *g)
 
 	g->next = c->groups;
 	c->groups = g;
+	c->space.unpinned++;
 	if (!g->physical)
 		return;
 	c->had_physical = true;
@@ -91,10 +92,22 @@ struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd
 	return d;
 }
 
+void group_pins(struct vfd_group *g, bool all)
+{
+	struct space *space = &g->container->space;
+	bool was = space_all_dirty(space);
+
+	space->unpinned += g->pins_all && !all;
+	space->unpinned -= !g->pins_all && all;
+	g->pins_all = all;
+	space_answer_changed(space, was);
+}
+
 void device_joined(struct vfd_device *device)
 {
 	device->next = device->group->devices;
 	device->group->devices = device;
+	group_pins(device->group, false);
 	space_writer_add(&device->group->container->space);
 }
 

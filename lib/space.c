@@ -90,15 +90,30 @@ bool space_clean(struct space *space)
 	return !space->tracking || !space->attached || space_drained(space);
 }
 
+bool space_all_dirty(const struct space *space)
+{
+	return space->attached && space->unpinned && (space->physical || !space->can_track);
+}
+
+void space_answer_changed(struct space *space, bool was)
+{
+	if (was && !space_all_dirty(space) && space->tracking && !space_drained(space))
+		space_owe_all(space, VFD_WHY_NO_TRACKING);
+}
+
+/* The kernel should have a record of it, and has none. */
+static bool unrecorded(const struct space *space)
+{
+	return space->attached && space->unpinned && !space->started;
+}
+
 enum vfd_reason space_owes_all(struct space *space, const struct mapping *m)
 {
 	if (space->attached && drained(space))
 		return VFD_WHY_NONE;
-	if (space->attached && space->physical)
+	if (space_all_dirty(space))
 		return VFD_WHY_NO_TRACKING;
-	if (space->attached && !space->started)
-		return VFD_WHY_STATE_LOST;
-	return m->owed;
+	return unrecorded(space) ? VFD_WHY_STATE_LOST : m->owed;
 }
 
 uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_reason why)
@@ -255,7 +270,7 @@ uint64_t space_deferred_bytes(struct space *space)
 	uint64_t tracked = space_tracked_bytes(space);
 
 	pthread_mutex_lock(&space->mutex);
-	bool all = space->attached && (space->physical || !space->started);
+	bool all = space_all_dirty(space) || unrecorded(space);
 	uint64_t bytes = space->attached && drained(space) ? 0 : all ? tracked : space->owed;
 	pthread_mutex_unlock(&space->mutex);
 	return bytes;

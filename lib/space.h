@@ -37,11 +37,12 @@ struct space {
 	atomic_bool tracking; /* asked for; survives detach and attach */
 	atomic_bool started;  /* the kernel keeps a record now */
 
-	unsigned physical;	    /* groups attached whose writes the kernel cannot see */
-	char all_dirty_who[32];	    /* the last of them that came, for reports */
-	unsigned writers;	    /* devices that can write now */
-	uint64_t epoch;		    /* moves on whenever a device becomes able to write */
-	uint64_t drained_at;	    /* the epoch whose writes are all collected */
+	unsigned physical;	/* groups attached whose writes the kernel cannot see */
+	unsigned unpinned;	/* groups attached whose drivers do not pin all that their devices write */
+	char all_dirty_who[32]; /* the last of them that came, for reports */
+	unsigned writers;	/* devices that can write now */
+	uint64_t epoch;		/* moves on whenever a device becomes able to write */
+	uint64_t drained_at;	/* the epoch whose writes are all collected */
 	struct vfd_pinset *pinsets; /* changed with the container's gate closed */
 	struct place place;	    /* free IOVAs */
 	uint64_t owed;		    /* bytes of the mappings that are owed as a whole, mapping.owed */
@@ -64,6 +65,12 @@ void space_stir(struct space *space);
 /* Nothing that the kernel holds could be lost: not tracking, nothing attached, or drained. */
 bool space_clean(struct space *space);
 bool space_drained(struct space *space);
+
+/* Nobody says what is written: not the kernel, and not all drivers. The container's gate held, as for all that changes with groups. */
+bool space_all_dirty(const struct space *space);
+
+/* Groups came, left, or were declared: `was` is what space_all_dirty() said before. What nobody recorded is owed at the end. */
+void space_answer_changed(struct space *space, bool was);
 
 /* Why the kernel's answer for the mapping is not used, all of it being owed at the end; 0: it is used. Mutex held. */
 enum vfd_reason space_owes_all(struct space *space, const struct mapping *m);

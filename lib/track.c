@@ -13,7 +13,7 @@ static int check_trackable(struct space *space, struct vfd_error *err)
 	if (!space->log)
 		return fail(err, VFD_ESTATE, "track start",
 			    "the container has no log: name one when it is opened");
-	if (!space->can_track)
+	if (!space->can_track && (space->unpinned || !space->attached))
 		return fail(err, VFD_EUNSUPPORTED, "track start",
 			    "only a type1 v2 container can track, and this is v1 or no-IOMMU; the caller's "
 			    "own marks "
@@ -56,9 +56,9 @@ int track_start(struct space *space, struct vfd_error *err)
 	bool again = space->tracking;
 	int rc = check_trackable(space, err);
 
-	if (rc || (again && (space->started || !space->attached)))
+	if (rc || (again && (space->started || !space->attached || !space->can_track)))
 		return rc;
-	if (space->attached)
+	if (space->attached && space->can_track)
 		rc = kernel_start(space, err);
 	if (rc)
 		return rc;

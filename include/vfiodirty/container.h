@@ -225,6 +225,15 @@ VFD_API int vfd_group_attach_device(struct vfd_container *container, const char 
  */
 VFD_API int vfd_group_detach(struct vfd_group **group, unsigned flags, struct vfd_error *err);
 
+/**
+ * The handle of a group that is attached: of an adopted container, for one. It is the same handle for all, and ends for all.
+ *
+ * @param number N of /dev/vfio/N
+ * @return 0; VFD_EINVALID (it is not attached); VFD_EFORKED
+ */
+VFD_API int vfd_group_find(struct vfd_container *container, int number, struct vfd_group **group,
+			   struct vfd_error *err);
+
 /** The group's number; -1 if NULL. */
 VFD_API int vfd_group_number(const struct vfd_group *group);
 

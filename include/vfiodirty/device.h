@@ -29,6 +29,15 @@ VFD_API int vfd_device_open(struct vfd_group *group, const char *name, struct vf
 			    struct vfd_error *err);
 
 /**
+ * The handle of a device that is open: of an adopted container, for one. It is the same handle for all, and ends for all.
+ *
+ * @param name as it was given to vfd_device_open(), or declared
+ * @return 0; VFD_EINVALID (no such device is open in the container); VFD_EFORKED
+ */
+VFD_API int vfd_device_find(struct vfd_container *container, const char *name, struct vfd_device **device,
+			    struct vfd_error *err);
+
+/**
  * Close a device: interrupts off, areas unmapped, fd closed. While tracking, and unless drained:
  *
  *  - flags 0: VFD_EDIRTY, nothing done: a device that may still write would take its last pages along if the kernel

@@ -62,6 +62,18 @@ enum vfd_pin_flags {
 	VFD_PIN_WRITE = 1u << 1, /**< the device writes it */
 };
 
+/**
+ * Declare that the driver of this device pins everything that the device writes, from now on until the device is closed. When all open
+ * devices of all groups of the container are declared, what they write is known exactly, labelled VFD_SOFTWARE, on hardware that cannot
+ * report, and in a type1 v1 container: nothing is deferred to the final harvest (VFD_SOURCE_PINS in the plan). Best called right after
+ * vfd_device_open(), before the device is told of any memory; while tracking, what was written before the call stays owed as a whole.
+ *
+ * A wrong declaration loses pages. Memory of descriptor rings and completion queues is written by the device too.
+ *
+ * @return 0; VFD_ESTATE (the device is closed); VFD_EINVALID; VFD_EFORKED
+ */
+VFD_API int vfd_device_pins_all(struct vfd_device *device, struct vfd_error *err);
+
 /** A pin that is held. `iova` is what the device is given. */
 struct vfd_pin {
 	uint64_t iova;

@@ -19,6 +19,7 @@ extern "C" {
 /** Who reports the pages that a device wrote. */
 enum vfd_source_kind {
 	VFD_SOURCE_TYPE1 = 1,	 /**< the container's bitmap, exact for devices that pin what they write */
+	VFD_SOURCE_PINS = 3,	 /**< its driver pins everything that it writes: vfd_device_pins_all() */
 	VFD_SOURCE_DEFERRED = 2, /**< nobody: everything that is mapped writable is owed once, at the end */
 };
 

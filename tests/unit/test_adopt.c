@@ -232,6 +232,41 @@ START_TEST(type1_v1)
 }
 END_TEST
 
+/* A kernel that records nothing: what the driver pins is known all the same. */
+START_TEST(type1_v1_by_pins)
+{
+	struct vfd_pinset *set;
+	struct vfd_pin pin;
+
+	owner_opens(NULL, VFIO_TYPE1_IOMMU, VFD_FIND_MEMORY);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	OK(adopt());
+	REFUSED(VFD_EINVALID, vfd_device_find(f->container, "nobody", &f->device, &f->err));
+	OK(vfd_device_find(f->container, NAME(0), &f->device, &f->err));
+	REFUSED(VFD_EINVALID, vfd_group_find(f->container, 8, &f->group, &f->err));
+	OK(vfd_group_find(f->container, 7, &f->group, &f->err));
+	ck_assert_int_eq(vfd_group_number(f->group), 7);
+	OK(vfd_device_pins_all(f->device, &f->err));
+	OK(vfd_pinset_create(f->container, NULL, &set, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err)); /* on already */
+	ck_assert_uint_eq(plan_of(f).exact, 1);
+	OK(vfd_pin(set, f->memory + 5 * PAGE, 2 * PAGE, VFD_PIN_WRITE, &pin, &f->err));
+	device_writes(f, 0, 5, 2);
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	struct vfd_count count;
+	OK(vfd_consumer_count(vfd_log_consumer(f->log), 0, UINT64_MAX, &count, &f->err));
+	ck_assert_uint_eq(count.owed, 2);
+	OK(unmap_pages(f, 0, 128));
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	OK(vfd_consumer_count(vfd_log_consumer(f->log), 0, UINT64_MAX, &count, &f->err));
+	ck_assert_uint_eq(count.owed, 2);
+	fixture_end(f);
+}
+END_TEST
+
 START_TEST(no_iommu)
 {
 	const struct model_config config = {
@@ -443,6 +478,7 @@ int main(void)
 	add_case(suite, "by duplicates: a detach is EBUSY", duplicated_detach_is_busy);
 	add_case(suite, "not tracking yet", not_tracking_yet);
 	add_case(suite, "type1 v1", type1_v1);
+	add_case(suite, "type1 v1, pins", type1_v1_by_pins);
 	add_case(suite, "no IOMMU", no_iommu);
 	add_case(suite, "iommufd's container", other_kinds_are_refused);
 	add_case(suite, "IOMMU not set", no_iommu_set);
