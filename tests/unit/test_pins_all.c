@@ -117,11 +117,12 @@ END_TEST
 START_TEST(all_or_none)
 {
 	open_physical(&mixed);
-	OK(vfd_device_pins_all(f->device, &f->err));
 	OK(vfd_group_attach(f->container, 7, &f->group2, &f->err));
 	OK(vfd_device_open(f->group2, NAME(0), &f->device2, &f->err));
+	OK(vfd_device_pins_all(f->device, &f->err));
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
 	ck_assert_uint_eq(plan_of(f).exact, 0);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 512 * PAGE);
 	device_writes(f, 0, 9, 1);
 	OK(vfd_device_pins_all(f->device2, &f->err));
 	ck_assert_uint_eq(plan_of(f).exact, 1);
