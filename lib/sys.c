@@ -130,10 +130,8 @@ static int linux_populate(UNUSED const struct sys *sys, void *memory, size_t siz
 		return 0;
 	if (errno != EINVAL)
 		return -errno;
-	for (size_t at = 0; at < size; at += sys_page_size()) {
-		volatile char *byte = (volatile char *)memory + at;
-		*byte = *byte;
-	}
+	for (size_t at = 0; at < size; at += sys_page_size())
+		__atomic_fetch_or((char *)memory + at, 0, __ATOMIC_RELAXED);
 	return 0;
 }
 

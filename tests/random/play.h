@@ -108,7 +108,7 @@ struct side {
 	/* Pages that entered the log, and of those unwritten: pinned by a device that is quiet, pinned in vain. */
 	uint64_t delivered, over;
 	uint64_t clubbed; /* harvests by a clubbed plan */
-	uint64_t info; /* what OP_INFO saw, condensed */
+	uint64_t info;	  /* what OP_INFO saw, condensed */
 	struct shadow before[PLAY_IOVA_PAGES];
 	unsigned before_count;
 	struct vfd_error err;

@@ -167,8 +167,8 @@ static void no_ghosts(void)
 		added += pages_missing(&log, &wrote);
 		written += pages_count(&wrote);
 	}
-	ok(!lost && !added && written, "scattered single pages, 40 rounds: %u pages written, %u lost, %u added",
-	   written, lost, added);
+	ok(!lost && !added && written,
+	   "scattered single pages, 40 rounds: %u pages written, %u lost, %u added", written, lost, added);
 	rig_close(&rig);
 }
 

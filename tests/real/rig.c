@@ -218,7 +218,8 @@ void rig_open(struct rig *rig)
 				     .size = RIG_PAGES * RIG_PAGE };
 
 	*rig = (struct rig){ 0 };
-	rig->memory = mmap(NULL, (size_t)region.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	rig->memory =
+		mmap(NULL, (size_t)region.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (rig->memory == MAP_FAILED)
 		die("memory", strerror(errno));
 	region.memory = rig->memory;
