@@ -4,7 +4,6 @@
 
 /* Private to lib/harvest*.c: a harvest on its way. */
 
-#include "plan.h"
 #include "track.h"
 
 struct harvest {
@@ -16,13 +15,19 @@ struct harvest {
 	bool replan; /* the span: what may be wrong in it has changed */
 };
 
-void harvest_assumed(struct vfd_harvest *result, enum vfd_reason why, uint64_t pages);
-
-/* Ask for one span, and merge what arrives, also on failure: what was delivered is cleared in the kernel. *asked: the kernel was.
- * Returns its answer. */
+/* Ask for one span, and merge what arrives, also on failure: what was delivered is cleared in the kernel. *asked: a failure is the
+ * kernel's. Returns its answer. */
 int harvest_get(struct harvest *h, struct span *span, bool *asked);
 
 /* That, and what a failure means. */
 void harvest_span(struct harvest *h, struct span *span);
+
+/* So many new pages are over-approximated. */
+static inline void harvest_assumed(struct vfd_harvest *result, enum vfd_reason why, uint64_t pages)
+{
+	result->pages_new += pages;
+	result->pages_assumed += pages;
+	result->assumed[why] += pages;
+}
 
 #endif

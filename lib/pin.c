@@ -1,118 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Pinning, unpinning, translating: what a driver does for each buffer. */
+/* Pinning and unpinning: what a driver does for each buffer. */
 
-#include "pin.h"
+#include "pin_hint.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
-#include "space.h"
-
 static const char *const pin_op = "pin";
-
-/* What happens for each buffer is one function; what happens now and then is kept out of its way. */
-#define HOT  static inline __attribute__((always_inline))
-#define COLD static __attribute__((noinline, cold))
-
-/* ---- hints ---- */
-
-enum by { BY_PROCESS, BY_DEVICE };
-
-HOT struct pin_hint *hint_for(struct vfd_pinset *set, enum by by, uint64_t address)
-{
-	struct pin_hint *hints = by == BY_PROCESS ? set->by_memory : set->by_iova;
-
-	return &hints[(address >> PIN_HINT_SHIFT) % PIN_HINTS];
-}
-
-static uint64_t hint_start(const struct pin_hint *hint, enum by by)
-{
-	return by == BY_PROCESS ? hint->memory : hint->iova;
-}
-
-/* Whether all of address .. address + more lies in it. */
-HOT bool hint_covers(const struct pin_hint *hint, enum by by, uint64_t address, uint64_t more)
-{
-	uint64_t offset = address - hint_start(hint, by);
-
-	return offset <= hint->last && more <= hint->last - offset;
-}
-
-static uint64_t generation_of(const struct vfd_pinset *set)
-{
-	return atomic_load_explicit(&set->space->table.generation, memory_order_acquire);
-}
-
-static bool follows(const struct pin_hint *hint, const struct mapping *m)
-{
-	return !m->leaving && m->where.first == hint->iova + hint->last + 1 &&
-	       (uintptr_t)m->memory == hint->memory + hint->last + 1 && m->flags == hint->flags &&
-	       m->logged == (hint->log_address != NOT_LOGGED) &&
-	       (!m->logged || m->log_address == hint->log_address + hint->last + 1);
-}
-
-/* Long runs of small mappings need not be walked to their end. */
-enum { MOST_NEIGHBOURS = 64 };
-
-static void extend(struct vfd_pinset *set, struct pin_hint *hint, const struct mapping *m)
-{
-	struct index_cursor at;
-	bool more = index_seek(&set->space->table.iova, m->where.first, &at);
-
-	for (int i = 0; more && i < MOST_NEIGHBOURS; i++) {
-		more = index_next(&at);
-		if (!more || !follows(hint, at.item))
-			return;
-		hint->last += range_size(at.where);
-	}
-}
-
-static void fill_hint(struct vfd_pinset *set, struct pin_hint *hint, const struct mapping *m)
-{
-	*hint = (struct pin_hint){
-		.generation = set->space->table.generation,
-		.memory = (uintptr_t)m->memory,
-		.iova = m->where.first,
-		.last = m->where.last - m->where.first,
-		.log_address = m->logged ? m->log_address : NOT_LOGGED,
-		.flags = m->flags,
-	};
-	if (m->logged)
-		log_inbox_get(set->space->log, m->log_address, &hint->inbox);
-	extend(set, hint, m);
-}
-
-COLD int fail_unmapped(enum by by, uint64_t address, bool leaving, struct vfd_error *err)
-{
-	return fail_range(err, VFD_ENOTMAPPED, pin_op, address, address, "%s %#" PRIx64 " %s",
-			  by == BY_PROCESS ? "memory at" : "IOVA", address,
-			  leaving ? "is being unmapped by another thread" : "is not mapped in the container");
-}
-
-/* Ask the table. */
-COLD int refresh(struct vfd_pinset *set, enum by by, uint64_t address, struct pin_hint *hint,
-		 struct vfd_error *err)
-{
-	struct table *table = &set->space->table;
-	enum vfd_find order = by == BY_PROCESS ? VFD_FIND_MEMORY : VFD_FIND_IOVA;
-	bool leaving = false;
-
-	if (!table_keeps(table, order))
-		return fail(
-			err, VFD_ESTATE, pin_op,
-			"the container was opened without VFD_FIND_MEMORY: it cannot find process addresses");
-	table_enter(table);
-	const struct mapping *m = table_find(table, order, address);
-	if (m && m->leaving)
-		leaving = true;
-	else if (m)
-		fill_hint(set, hint, m);
-	table_leave(table);
-	return m && !leaving ? 0 : fail_unmapped(by, address, leaving, err);
-}
-
-/* ---- places ---- */
 
 HOT struct pin_place *place_get(struct vfd_pinset *set)
 {
@@ -210,32 +105,6 @@ COLD int fail_full(const struct vfd_pinset *set, struct vfd_error *err)
 		    set->capacity, set->name);
 }
 
-COLD int fail_leaves(const struct pin_hint *hint, enum by by, uint64_t address, struct vfd_error *err)
-{
-	uint64_t offset = address - hint_start(hint, by);
-
-	return fail_range(
-		err, VFD_ECUT, pin_op, hint->iova + offset, hint->iova + hint->last,
-		"only %" PRIu64
-		" bytes from here on are mapped without a gap: use vfd_pin_list, or pin what there is",
-		hint->last - offset + 1);
-}
-
-/* The hint holds now, or the error says why not. */
-HOT int find_hint(struct vfd_pinset *set, enum by by, uint64_t address, uint64_t more, struct pin_hint **out,
-		  struct vfd_error *err)
-{
-	struct pin_hint *hint = hint_for(set, by, address);
-
-	*out = hint;
-	if (hint->generation == generation_of(set) && hint_covers(hint, by, address, more))
-		return 0;
-	int rc = refresh(set, by, address, hint, err);
-	if (!rc && !hint_covers(hint, by, address, more))
-		rc = fail_leaves(hint, by, address, err);
-	return rc;
-}
-
 /* The fence is also what the mark needs: see log_inbox.c. */
 HOT bool holds(struct vfd_pinset *set, const struct pin_hint *hint)
 {
@@ -282,15 +151,6 @@ HOT int pin_range(struct vfd_pinset *set, enum by by, uint64_t address, uint64_t
 }
 
 /* ---- the calls ---- */
-
-HOT int check_set(const struct vfd_pinset *set, const char *operation, struct vfd_error *err)
-{
-	if (!set)
-		return fail(err, VFD_EINVALID, operation, "set is NULL");
-	if (forked(set->guard))
-		return fail(err, VFD_EFORKED, operation, "the pin set belongs to the parent process");
-	return 0;
-}
 
 HOT int check_pin(const struct vfd_pinset *set, uint64_t address, uint64_t size, unsigned flags,
 		  const void *pin, struct vfd_error *err)
@@ -408,47 +268,6 @@ int vfd_pin_list(struct vfd_pinset *set, const struct vfd_pin_part *parts, size_
 	vfd_unpin(set, pins, *filled, NULL);
 	*filled = 0;
 	return rc;
-}
-
-/* ---- translation ---- */
-
-HOT int translate(struct vfd_pinset *set, enum by by, uint64_t address, struct vfd_translation *out,
-		  struct vfd_error *err)
-{
-	struct pin_hint *hint;
-	int rc = check_set(set, "translate", err);
-
-	if (!rc && !out)
-		rc = fail(err, VFD_EINVALID, "translate", "out is NULL");
-	if (!rc)
-		rc = find_hint(set, by, address, 0, &hint, err);
-	if (rc)
-		return rc;
-	uint64_t offset = address - hint_start(hint, by);
-	*out = (struct vfd_translation){
-		.iova = hint->iova + offset,
-		.memory = (void *)(uintptr_t)(hint->memory + offset),
-		.size = hint->last - offset + 1,
-		.generation = hint->generation,
-	};
-	return 0;
-}
-
-int vfd_translate(struct vfd_pinset *set, const void *memory, struct vfd_translation *out,
-		  struct vfd_error *err)
-{
-	return translate(set, BY_PROCESS, (uintptr_t)memory, out, err);
-}
-
-int vfd_translate_iova(struct vfd_pinset *set, uint64_t iova, struct vfd_translation *out,
-		       struct vfd_error *err)
-{
-	return translate(set, BY_DEVICE, iova, out, err);
-}
-
-uint64_t vfd_pinset_generation(const struct vfd_pinset *set)
-{
-	return set ? generation_of(set) : 0;
 }
 
 uint32_t vfd_pinset_held(const struct vfd_pinset *set)
