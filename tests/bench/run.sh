@@ -169,6 +169,7 @@ record_table() {
 		echo "$(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 		table
 	} >"$work/table"
+	sed -i 's/ *$//' "$work/table"
 	cat "$work/table"
 	into_document table
 }
