@@ -101,7 +101,7 @@ static uint64_t reduce(const struct log_bits *b, unsigned shift, struct pages pa
 	uint64_t at = pages.first << shift, end = min_u64(b->bits, (pages.first + pages.n) << shift),
 		 word = 0;
 
-	for (unsigned to = 0; at < end; to += WORD_BITS >> shift, at += WORD_BITS) {
+	for (unsigned to = 0; at < end; to += (unsigned)WORD_BITS >> shift, at += WORD_BITS) {
 		unsigned n = (unsigned)min_u64(WORD_BITS, end - at);
 		word |= gather(bitmap_get(b->words, b->first_bit + at, n), shift) << to;
 	}
