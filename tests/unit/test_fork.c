@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 static struct fixture fixture, *f = &fixture;
+static struct vfd_pinset *set;
+static struct vfd_pin held;
 
 /* In the child a failed check is its exit status. */
 #define CHECK(what)                                                                                          \
@@ -39,6 +41,32 @@ static void in_child(void (*work)(void))
 }
 
 #define EFORKED(call) CHECK((call) == VFD_EFORKED && f->err.code == VFD_EFORKED && f->err.message[0])
+
+/* A pin is held of the parent's: the child sees it in its memory, and must leave it alone. */
+static void pins_are_refused(void)
+{
+	struct vfd_pin pin = { 0 };
+	struct vfd_translation t;
+	struct vfd_pinset *other;
+	struct vfd_placement placement = { .struct_size = sizeof placement };
+	struct vfd_mapping mapping = {
+		.struct_size = sizeof mapping, .flags = RW, .size = PAGE, .memory = f->memory
+	};
+
+	EFORKED(vfd_pin(set, f->memory, PAGE, VFD_PIN_WRITE, &pin, &f->err));
+	EFORKED(vfd_pin_iova(set, 0, PAGE, VFD_PIN_WRITE, &pin, &f->err));
+	EFORKED(vfd_unpin(set, &held, 1, &f->err));
+	EFORKED(vfd_translate(set, f->memory, &t, &f->err));
+	EFORKED(vfd_pinset_create(f->container, NULL, &other, &f->err));
+	EFORKED(vfd_pinset_destroy(&set, VFD_PIN_ABANDON, &f->err));
+	EFORKED(vfd_device_pins_all(f->device, &f->err));
+	EFORKED(vfd_device_find(f->container, NAME(0), &f->device2, &f->err));
+	EFORKED(vfd_group_find(f->container, 7, &f->group2, &f->err));
+	EFORKED(vfd_map_anywhere(f->container, &mapping, &placement, &f->err));
+	EFORKED(vfd_map_check(f->container, &mapping, NULL, &f->err));
+	EFORKED(vfd_unmap_wait(f->container, 0, PAGE, 1, &f->err));
+	CHECK(vfd_pinset_held(set) == 1);
+}
 
 static void everything_is_refused(void)
 {
@@ -76,6 +104,8 @@ static void everything_is_refused(void)
 	EFORKED(vfd_track_harvest(f->container, 0, NULL, &f->err));
 	EFORKED(vfd_track_stop(f->container, VFD_DISCARD, &f->err));
 	EFORKED(vfd_track_plan(f->container, &plan, &f->err));
+	if (set)
+		pins_are_refused();
 	CHECK(f->container && f->group && f->device);
 	CHECK(model_counts(f->model).calls == calls);
 }
@@ -126,6 +156,18 @@ START_TEST(child_of_one_thread)
 	track_with_area();
 	in_child(refused_then_released);
 	check_parent();
+}
+END_TEST
+
+START_TEST(child_while_pinned)
+{
+	track_with_area();
+	OK(vfd_pinset_create(f->container, NULL, &set, &f->err));
+	OK(vfd_pin(set, f->memory, PAGE, VFD_PIN_WRITE, &held, &f->err));
+	in_child(everything_is_refused);
+	OK(vfd_unpin(set, &held, 1, &f->err));
+	OK(vfd_pinset_destroy(&set, 0, &f->err));
+	fixture_end(f);
 }
 END_TEST
 
@@ -228,6 +270,7 @@ int main(void)
 {
 	Suite *suite = suite_create("fork");
 
+	add_tagged(suite, TAG_FORK, "a child", child_while_pinned);
 	add_tagged(suite, TAG_FORK, "a child", child_of_one_thread);
 	add_tagged(suite, TAG_FORK, "a grandchild", grandchild);
 	add_tagged(suite, TAG_FORK, "a child opens its own", child_starts_anew);
