@@ -12,7 +12,7 @@
 #include "rows.h"
 #include "sets.h"
 
-enum { BITS = 1 << 24, WORDS = BITS / 64, BATCH = 256 };
+enum { BITS = 1 << 24, WORDS = BITS / 64, BATCH = 512 };
 
 static uint64_t *words;
 static struct run_sum ours, theirs;
