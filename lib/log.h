@@ -47,7 +47,7 @@ void log_region_put(struct vfd_log *log, uint64_t address);
 
 /* The inbox of a region that is held: for who marks often, and must not wait, nor look the region up each time. */
 struct log_inbox {
-	uint64_t *bits, *sum, *top;
+	uint64_t *bits, *sum, *top, *tip;
 	uint64_t base; /* the page that bit 0 stands for: log address / page size */
 };
 
@@ -67,7 +67,7 @@ static inline bool log_inbox_has(const struct log_inbox *inbox, uint64_t page)
 	uint64_t bit = page - inbox->base;
 
 	return log_inbox_bit(inbox->bits, bit) && log_inbox_bit(inbox->sum, bit / 64) &&
-	       log_inbox_bit(inbox->top, bit / 64 / 64);
+	       log_inbox_bit(inbox->top, bit / 64 / 64) && log_inbox_bit(inbox->tip, bit / 64 / 64 / 64);
 }
 
 bool log_forked(const struct vfd_log *log);

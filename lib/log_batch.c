@@ -122,7 +122,7 @@ static bool fill_region(struct filling *f, const struct planes *p)
 	struct range stripes = stripes_of(f->at->bits);
 	struct window window;
 
-	while (window_next(&window, f->at->log->ops, &p->taken, NULL, &stripes)) {
+	while (window_next(&window, &p->taken, NULL, &stripes)) {
 		window_fetch(&window, &fetch);
 		for (unsigned i = 0; i < window.count; i++)
 			if (!fill_stripe(f, p, window.stripe[i]))

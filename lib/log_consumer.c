@@ -58,9 +58,7 @@ void count_owed(struct vfd_log *log, unsigned consumer, struct range where, stru
 		struct planes p = planes_of(log, c.region, consumer);
 		struct range stripes = stripes_of(c.bits);
 		n.bits = c.bits;
-		for (uint64_t stripe = stripes.first; stripe <= stripes.last; stripe++) {
-			if (!peek(&p.owed.top[stripe]))
-				continue;
+		for (uint64_t stripe; stripe_next(&p.owed, NULL, &stripes, &stripe);) {
 			hold_stripe(&hold, c.region, stripe);
 			count_stripe(&n, &p.owed, &p.other, stripe);
 		}
@@ -78,7 +76,7 @@ static uint64_t count_taken(const struct vfd_log *log, unsigned consumer, struct
 		struct planes p = planes_of(log, c.region, consumer);
 		struct range stripes = stripes_of(c.bits);
 		n.bits = c.bits;
-		for (uint64_t stripe = stripes.first; stripe <= stripes.last; stripe++)
+		for (uint64_t stripe; stripe_next(&p.taken, NULL, &stripes, &stripe);)
 			count_stripe(&n, &p.taken, NULL, stripe);
 	}
 	return n.pages;

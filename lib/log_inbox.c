@@ -3,19 +3,23 @@
 /* Marking without a lock. A marker sets bits in the inbox of the region, which all consumers share; whoever holds the stripe
  * *folds* it: takes the bits out and owes them.
  *
- * Why no mark is lost. A marker wrote a page first, then comes here. Words, then sum, then top, and at each of the three: if
- * the bits are there already, nothing is written, else they are set with an atomic OR. A fold goes the other way: exchange
- * top for 0, then sum, then the words. All of that, and the fence before it, is sequentially consistent; so:
+ * Why no mark is lost. A marker wrote a page first, then comes here. Words, then sum, top and tip, and at each of the four: if
+ * the bits are there already, nothing is written, else they are set with an atomic OR. A fold goes the other way: its bit of
+ * tip is cleared, then top exchanged for 0, then sum, then the words. All of that, and the fence before it, is sequentially
+ * consistent; so:
  *
- * - A bit that the marker set in a word stays until a fold takes it. Behind it the marker sees to sum and top, also when the
- *   word was as it should be: another marker may have come as far as the word only. If it finds the sum bit set, the fold that
- *   takes that bit away comes later than the look, hence later than the word, and looks at the word after it; the same for
- *   top. If it finds it clear, it sets it, and then the one above. So once a mark has returned, either its bit was taken out
- *   by a fold, or top leads to it.
+ * - A bit that the marker set in a word stays until a fold takes it. Behind it the marker sees to sum, top and tip, also when
+ *   the word was as it should be: another marker may have come as far as the word only. If it finds the sum bit set, the fold
+ *   that takes that bit away comes later than the look, hence later than the word, and looks at the word after it; the same
+ *   for top and tip. If it finds it clear, it sets it, and then the one above. So once a mark has returned, either its bit was
+ *   taken out by a fold, or tip leads to it.
  * - A marker that finds its bit in a word set, by another, leaves it at that: the fold that takes it out comes later than that
  *   look. The look comes later than the fence, and that later than the write to the page. Who reads the page after the fold
  *   reads what was written.
- * - A fold may find sum or top bits without anything below: a marker came between two of its steps. That costs a look. */
+ * - A fold may find bits of a summary without anything below: a marker came between two of its steps. That costs a look.
+ * - Who looks without the stripe, for itself, reads the inbox's tip first and then that of its owed plane. A fold sets the
+ *   latter before it clears the former: so a mark that has returned is seen in one of the two, also while it is between them.
+ *   Who takes for a consumer need not: only takers of that consumer look, one at a time. */
 
 #include "log_internal.h"
 
@@ -38,6 +42,7 @@ static void mark_bits(const struct summed *inbox, uint64_t first, uint64_t last)
 		set_bits(&inbox->bits[w], word_mask(w, first, last));
 		set_bits(&inbox->sum[w / WORD_BITS], bit_of(w));
 		set_bits(&inbox->top[w / STRIPE_WORDS], bit_of(w / WORD_BITS));
+		set_bits(&inbox->tip[w / STRIPE_WORDS / WORD_BITS], bit_of(w / STRIPE_WORDS));
 	}
 }
 
@@ -53,14 +58,14 @@ void log_inbox_get(struct vfd_log *log, uint64_t address, struct log_inbox *out)
 	struct cursor c = cursor_over(log, (struct range){ address, address });
 	cursor_next(&c);
 	struct summed inbox = inbox_of(log, c.region);
-	*out = (struct log_inbox){ inbox.bits, inbox.sum, inbox.top,
+	*out = (struct log_inbox){ inbox.bits, inbox.sum, inbox.top, inbox.tip,
 				   bit_address(log, c.region, 0) >> log->page_shift };
 	gate_leave(&log->gate);
 }
 
 void log_inbox_set(const struct log_inbox *inbox, uint64_t first, uint64_t last)
 {
-	const struct summed summed = { inbox->bits, inbox->sum, inbox->top };
+	const struct summed summed = { inbox->bits, inbox->sum, inbox->top, inbox->tip };
 
 	mark_bits(&summed, first - inbox->base, last - inbox->base);
 }
@@ -74,14 +79,28 @@ static uint64_t take_out(uint64_t *word)
 
 struct fold {
 	unsigned count;
-	struct planes planes[MAX_CONSUMERS];
-	struct range bits; /* that were marked; none if first is behind last */
+	struct planes planes[MAX_CONSUMERS]; /* of those to whom it is owed */
+	struct claim *claim;		     /* by one more, or NULL */
+	struct range bits;		     /* that were marked; none if first is behind last */
 };
+
+/* Taken at once, as if it had been owed in between; what is owed already is left. `owed` says in which words that may be. */
+static bool claim_word(struct claim *claim, uint64_t w, uint64_t word, uint64_t owed)
+{
+	const struct planes *p = claim->planes;
+
+	if (owed >> w % CHUNK_WORDS & 1)
+		word &= ~p->owed.bits[w];
+	if (!word)
+		return false;
+	p->taken.bits[w] |= word;
+	p->other.bits[w] |= word;
+	claim->pages += word_count(word);
+	return true;
+}
 
 static void fold_word(struct fold *f, uint64_t w, uint64_t word)
 {
-	if (!word)
-		return;
 	for (unsigned i = 0; i < f->count; i++)
 		planes_merge_word(&f->planes[i], w, word, false);
 	f->bits.first = min_u64(f->bits.first, w * WORD_BITS + word_first(word));
@@ -90,9 +109,19 @@ static void fold_word(struct fold *f, uint64_t w, uint64_t word)
 
 static void fold_chunk(struct fold *f, const struct summed *inbox, uint64_t chunk)
 {
+	uint64_t owed = f->claim ? summed_words(&f->claim->planes->owed, chunk) : 0, claimed = 0;
+
 	for (uint64_t words = take_out(&inbox->sum[chunk]); words; words &= words - 1) {
-		uint64_t w = chunk * CHUNK_WORDS + word_first(words);
-		fold_word(f, w, take_out(&inbox->bits[w]));
+		uint64_t w = chunk * CHUNK_WORDS + word_first(words), word = take_out(&inbox->bits[w]);
+		if (!word)
+			continue;
+		fold_word(f, w, word);
+		if (f->claim && claim_word(f->claim, w, word, owed))
+			claimed |= words & -words;
+	}
+	if (claimed) {
+		summed_change(&f->claim->planes->taken, chunk, 0, claimed);
+		summed_change(&f->claim->planes->other, chunk, 0, claimed);
 	}
 }
 
@@ -137,18 +166,44 @@ static void remember(struct hold *hold, struct range bits)
 
 /* ---- holding a stripe ---- */
 
-static void fold_stripe(struct hold *hold)
+static void fold_begin(struct fold *f, const struct hold *hold, struct claim *claim)
 {
+	f->count = 0;
+	f->claim = claim;
+	f->bits = (struct range){ UINT64_MAX, 0 };
+	for (uint32_t left = hold->log->live; left; left &= left - 1) {
+		if (claim && claim->consumer == word_first(left))
+			continue;
+		f->planes[f->count] = planes_of(hold->log, hold->region, word_first(left));
+		tip_set(&f->planes[f->count++].owed, hold->stripe);
+	}
+}
+
+static void fold_end(const struct fold *f, struct hold *hold)
+{
+	for (unsigned i = 0; i < f->count; i++)
+		if (!peek(&f->planes[i].owed.top[hold->stripe]))
+			tip_clear(&f->planes[i].owed, hold->stripe);
+	if (f->bits.first > f->bits.last)
+		return;
+	remember(hold, f->bits);
+	if (f->claim)
+		f->claim->hull = f->bits;
+}
+
+void hold_fold(struct hold *hold, struct claim *claim)
+{
+	const struct summed *inbox = &hold->inbox;
+	uint64_t stripe = hold->stripe;
 	struct fold f;
 
-	f.count = 0;
-	f.bits = (struct range){ UINT64_MAX, 0 };
-	for (uint32_t left = hold->log->live; left; left &= left - 1)
-		f.planes[f.count++] = planes_of(hold->log, hold->region, word_first(left));
-	for (uint64_t chunks = take_out(&hold->inbox.top[hold->stripe]); chunks; chunks &= chunks - 1)
-		fold_chunk(&f, &hold->inbox, hold->stripe * WORD_BITS + word_first(chunks));
-	if (f.bits.first <= f.bits.last)
-		remember(hold, f.bits);
+	if (!peek(&inbox->top[stripe]) && !(peek(&inbox->tip[stripe / WORD_BITS]) & bit_of(stripe)))
+		return;
+	fold_begin(&f, hold, claim);
+	tip_clear(inbox, stripe);
+	for (uint64_t chunks = take_out(&inbox->top[stripe]); chunks; chunks &= chunks - 1)
+		fold_chunk(&f, inbox, stripe * WORD_BITS + word_first(chunks));
+	fold_end(&f, hold);
 }
 
 /* Neighbouring stripes have different locks; else the same one may serve several. */
@@ -177,8 +232,6 @@ void hold_stripe(struct hold *hold, const struct region *region, uint64_t stripe
 	hold->stripe = stripe;
 	hold->mutex = stripe_mutex(hold);
 	pthread_mutex_lock(hold->mutex);
-	if (peek(&hold->inbox.top[stripe]))
-		fold_stripe(hold);
 }
 
 void hold_end(struct hold *hold)
@@ -187,17 +240,22 @@ void hold_end(struct hold *hold)
 	add_cause(hold);
 }
 
+void fold_stripes(struct hold *hold, const struct region *region, struct range stripes)
+{
+	struct summed inbox = hold->region == region ? hold->inbox : inbox_of(hold->log, region);
+
+	for (uint64_t stripe; stripe_next(&inbox, NULL, &stripes, &stripe);) {
+		hold_stripe(hold, region, stripe);
+		hold_fold(hold, NULL);
+	}
+}
+
 void fold_range(struct vfd_log *log, struct range where)
 {
 	struct hold hold = { .log = log };
 	struct cursor c = cursor_over(log, where);
 
-	while (cursor_next(&c)) {
-		struct summed inbox = inbox_of(log, c.region);
-		struct range stripes = stripes_of(c.bits);
-		for (uint64_t stripe = stripes.first; stripe <= stripes.last; stripe++)
-			if (peek(&inbox.top[stripe]))
-				hold_stripe(&hold, c.region, stripe);
-	}
+	while (cursor_next(&c))
+		fold_stripes(&hold, c.region, stripes_of(c.bits));
 	hold_end(&hold);
 }

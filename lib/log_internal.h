@@ -29,8 +29,9 @@
  *
  *	inbox	marked, but not yet owed: see log_inbox.c
  *
- * Each has a summary (`sum`: one bit per word that is not 0) and a summary of that (`top`): who looks for set bits reads the
- * summaries first and never touches a clean word, so a clean log stays out of memory.
+ * Each has three summaries, each with one bit per word of what it sums up that is not 0: `sum` of the plane, `top` of sum, `tip`
+ * of top. Who looks for set bits reads them first and never touches a clean word: a clean log stays out of memory, and a word
+ * of `tip`, 2^24 pages, is all that a look costs where nothing is set.
  *
  * A *chunk* is the 64 words under one word of `sum`, a *stripe* the 64 chunks under one word of `top`: 2^18 pages.
  *
@@ -38,11 +39,12 @@
  *
  *	gate	shared by every call; exclusive for those that change regions or consumers, that forget causes, and for the end
  *	consumer's `batches`	its open batches and all of its `taken` planes
- *	stripe	of all consumers: owed and other, words and summaries. Whoever holds it has folded the stripe's inbox.
+ *	stripe	of all consumers: owed and other, words and summaries; of `tip`, which stripes share, its one bit
  *	consumer's `causes`	its table of causes
  *
- * Words of `sum` and `top` are loaded and stored whole, so that one may look without the lock whether there is anything to
- * lock for: what was marked before the look is seen. Inboxes have no lock. */
+ * Words of summaries are loaded and stored whole, so that one may look without the lock whether there is anything to lock for:
+ * what was marked before the look is seen. A bit of `tip` is changed by whoever holds its stripe, with atomic operations: so it
+ * always says whether the word of `top` is 0. Inboxes have no lock. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -233,6 +235,7 @@ struct summed {
 	uint64_t *bits; /* read only where the summary has a bit */
 	uint64_t *sum;
 	uint64_t *top;
+	uint64_t *tip;
 };
 
 struct planes {
@@ -251,13 +254,30 @@ bool summed_last(const struct summed *s, struct range bits, uint64_t *found);
 /* Words of a summary, whole */
 static inline uint64_t peek(const uint64_t *word)
 {
-	return __atomic_load_n(word, __ATOMIC_RELAXED);
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
 static inline void poke(uint64_t *word, uint64_t value)
 {
 	if (peek(word) != value) /* stripes may meet in a cache line */
-		__atomic_store_n(word, value, __ATOMIC_RELAXED);
+		__atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+/* The stripe has something; it has nothing. By its holder. */
+static inline void tip_set(const struct summed *s, uint64_t stripe)
+{
+	uint64_t bit = UINT64_C(1) << stripe % WORD_BITS, *tip = &s->tip[stripe / WORD_BITS];
+
+	if (!(peek(tip) & bit))
+		__atomic_fetch_or(tip, bit, __ATOMIC_SEQ_CST);
+}
+
+static inline void tip_clear(const struct summed *s, uint64_t stripe)
+{
+	uint64_t bit = UINT64_C(1) << stripe % WORD_BITS, *tip = &s->tip[stripe / WORD_BITS];
+
+	if (peek(tip) & bit)
+		__atomic_fetch_and(tip, ~bit, __ATOMIC_SEQ_CST);
 }
 
 /* Which words of the chunk are not 0; does not touch the summary of a clean chunk */
@@ -317,15 +337,18 @@ void planes_wipe(const struct planes *p, const struct vfd_log *log, const struct
 
 enum { WINDOW = 32 };
 
+/* Of `stripes`, which shrink, the next with bits in either; b may be NULL. What moves from a to b meanwhile is not overlooked. False
+ * if there is none. */
+bool stripe_next(const struct summed *a, const struct summed *b, struct range *stripes, uint64_t *stripe);
+
 /* The next stripes with bits */
 struct window {
 	unsigned count;
 	uint64_t stripe[WINDOW];
 };
 
-/* Of `stripes`, which shrink, those with bits in either; b may be NULL. False if there are none. */
-bool window_next(struct window *window, const struct bitmap_ops *ops, const struct summed *a,
-		 const struct summed *b, struct range *stripes);
+bool window_next(struct window *window, const struct summed *a, const struct summed *b,
+		 struct range *stripes);
 
 /* A plane whose bits say which words will be needed, and of which planes those are */
 struct fetch {
@@ -354,10 +377,23 @@ struct hold {
 	struct range hull;
 };
 
-/* Hold this stripe, its inbox folded; let go of another. */
+/* A consumer that takes whatever was marked in a stripe and is not owed to it yet. With its `batches`. */
+struct claim {
+	unsigned consumer;
+	const struct planes *planes;
+	uint64_t pages;	   /* taken so */
+	struct range hull; /* bits: of what was marked, if anything was */
+};
+
+/* Hold this stripe; let go of another. */
 void hold_stripe(struct hold *hold, const struct region *region, uint64_t stripe);
+/* What was marked in the stripe that is held is owed to all consumers, or taken by the one that claims it. */
+void hold_fold(struct hold *hold, struct claim *claim);
 /* Let go. */
 void hold_end(struct hold *hold);
+
+/* What was marked in these stripes of the region is owed to all consumers. May hold the last. */
+void fold_stripes(struct hold *hold, const struct region *region, struct range stripes);
 
 /* What was marked in `where` is owed to all consumers. */
 void fold_range(struct vfd_log *log, struct range where);
@@ -428,8 +464,8 @@ void merging_bits(struct merging *m, const struct log_bits *bits);
 /* Returns m->fresh. */
 uint64_t merging_end(struct merging *m, const struct log_source *source);
 
-/* For log_scale.c: n words of pages at plane word w of the region, all in one chunk. `stable`: src does not change. */
-void merging_region(struct merging *m, const struct region *region);
+/* For log_scale.c: in `bits` of a region, n words of pages at plane word w, all in one chunk. `stable`: src does not change. */
+void merging_region(struct merging *m, const struct region *region, struct range bits);
 void merging_chunk(struct merging *m, uint64_t w, const uint64_t *src, size_t n, bool stable);
 
 /* The part of `bits` from bit `at` on that lies in one chunk */

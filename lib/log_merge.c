@@ -38,15 +38,22 @@ static void leave_region(struct merging *m)
 	m->bits = (struct range){ UINT64_MAX, 0 };
 }
 
-void merging_region(struct merging *m, const struct region *region)
+static void enter_region(struct merging *m, const struct region *region)
 {
-	if (m->region == region)
-		return;
 	leave_region(m);
 	m->region = region;
 	m->count = 0;
 	for (uint32_t left = m->consumers; left; left &= left - 1)
 		m->planes[m->count++] = planes_of(m->hold.log, region, word_first(left));
+}
+
+/* What was marked before is owed before, and not new. What is marked from here on may come to be owed later: the planes are the
+ * same then. So a merge never waits for markers. */
+void merging_region(struct merging *m, const struct region *region, struct range bits)
+{
+	if (m->region != region)
+		enter_region(m, region);
+	fold_stripes(&m->hold, region, stripes_of(bits));
 }
 
 uint64_t merging_end(struct merging *m, const struct log_source *source)
@@ -127,7 +134,7 @@ void merging_range(struct merging *m, struct range where)
 	struct cursor c = cursor_over(m->hold.log, where);
 
 	while (cursor_next(&c)) {
-		merging_region(m, c.region);
+		merging_region(m, c.region, c.bits);
 		merge_solid(m, c.bits);
 	}
 }
@@ -214,7 +221,7 @@ static void merge_pages(struct merging *m, const struct log_bits *b, uint64_t *d
 
 	while (cursor_next(&c)) {
 		uint64_t page = bit_address(log, c.region, 0) >> log->page_shift;
-		merging_region(m, c.region);
+		merging_region(m, c.region, c.bits);
 		merge_region(m, b, c.bits, b->first_bit + page - (b->address >> log->page_shift), done);
 	}
 }
@@ -232,6 +239,7 @@ static bool merge_few(struct merging *m, const struct log_bits *b)
 	unsigned at = (unsigned)(bit % WORD_BITS), n = (unsigned)b->bits;
 	if (at + n > WORD_BITS || bit + n - 1 > address_bit(log, region, region->last))
 		return false;
+	merging_region(m, region, (struct range){ bit, bit + n - 1 });
 	merge_word(m, bit / WORD_BITS, bitmap_get(b->words, b->first_bit, n) << at);
 	return true;
 }

@@ -13,31 +13,32 @@ static uint64_t words_for(uint64_t bits)
 	return (bits + WORD_BITS - 1) / WORD_BITS;
 }
 
-/* Words of a plane, of its summary, of the summary of that */
+/* Words of a plane, of its summaries */
 struct extent {
-	uint64_t words, sum, top;
+	uint64_t words, sum, top, tip;
 };
 
 static struct extent extent_of(const struct vfd_log *log, const struct region *region)
 {
 	uint64_t words = address_bit(log, region, region->last) / WORD_BITS + 1;
-	uint64_t sum = words_for(words);
+	uint64_t sum = words_for(words), top = words_for(sum);
 
-	return (struct extent){ words, sum, words_for(sum) };
+	return (struct extent){ words, sum, top, words_for(top) };
 }
 
 /* `count` planes with their summaries. Summaries first: those of a small log share one page. */
 static uint64_t bytes_of(struct extent e, unsigned count)
 {
-	return count * (e.words + e.sum + e.top) * sizeof(uint64_t);
+	return count * (e.words + e.sum + e.top + e.tip) * sizeof(uint64_t);
 }
 
 static struct summed plane_at(uint64_t *base, struct extent e, unsigned index, unsigned count)
 {
-	uint64_t *sums = base + count * e.top, *planes = sums + count * e.sum;
+	uint64_t *tops = base + count * e.tip, *sums = tops + count * e.top, *planes = sums + count * e.sum;
 
 	return (struct summed){
-		.top = base + index * e.top,
+		.tip = base + index * e.tip,
+		.top = tops + index * e.top,
 		.sum = sums + index * e.sum,
 		.bits = planes + index * e.words,
 	};
@@ -72,45 +73,26 @@ struct summed inbox_of(const struct vfd_log *log, const struct region *region)
 
 /* ---- looking for bits ---- */
 
-/* Down two levels: the first chunk at or after chunk w / 64 that has a word at or after w, not beyond last */
-static bool next_word(const struct summed *s, uint64_t *w, uint64_t last)
-{
-	uint64_t found, chunk = *w / CHUNK_WORDS, end = last / CHUNK_WORDS;
+enum { LEVELS = 4 };
 
-	for (; *w <= last && bitmap_next(s->top, chunk, end, &chunk) && chunk <= end; chunk++) {
-		uint64_t from = max_u64(*w, chunk * CHUNK_WORDS);
-		if (bitmap_next(s->sum, from, min_u64(last, chunk * CHUNK_WORDS + CHUNK_WORDS - 1), &found)) {
-			*w = found;
-			return true;
-		}
-		if (chunk == end)
-			break;
-	}
-	return false;
+static const uint64_t *level_words(const struct summed *s, unsigned level)
+{
+	const uint64_t *const words[LEVELS] = { s->bits, s->sum, s->top, s->tip };
+
+	return words[level];
 }
 
-static bool prev_word(const struct summed *s, uint64_t *w, uint64_t first)
+/* The first bit of a level in `bits`: only words that the level above has a bit for are read. */
+static bool first_at(const struct summed *s, unsigned level, struct range bits, uint64_t *found)
 {
-	uint64_t found, at = *w / WORD_BITS;
+	const uint64_t *words = level_words(s, level);
+	struct range within = { bits.first / WORD_BITS, bits.last / WORD_BITS };
 
-	while (bitmap_prev(s->top, first / WORD_BITS, at, &at)) {
-		uint64_t to = min_u64(*w, at * WORD_BITS + WORD_BITS - 1);
-		if (bitmap_prev(s->sum, max_u64(first, at * WORD_BITS), to, &found)) {
-			*w = found;
-			return true;
-		}
-		if (at-- == first / WORD_BITS)
-			break;
-	}
-	return false;
-}
-
-bool summed_first(const struct summed *s, struct range bits, uint64_t *found)
-{
-	uint64_t last = bits.last / WORD_BITS;
-
-	for (uint64_t w = bits.first / WORD_BITS; next_word(s, &w, last); w++) {
-		uint64_t word = s->bits[w] & word_mask(w, bits.first, bits.last);
+	if (level == LEVELS - 1)
+		return bitmap_next(words, bits.first, bits.last, found);
+	for (uint64_t w; within.first <= within.last && first_at(s, level + 1, within, &w);
+	     within.first = w + 1) {
+		uint64_t word = words[w] & word_mask(w, bits.first, bits.last);
 		if (word) {
 			*found = w * WORD_BITS + word_first(word);
 			return true;
@@ -119,31 +101,53 @@ bool summed_first(const struct summed *s, struct range bits, uint64_t *found)
 	return false;
 }
 
-bool summed_last(const struct summed *s, struct range bits, uint64_t *found)
+static bool last_at(const struct summed *s, unsigned level, struct range bits, uint64_t *found)
 {
-	uint64_t first = bits.first / WORD_BITS;
+	const uint64_t *words = level_words(s, level);
+	struct range within = { bits.first / WORD_BITS, bits.last / WORD_BITS };
 
-	for (uint64_t w = bits.last / WORD_BITS; prev_word(s, &w, first); w--) {
-		uint64_t word = s->bits[w] & word_mask(w, bits.first, bits.last);
+	if (level == LEVELS - 1)
+		return bitmap_prev(words, bits.first, bits.last, found);
+	for (uint64_t w; last_at(s, level + 1, within, &w); within.last = w - 1) {
+		uint64_t word = words[w] & word_mask(w, bits.first, bits.last);
 		if (word) {
 			*found = w * WORD_BITS + word_last(word);
 			return true;
 		}
-		if (w == first)
+		if (w == within.first)
 			break;
 	}
 	return false;
+}
+
+bool summed_first(const struct summed *s, struct range bits, uint64_t *found)
+{
+	return first_at(s, 0, bits, found);
+}
+
+bool summed_last(const struct summed *s, struct range bits, uint64_t *found)
+{
+	return last_at(s, 0, bits, found);
 }
 
 /* ---- changing ---- */
 
 void summed_change(const struct summed *s, uint64_t chunk, uint64_t zero, uint64_t set)
 {
-	uint64_t bit = UINT64_C(1) << chunk % WORD_BITS, *top = &s->top[chunk / WORD_BITS];
-	uint64_t sum = (peek(&s->sum[chunk]) & ~zero) | set;
+	uint64_t stripe = chunk / WORD_BITS, bit = UINT64_C(1) << chunk % WORD_BITS;
+	uint64_t before = peek(&s->top[stripe]),
+		 sum = (before & bit ? peek(&s->sum[chunk]) & ~zero : 0) | set;
+	uint64_t top = sum ? before | bit : before & ~bit;
 
-	poke(&s->sum[chunk], sum);
-	poke(top, sum ? peek(top) | bit : peek(top) & ~bit);
+	if (sum || before & bit)
+		poke(&s->sum[chunk], sum);
+	if (top == before)
+		return;
+	poke(&s->top[stripe], top);
+	if (!top)
+		tip_clear(s, stripe);
+	else if (!before)
+		tip_set(s, stripe);
 }
 
 /* The words at w on that are set in `words`, those of src: reported by now */
@@ -215,18 +219,18 @@ static void wipe_chunk(const struct summed *s, uint64_t chunk)
 	summed_change(s, chunk, ~UINT64_C(0), 0);
 }
 
-static void wipe_summed(const struct summed *s, uint64_t tops)
+static void wipe_summed(const struct summed *s, struct range stripes)
 {
-	for (uint64_t stripe = 0; stripe < tops; stripe++)
+	for (uint64_t stripe; stripe_next(s, NULL, &stripes, &stripe);)
 		for (uint64_t chunks = s->top[stripe]; chunks; chunks &= chunks - 1)
 			wipe_chunk(s, stripe * WORD_BITS + word_first(chunks));
 }
 
 void planes_wipe(const struct planes *p, const struct vfd_log *log, const struct region *region)
 {
-	uint64_t tops = extent_of(log, region).top;
+	struct range stripes = { 0, extent_of(log, region).top - 1 };
 
-	wipe_summed(&p->owed, tops);
-	wipe_summed(&p->taken, tops);
-	wipe_summed(&p->other, tops);
+	wipe_summed(&p->owed, stripes);
+	wipe_summed(&p->taken, stripes);
+	wipe_summed(&p->other, stripes);
 }

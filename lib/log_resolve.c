@@ -6,10 +6,12 @@
 
 #include "log_internal.h"
 
-/* A page dirtied meanwhile stays owed, and what is said of it stays said. */
+/* A page dirtied meanwhile stays owed, and what is said of it stays said. Few are, so `owed` is not looked at for nothing. */
 static void delivered_word(const struct planes *p, uint64_t w, uint64_t bits)
 {
-	p->other.bits[w] &= ~bits | p->owed.bits[w];
+	uint64_t owed = summed_words(&p->owed, w / CHUNK_WORDS) >> w % CHUNK_WORDS & 1 ? p->owed.bits[w] : 0;
+
+	p->other.bits[w] &= ~bits | owed;
 	if (!p->other.bits[w])
 		summed_change(&p->other, w / CHUNK_WORDS, UINT64_C(1) << w % CHUNK_WORDS, 0);
 }
@@ -30,6 +32,7 @@ static void resolve_word(struct hold *hold, const struct cursor *c, const struct
 	if (!bits || (delivered && !(summed_words(&p->other, chunk) >> w % CHUNK_WORDS & 1)))
 		return;
 	hold_stripe(hold, c->region, w / STRIPE_WORDS);
+	hold_fold(hold, NULL);
 	if (delivered)
 		delivered_word(p, w, bits);
 	else
@@ -73,7 +76,7 @@ static uint64_t resolve_region(struct hold *hold, const struct cursor *c, const 
 	struct window window;
 	uint64_t pages = 0;
 
-	while (window_next(&window, c->log->ops, &p->taken, NULL, &stripes)) {
+	while (window_next(&window, &p->taken, NULL, &stripes)) {
 		window_fetch(&window, &taken);
 		window_fetch(&window, &others);
 		for (unsigned i = 0; i < window.count; i++)

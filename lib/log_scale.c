@@ -153,7 +153,7 @@ static void scale_words(struct merging *m, const struct scale *s)
 	while (cursor_next(&c)) {
 		uint64_t page = (bit_address(log, c.region, 0) >> log->page_shift) -
 				(s->b->address >> log->page_shift);
-		merging_region(m, c.region);
+		merging_region(m, c.region, c.bits);
 		for (uint64_t at = c.bits.first; at <= c.bits.last;) {
 			struct range part = chunk_part(c.bits, at);
 			scale_chunk(m, s, part, page);

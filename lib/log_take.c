@@ -59,6 +59,7 @@ static bool avoid_spans(const struct consumer_record *record, struct range *wher
 
 struct taking {
 	struct hold hold;
+	unsigned consumer;
 	uint64_t room;
 	uint64_t pages, reported;
 	struct range span;
@@ -83,16 +84,15 @@ static uint64_t take_word(struct taking *t, const struct planes *p, uint64_t w, 
 	return bits;
 }
 
-static void extend_span(struct taking *t, const struct cursor *c, uint64_t first, uint64_t last, bool begins)
+static void extend_span(struct taking *t, const struct cursor *c, uint64_t first, uint64_t last)
 {
-	if (begins)
-		t->span.first = bit_address(c->log, c->region, first);
-	t->span.last = bit_address(c->log, c->region, last) + c->log->page_size - 1;
+	t->span.first = min_u64(t->span.first, bit_address(c->log, c->region, first));
+	t->span.last = max_u64(t->span.last, bit_address(c->log, c->region, last) + c->log->page_size - 1);
 }
 
 static void take_chunk(struct taking *t, const struct cursor *c, const struct planes *p, uint64_t chunk)
 {
-	bool begins = !t->pages, whole = chunk_inside(chunk, c->bits);
+	bool whole = chunk_inside(chunk, c->bits);
 	uint64_t words = p->owed.sum[chunk], other = summed_words(&p->other, chunk);
 	uint64_t emptied = 0, filled = 0, first = 0, last = 0;
 
@@ -115,40 +115,64 @@ static void take_chunk(struct taking *t, const struct cursor *c, const struct pl
 		return;
 	summed_change(&p->owed, chunk, emptied, 0);
 	summed_change(&p->taken, chunk, 0, filled);
-	extend_span(t, c, first, last, begins);
+	extend_span(t, c, first, last);
 }
 
 /* ---- taking from regions ---- */
 
-static void take_window(struct taking *t, const struct cursor *c, const struct planes *p,
-			const struct window *window)
+/* All pages of the region that are in the stripe, and there is room for them */
+static bool takes_all(const struct taking *t, const struct cursor *c, uint64_t stripe)
+{
+	const uint64_t pages = STRIPE_WORDS * WORD_BITS;
+	bool region = c->where.first <= c->region->address && c->region->last <= c->where.last;
+
+	return t->room >= pages &&
+	       (region || (c->bits.first <= stripe * pages && stripe * pages + (pages - 1) <= c->bits.last));
+}
+
+/* What was marked is taken without being owed first, if it is certain to be. */
+static void take_marked(struct taking *t, const struct cursor *c, const struct planes *p, uint64_t stripe)
+{
+	struct claim claim = { .consumer = t->consumer, .planes = p };
+
+	if (!takes_all(t, c, stripe)) {
+		hold_fold(&t->hold, NULL);
+		return;
+	}
+	hold_fold(&t->hold, &claim);
+	if (!claim.pages)
+		return;
+	t->pages += claim.pages;
+	t->room -= claim.pages;
+	extend_span(t, c, claim.hull.first, claim.hull.last);
+}
+
+static void take_stripe(struct taking *t, const struct cursor *c, const struct planes *p, uint64_t stripe)
 {
 	struct range chunks = chunks_of(c->bits);
 
-	for (unsigned i = 0; i < window->count && t->room; i++) {
-		uint64_t stripe = window->stripe[i];
-		hold_stripe(&t->hold, c->region, stripe);
-		for (uint64_t left = stripe_chunks(&p->owed, stripe, chunks); left && t->room;
-		     left &= left - 1)
-			take_chunk(t, c, p, stripe * WORD_BITS + word_first(left));
-	}
+	hold_stripe(&t->hold, c->region, stripe);
+	take_marked(t, c, p, stripe);
+	for (uint64_t left = stripe_chunks(&p->owed, stripe, chunks); left && t->room; left &= left - 1)
+		take_chunk(t, c, p, stripe * WORD_BITS + word_first(left));
 }
 
-static void take_range(struct taking *t, struct vfd_log *log, unsigned consumer, struct range where)
+static void take_range(struct taking *t, struct vfd_log *log, struct range where)
 {
 	struct cursor c = cursor_over(log, where);
 	struct window window;
 
 	while (t->room && cursor_next(&c)) {
-		struct planes p = planes_of(log, c.region, consumer);
+		struct planes p = planes_of(log, c.region, t->consumer);
 		struct summed inbox = inbox_of(log, c.region);
 		struct range stripes = stripes_of(c.bits);
 		const struct fetch owed = { p.owed, 2, { &p.owed, &p.taken } };
-		const struct fetch marked = { inbox, 4, { &inbox, &p.owed, &p.taken, &p.other } };
-		while (t->room && window_next(&window, log->ops, &p.owed, &inbox, &stripes)) {
+		const struct fetch marked = { inbox, 3, { &inbox, &p.taken, &p.other } };
+		while (t->room && window_next(&window, &inbox, &p.owed, &stripes)) {
 			window_fetch(&window, &owed);
 			window_fetch(&window, &marked);
-			take_window(t, &c, &p, &window);
+			for (unsigned i = 0; i < window.count && t->room; i++)
+				take_stripe(t, &c, &p, window.stripe[i]);
 		}
 	}
 	hold_end(&t->hold);
@@ -161,7 +185,7 @@ static void take_gaps(struct taking *t, struct vfd_consumer *consumer, struct ra
 	struct range gap = where;
 
 	while (avoid_spans(record, &gap)) {
-		take_range(t, consumer->log, consumer->index, gap);
+		take_range(t, consumer->log, gap);
 		if (t->pages || gap.last >= where.last)
 			return;
 		gap = (struct range){ gap.last + 1, where.last };
@@ -173,7 +197,10 @@ static int take(struct vfd_consumer *consumer, struct range where, uint64_t max_
 {
 	struct consumer_record *record = consumer_record(consumer->log, consumer->index);
 	struct batch_record *slot = free_slot(record);
-	struct taking t = { .hold.log = consumer->log, .room = max_pages };
+	struct taking t = { .hold.log = consumer->log,
+			    .consumer = consumer->index,
+			    .room = max_pages,
+			    .span = { UINT64_MAX, 0 } };
 
 	if (!slot)
 		return fail(err, VFD_ELIMIT, "vfd_take", "%d batches are open: commit or roll back one",

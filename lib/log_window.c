@@ -5,36 +5,27 @@
 
 #include "log_internal.h"
 
-/* Which of n words of `top` are not 0. The kernel loads them as peek() does, several at a time, each whole: where summaries of
- * a large guest are mostly 0 that is what a look costs. The thread sanitizer knows only peek(). */
-static uint64_t not_zero(const struct bitmap_ops *ops, const uint64_t *top, size_t n)
+bool stripe_next(const struct summed *a, const struct summed *b, struct range *stripes, uint64_t *stripe)
 {
-#if defined(__SANITIZE_THREAD__)
-	uint64_t mask = 0;
-
-	(void)ops;
-	for (size_t i = 0; i < n; i++)
-		mask |= (uint64_t)(peek(&top[i]) != 0) << i;
-	return mask;
-#else
-	return ops->nonzero(top, n);
-#endif
+	while (stripes->first <= stripes->last) {
+		uint64_t at = stripes->first / WORD_BITS, found = peek(&a->tip[at]);
+		if (b)
+			found |= peek(&b->tip[at]);
+		found &= word_mask(at, stripes->first, stripes->last);
+		*stripe = at * WORD_BITS + (found ? word_first(found) : WORD_BITS - 1);
+		stripes->first = *stripe + 1;
+		if (found)
+			return true;
+	}
+	return false;
 }
 
-bool window_next(struct window *window, const struct bitmap_ops *ops, const struct summed *a,
-		 const struct summed *b, struct range *stripes)
+bool window_next(struct window *window, const struct summed *a, const struct summed *b, struct range *stripes)
 {
 	unsigned n = 0;
 
-	while (stripes->first <= stripes->last && n < WINDOW) {
-		uint64_t at = stripes->first, size = min_u64(WORD_BITS, stripes->last - at + 1);
-		uint64_t found = not_zero(ops, &a->top[at], (size_t)size);
-		if (b)
-			found |= not_zero(ops, &b->top[at], (size_t)size);
-		for (; found && n < WINDOW; found &= found - 1)
-			window->stripe[n++] = at + word_first(found);
-		stripes->first = found ? window->stripe[n - 1] + 1 : at + size;
-	}
+	while (n < WINDOW && stripe_next(a, b, stripes, &window->stripe[n]))
+		n++;
 	window->count = n;
 	return n;
 }

@@ -397,14 +397,20 @@ START_TEST(a_mark_does_not_rely_on_another)
 	OK(mark_pages(log, 5, 1));
 	expect_count(vfd_log_consumer(log), 1, 0, 0);
 	OK(mark_pages(log, 6, 1));
-	ck_assert(inbox.bits[0] == mask << 1 && inbox.sum[0] == 1 && inbox.top[0] == 1);
-	inbox.top[0] = 0;
+	ck_assert(inbox.bits[0] == mask << 1 && inbox.sum[0] == 1 && inbox.top[0] == 1 && inbox.tip[0] == 1);
+	inbox.top[0] = inbox.tip[0] = 0;
 	OK(mark_pages(log, 6, 1));
 	expect_count(vfd_log_consumer(log), 2, 0, 0);
+	inbox.sum[0] = inbox.top[0] = 1; /* another marker, before its last step */
+	OK(mark_pages(log, 6, 1));
+	ck_assert(inbox.tip[0]);
 	/* a fold in the middle leaves summaries without words below */
-	inbox.sum[0] = inbox.top[0] = 1;
+	inbox.sum[0] = inbox.top[0] = inbox.tip[0] = 1;
 	expect_count(vfd_log_consumer(log), 2, 0, 0);
-	ck_assert(!inbox.sum[0] && !inbox.top[0]);
+	ck_assert(!inbox.sum[0] && !inbox.top[0] && !inbox.tip[0]);
+	inbox.tip[0] = 1;
+	expect_count(vfd_log_consumer(log), 2, 0, 0);
+	ck_assert(!inbox.tip[0]);
 	inbox.top[0] = 1;
 	OK(mark_pages(log, 7, 1));
 	expect_count(vfd_log_consumer(log), 3, 0, 0);
