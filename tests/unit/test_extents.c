@@ -102,7 +102,7 @@ static bool naive_place(struct range free_run, const struct extent_want *want, s
 static bool naive_find(const struct extent_want *want, struct range *out)
 {
 	size_t best = SIZE_MAX, n;
-	struct range place;
+	struct range place = { 0, 0 };
 
 	for (size_t i = 0; i < 1000; i += n ? n : 1) {
 		n = run(i);
