@@ -31,47 +31,52 @@ struct filling {
 	const struct cursor *at;
 	struct vfd_run *runs;
 	size_t count, capacity;
-	uint64_t end; /* the bit behind the last run */
+	uint64_t end;		  /* the bit behind the last run */
+	uint64_t address, memory; /* of bit 0 of the region, modulo 2^64 */
 };
 
-static void fill_run(struct filling *f, struct bit_run bits)
+static void fill_each(const struct filling *f, const struct bit_run *found, size_t n)
 {
-	const struct vfd_log *log = f->at->log;
-	const struct region *region = f->at->region;
-	uint64_t pages = bits.last - bits.first + 1;
-	struct vfd_run *run = &f->runs[f->count];
+	const uint64_t address = f->address, memory = f->memory;
+	const uint64_t known = f->at->log->identity ? 0 : ~UINT64_C(0);
+	const unsigned shift = f->at->log->page_shift;
+	struct vfd_run *runs = f->runs + f->count;
 
-	if (bits.first == f->end) { /* goes on from the chunk before */
-		run[-1].size += pages << log->page_shift;
-	} else {
-		run->address = bit_address(log, region, bits.first);
-		run->size = pages << log->page_shift;
-		run->memory = NULL;
-		if (!log->identity)
-			run->memory = (void *)(uintptr_t)(region->memory + (run->address - region->address));
-		f->count++;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t first = found[i].first << shift;
+		runs[i].address = address + first;
+		runs[i].size = (found[i].last - found[i].first + 1) << shift;
+		runs[i].memory = (void *)(uintptr_t)((memory + first) & known);
 	}
-	f->end = bits.last + 1;
 }
 
-/* False once there is no room for a further run. What does not fit is found again by the next call. */
+/* False once there is no room for a further run. What does not fit is found again by the next call. Only the first may go on
+ * from what came before. */
 static bool fill_found(struct filling *f, const struct bit_run *found, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (f->count == f->capacity && found[i].first != f->end)
-			return false;
-		fill_run(f, found[i]);
+	if (n && found->first == f->end) {
+		f->runs[f->count - 1].size += (found->last - found->first + 1) << f->at->log->page_shift;
+		f->end = found->last + 1;
+		found++;
+		n--;
 	}
-	return true;
+	size_t room = f->capacity - f->count, fit = n < room ? n : room;
+	fill_each(f, found, fit);
+	f->count += fit;
+	f->end = fit ? found[fit - 1].last + 1 : f->end;
+	return fit == n;
 }
 
+/* A few more than there is room for: near the end of its own room the kernel goes bit by bit. */
 static bool fill_words(struct filling *f, const struct planes *p, uint64_t at, uint64_t last)
 {
-	struct bit_run found[64];
+	enum { MOST = 256, SPARE = 40 };
+	struct bit_run found[MOST + SPARE];
 
 	while (at <= last) {
-		size_t room = f->capacity - f->count + 1; /* the first may be the end of the one before */
-		size_t n = f->at->log->ops->runs(p->taken.bits, at, last, found, room < 64 ? room : 64, &at);
+		size_t room = f->capacity - f->count;
+		size_t n = f->at->log->ops->runs(p->taken.bits, at, last, found,
+						 (room < MOST ? room : MOST) + SPARE, &at);
 		if (!fill_found(f, found, n))
 			return false;
 	}
@@ -91,28 +96,54 @@ static bool fill_word(struct filling *f, uint64_t first, uint64_t word)
 	return true;
 }
 
-/* Few words: one by one. Many: the kernel that finds runs across words. */
-static bool fill_chunk(struct filling *f, const struct planes *p, uint64_t chunk)
+enum { FEW = 4 };
+
+static bool fill_few(struct filling *f, const struct planes *p, uint64_t chunk, uint64_t words)
 {
 	struct range bits = f->at->bits;
-	uint64_t words = p->taken.sum[chunk] & chunk_mask(chunk, bits), base = chunk * CHUNK_WORDS;
 
-	if (word_count(words) > 4)
-		return fill_words(f, p, max_u64(bits.first, (base + word_first(words)) * WORD_BITS),
-				  min_u64(bits.last, (base + word_last(words)) * WORD_BITS + WORD_BITS - 1));
 	for (; words; words &= words - 1) {
-		uint64_t w = base + word_first(words);
+		uint64_t w = chunk * CHUNK_WORDS + word_first(words);
 		if (!fill_word(f, w * WORD_BITS, p->taken.bits[w] & word_mask(w, bits.first, bits.last)))
 			return false;
 	}
 	return true;
 }
 
+/* Words of a plane from the first to the last with bits, in chunks that all have some */
+static struct range stretch_bits(const struct filling *f, const struct planes *p, struct range chunks)
+{
+	struct range bits = f->at->bits;
+	uint64_t first = chunks.first * CHUNK_WORDS + word_first(p->taken.sum[chunks.first]);
+	uint64_t last = chunks.last * CHUNK_WORDS + word_last(p->taken.sum[chunks.last]);
+
+	return (struct range){ max_u64(bits.first, first * WORD_BITS),
+			       min_u64(bits.last, last * WORD_BITS + WORD_BITS - 1) };
+}
+
+/* A few words in one chunk: one by one. More, or several chunks in a row: the kernel that finds runs across words. */
+static bool fill_chunks(struct filling *f, const struct planes *p, struct range chunks)
+{
+	uint64_t words = p->taken.sum[chunks.first];
+
+	if (chunks.first == chunks.last && word_count(words) <= FEW)
+		return fill_few(f, p, chunks.first, words & chunk_mask(chunks.first, f->at->bits));
+	struct range bits = stretch_bits(f, p, chunks);
+	return bits.first > bits.last || fill_words(f, p, bits.first, bits.last);
+}
+
 static bool fill_stripe(struct filling *f, const struct planes *p, uint64_t stripe)
 {
-	for (uint64_t left = stripe_chunks(&p->taken, stripe, chunks_of(f->at->bits)); left; left &= left - 1)
-		if (!fill_chunk(f, p, stripe * WORD_BITS + word_first(left)))
+	uint64_t left = stripe_chunks(&p->taken, stripe, chunks_of(f->at->bits)), base = stripe * WORD_BITS;
+
+	while (left) {
+		unsigned first = word_first(left);
+		uint64_t behind = ~left & ~UINT64_C(0) << first;
+		unsigned last = behind ? word_first(behind) - 1 : WORD_BITS - 1;
+		if (!fill_chunks(f, p, (struct range){ base + first, base + last }))
 			return false;
+		left &= ~word_range(first, last);
+	}
 	return true;
 }
 
@@ -123,12 +154,22 @@ static bool fill_region(struct filling *f, const struct planes *p)
 	struct window window;
 
 	while (window_next(&window, &p->taken, NULL, &stripes)) {
-		window_fetch(&window, &fetch);
+		if (word_count(peek(&p->taken.top[window.stripe[0]])) <= FEW)
+			window_fetch(&window, &fetch);
 		for (unsigned i = 0; i < window.count; i++)
 			if (!fill_stripe(f, p, window.stripe[i]))
 				return false;
 	}
 	return true;
+}
+
+static void fill_from(struct filling *f, const struct region *region)
+{
+	const struct vfd_log *log = f->at->log;
+
+	f->address = bit_address(log, region, 0);
+	f->memory = region->memory - (region->address - f->address);
+	f->end = UINT64_MAX; /* a run never crosses a region's end */
 }
 
 /* Up to `capacity` runs of the pages taken in `where` */
@@ -140,7 +181,7 @@ static size_t fill_runs(const struct vfd_log *log, unsigned consumer, struct ran
 
 	while (f.count < capacity && cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
-		f.end = UINT64_MAX; /* a run never crosses a region's end */
+		fill_from(&f, c.region);
 		if (!fill_region(&f, &p))
 			break;
 	}
