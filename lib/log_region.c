@@ -43,8 +43,8 @@ static int check_wrap(const struct vfd_region *r, struct vfd_error *err)
 		return fail(err, VFD_EWRAP, "vfd_region_add",
 			    "0x%" PRIx64 " bytes from 0x%" PRIx64 " reach the last byte of 2^64, or beyond",
 			    r->size, r->address);
-	if (r->size > UINTPTR_MAX ||
-	    __builtin_add_overflow((uintptr_t)r->memory, (uintptr_t)r->size, &memory_end))
+	if (r->memory && (r->size > UINTPTR_MAX ||
+			  __builtin_add_overflow((uintptr_t)r->memory, (uintptr_t)r->size, &memory_end)))
 		return fail(err, VFD_EWRAP, "vfd_region_add",
 			    "0x%" PRIx64
 			    " bytes from memory %p reach the end of the process' addresses, or beyond",

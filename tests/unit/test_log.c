@@ -716,7 +716,7 @@ START_TEST(bad_regions)
 	REFUSED(VFD_EINVALID, vfd_region_add(log, NULL, &err));
 	REFUSED(VFD_EINVALID, vfd_region_add(log, &r, &err));
 	REFUSED(VFD_EINVALID, vfd_region_add(NULL, &r, &err));
-	char *far = memory + (UINT64_C(1) << 32);
+	char *far = memory + (1 << 30);
 	REFUSED(VFD_EINVALID, add_region(log, 1 << 30, 0, far));
 	REFUSED(VFD_EINVALID, add_region(log, 1 << 30, PAGE, NULL));
 	REFUSED(VFD_EALIGN, add_region(log, (1 << 30) + 512, PAGE, far));
@@ -731,12 +731,25 @@ START_TEST(bad_regions)
 	OK(add_region(log, 0, 3 * PAGE, far));
 	OK(add_region(log, 259 * PAGE, PAGE, memory + 256 * PAGE));
 	OK(add_region(log, -(uint64_t)(2 * PAGE), PAGE, memory + 257 * PAGE));
-	REFUSED(VFD_ENOMEMORY,
-		add_region(log, UINT64_C(1) << 60, UINT64_C(1) << 62, memory + (UINT64_C(1) << 40)));
 	REFUSED(VFD_EINVALID, vfd_region_remove(log, 0, VFD_COLLECT, &err));
 	REFUSED(VFD_EINVALID, vfd_region_remove(NULL, 0, 0, &err));
 	REFUSED(VFD_ENOTMAPPED, vfd_region_remove(log, PAGE, 0, &err));
 	REFUSED(VFD_ENOTMAPPED, vfd_region_remove(log, UINT64_MAX, 0, &err));
+	destroy(log);
+}
+END_TEST
+
+/* In 32 bits, too: there is no memory that it must fit into. */
+START_TEST(a_window_is_as_large_as_addresses)
+{
+	struct vfd_log_options o = { .struct_size = sizeof o, .flags = VFD_LOG_IDENTITY };
+	struct vfd_log *log;
+
+	OK(vfd_log_create(&o, &log, &err));
+	OK(add_region(log, UINT64_C(1) << 40, UINT64_C(1) << 33, NULL));
+	OK(vfd_log_mark(log, (UINT64_C(1) << 40) + (UINT64_C(1) << 32) + 7 * PAGE, 2 * PAGE, &err));
+	expect_count(vfd_log_consumer(log), 2, 0, 0);
+	REFUSED(VFD_ENOMEMORY, add_region(log, UINT64_C(1) << 60, UINT64_C(1) << 62, NULL));
 	destroy(log);
 }
 END_TEST
@@ -885,26 +898,27 @@ START_TEST(a_full_arena_refuses_and_goes_on)
 {
 	const size_t size = 256 << 10;
 	char *arena = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct vfd_log_options o = { .struct_size = sizeof o, .arena = arena, .arena_size = size };
+	struct vfd_log_options o = {
+		.struct_size = sizeof o, .flags = VFD_LOG_IDENTITY, .arena = arena, .arena_size = size
+	};
 	struct vfd_log *log;
 	struct vfd_consumer *c;
 
 	OK(vfd_log_create(&o, &log, &err));
-	REFUSED(VFD_ELIMIT, add_region(log, 0, UINT64_C(1) << 32, memory));
+	REFUSED(VFD_ELIMIT, add_region(log, 0, UINT64_C(1) << 32, NULL));
 	SAYS("largest free piece");
 	for (int round = 0; round < 50; round++) { /* what is freed is found again, and clean */
-		OK(add_region(log, 0, UINT64_C(1) << 30, memory));
+		OK(add_region(log, 0, UINT64_C(1) << 30, NULL));
 		expect_count(vfd_log_consumer(log), 0, 0, 0);
 		OK(vfd_mark_initial(vfd_log_consumer(log), &err));
 		OK(merge_bits(log, 7, ~UINT64_C(0), VFD_REPORTED));
-		REFUSED(VFD_ELIMIT,
-			add_region(log, UINT64_C(1) << 40, UINT64_C(1) << 32, memory + (UINT64_C(1) << 40)));
+		REFUSED(VFD_ELIMIT, add_region(log, UINT64_C(1) << 40, UINT64_C(1) << 32, NULL));
 		OK(vfd_region_remove(log, 0, VFD_DISCARD, &err));
 		OK(vfd_consumer_add(log, NULL, &c, &err));
 		OK(vfd_consumer_remove(&c, 0, &err));
 	}
 	int regions = 0;
-	while (!add_region(log, (uint64_t)regions << 30, 1 << 20, memory + ((uint64_t)regions << 30)))
+	while (!add_region(log, (uint64_t)regions << 30, 1 << 20, NULL))
 		regions++;
 	ck_assert_int_gt(regions, 100);
 	expect_count(vfd_log_consumer(log), 0, 0, 0);
@@ -1130,12 +1144,17 @@ int main(void)
 	tcase_add_test(tcase, bad_create);
 	tcase_add_test(tcase, struct_sizes);
 	tcase_add_test(tcase, bad_regions);
+	tcase_add_test(tcase, a_window_is_as_large_as_addresses);
 	tcase_add_test(tcase, bad_marks);
 	tcase_add_test(tcase, bad_bitmaps);
 	tcase_add_test(tcase, bad_consumers);
 	tcase_add_test(tcase, bad_batches);
 	tcase_add_test(tcase, a_full_arena_refuses_and_goes_on);
 	tcase_add_test(tcase, an_arena_reads_the_same_elsewhere);
+	suite_add_tcase(suite, tcase);
+	tcase = tcase_create("resident memory");
+	tcase_set_timeout(tcase, 60);
+	tcase_set_tags(tcase, "populate"); /* what mincore(2) says */
 	tcase_add_test(tcase, a_clean_terabyte_is_small);
 	tcase_add_test(tcase, a_dirty_terabyte_is_below_100_mib);
 	suite_add_tcase(suite, tcase);
