@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "bitmap.h"
-
-#include <string.h>
+#include "bitmap_kernels.h"
 
 uint64_t word_lowest(uint64_t word, uint64_t n)
 {
@@ -25,20 +23,6 @@ uint64_t bitmap_get(const uint64_t *words, uint64_t first, unsigned n)
 	return bits & word_range(0, n - 1);
 }
 
-/* n whole words from bit `first` of src on */
-static void extract_words(uint64_t *dst, const uint64_t *src, uint64_t first, uint64_t n)
-{
-	unsigned shift = (unsigned)(first % WORD_BITS);
-
-	src += first / WORD_BITS;
-	if (!shift) {
-		memcpy(dst, src, (size_t)n * sizeof(*dst));
-		return;
-	}
-	for (uint64_t i = 0; i < n; i++)
-		dst[i] = src[i] >> shift | src[i + 1] << (WORD_BITS - shift);
-}
-
 void bitmap_extract(uint64_t *dst, unsigned at, const uint64_t *src, uint64_t first, uint64_t n)
 {
 	if (at && n) {
@@ -47,21 +31,10 @@ void bitmap_extract(uint64_t *dst, unsigned at, const uint64_t *src, uint64_t fi
 		first += head;
 		n -= head;
 	}
-	extract_words(dst, src, first, n / WORD_BITS);
+	bitmap_extract_words(dst, src + first / WORD_BITS, (unsigned)(first % WORD_BITS),
+			     (size_t)(n / WORD_BITS));
 	if (n % WORD_BITS)
 		dst[n / WORD_BITS] = bitmap_get(src, first + n / WORD_BITS * WORD_BITS, n % WORD_BITS);
-}
-
-void bitmap_set(uint64_t *words, uint64_t first, uint64_t last)
-{
-	for (uint64_t w = first / WORD_BITS; w <= last / WORD_BITS; w++)
-		words[w] |= word_mask(w, first, last);
-}
-
-void bitmap_clear(uint64_t *words, uint64_t first, uint64_t last)
-{
-	for (uint64_t w = first / WORD_BITS; w <= last / WORD_BITS; w++)
-		words[w] &= ~word_mask(w, first, last);
 }
 
 bool bitmap_any(const uint64_t *words, uint64_t first, uint64_t last)
@@ -69,15 +42,6 @@ bool bitmap_any(const uint64_t *words, uint64_t first, uint64_t last)
 	uint64_t found;
 
 	return bitmap_next(words, first, last, &found);
-}
-
-uint64_t bitmap_count(const uint64_t *words, uint64_t first, uint64_t last)
-{
-	uint64_t count = 0;
-
-	for (uint64_t w = first / WORD_BITS; w <= last / WORD_BITS; w++)
-		count += word_count(words[w] & word_mask(w, first, last));
-	return count;
 }
 
 bool bitmap_next(const uint64_t *words, uint64_t first, uint64_t last, uint64_t *found)
@@ -113,47 +77,4 @@ bool bitmap_next_run(const uint64_t *words, uint64_t first, uint64_t last, struc
 	uint64_t next;
 
 	return bitmap_runs(words, first, last, run, 1, &next);
-}
-
-uint64_t bitmap_nonzero(const uint64_t *src, size_t n)
-{
-	uint64_t any = 0, mask = 0;
-
-	for (size_t i = 0; i < n; i++)
-		any |= src[i];
-	if (!any)
-		return 0;
-	for (size_t i = 0; i < n; i++)
-		mask |= (uint64_t)(src[i] != 0) << i;
-	return mask;
-}
-
-void bitmap_or(uint64_t *dst, const uint64_t *src, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		dst[i] |= src[i];
-}
-
-uint64_t bitmap_or_count(uint64_t *dst, const uint64_t *src, size_t n)
-{
-	uint64_t count = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		count += word_count(src[i] & ~dst[i]);
-		dst[i] |= src[i];
-	}
-	return count;
-}
-
-uint64_t bitmap_or_count_clear(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n)
-{
-	uint64_t count = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		uint64_t fresh = src[i] & ~dst[i];
-		other[i] &= ~fresh;
-		dst[i] |= src[i];
-		count += word_count(fresh);
-	}
-	return count;
 }

@@ -58,10 +58,7 @@ uint64_t bitmap_get(const uint64_t *words, uint64_t first, unsigned n);
  * `at` and those behind in the last word are 0. */
 void bitmap_extract(uint64_t *dst, unsigned at, const uint64_t *src, uint64_t first, uint64_t n);
 
-void bitmap_set(uint64_t *words, uint64_t first, uint64_t last);
-void bitmap_clear(uint64_t *words, uint64_t first, uint64_t last);
 bool bitmap_any(const uint64_t *words, uint64_t first, uint64_t last);
-uint64_t bitmap_count(const uint64_t *words, uint64_t first, uint64_t last);
 
 /* The lowest, the highest set bit in first..last. False if there is none. */
 bool bitmap_next(const uint64_t *words, uint64_t first, uint64_t last, uint64_t *found);
@@ -95,13 +92,6 @@ struct bitmap_ops {
 	/* dst |= src. Bit i of the result: src[i] is not 0. *fresh += bits of dst that this set. */
 	uint64_t (*merge)(uint64_t *dst, const uint64_t *src, size_t n, uint64_t *fresh);
 
-	/* merge, and other |= src */
-	uint64_t (*merge_set)(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n, uint64_t *fresh);
-
-	/* merge, and those bits of `other` become 0 that this set in dst: other &= ~(src & ~dst), dst as it was */
-	uint64_t (*merge_clear)(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n,
-				uint64_t *fresh);
-
 	/* dst &= ~src */
 	void (*and_not)(uint64_t *dst, const uint64_t *src, size_t n);
 
@@ -121,18 +111,5 @@ const struct bitmap_ops *bitmap_ops_at(unsigned i);
 
 /* The fastest. Asks the processor: call it when something long-lived is created, not in a loop. */
 const struct bitmap_ops *bitmap_ops_best(void);
-
-/* Kernels over n whole words. */
-
-/* Bit i is set if src[i] is not 0; n is at most 64. */
-uint64_t bitmap_nonzero(const uint64_t *src, size_t n);
-
-void bitmap_or(uint64_t *dst, const uint64_t *src, size_t n);
-
-/* dst |= src; returns how many bits of dst that set. */
-uint64_t bitmap_or_count(uint64_t *dst, const uint64_t *src, size_t n);
-
-/* The same, and clear the bits of `other` that were set in dst: other &= ~(src & ~dst) first. */
-uint64_t bitmap_or_count_clear(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n);
 
 #endif

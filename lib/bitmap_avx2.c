@@ -92,21 +92,16 @@ AVX2 static uint64_t nonzero(const uint64_t *src, size_t n)
 }
 
 /* merge_word(), 4 at a time */
-AVX2_INL __m256i merge_vector(uint64_t *dst, uint64_t *other, __m256i v, enum merge_kind kind)
+AVX2_INL __m256i merge_vector(uint64_t *dst, __m256i v)
 {
 	__m256i old = load(dst), fresh = _mm256_andnot_si256(old, v);
 
 	store(dst, _mm256_or_si256(old, v));
-	if (kind == MERGE_SET)
-		store(other, _mm256_or_si256(load(other), v));
-	if (kind == MERGE_CLEAR)
-		store(other, _mm256_andnot_si256(fresh, load(other)));
 	return fresh;
 }
 
 /* A byte of `counts` is at most 16 * 8. */
-AVX2_INL uint64_t merge_as(enum merge_kind kind, uint64_t *dst, uint64_t *other, const uint64_t *src,
-			   size_t n, uint64_t *fresh)
+AVX2 static uint64_t merge(uint64_t *dst, const uint64_t *src, size_t n, uint64_t *fresh)
 {
 	__m256i counts = _mm256_setzero_si256();
 	uint64_t mask = 0, count = 0;
@@ -115,31 +110,15 @@ AVX2_INL uint64_t merge_as(enum merge_kind kind, uint64_t *dst, uint64_t *other,
 	for (; i + LANES <= n; i += LANES) {
 		__m256i v = load(&src[i]);
 		mask |= differ(v, _mm256_setzero_si256()) << i;
-		counts = _mm256_add_epi8(counts, count_bytes(merge_vector(&dst[i], &other[i], v, kind)));
+		counts = _mm256_add_epi8(counts, count_bytes(merge_vector(&dst[i], v)));
 	}
 	for (; i < n; i++) {
 		uint64_t word = word_read(&src[i]);
 		mask |= (uint64_t)(word != 0) << i;
-		count += count_word(merge_word(&dst[i], &other[i], word, kind));
+		count += count_word(merge_word(&dst[i], word));
 	}
 	*fresh += count + sum_bytes(counts);
 	return mask;
-}
-
-AVX2 static uint64_t merge(uint64_t *dst, const uint64_t *src, size_t n, uint64_t *fresh)
-{
-	return merge_as(MERGE_ONLY, dst, dst, src, n, fresh);
-}
-
-AVX2 static uint64_t merge_set(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n, uint64_t *fresh)
-{
-	return merge_as(MERGE_SET, dst, other, src, n, fresh);
-}
-
-AVX2 static uint64_t merge_clear(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n,
-				 uint64_t *fresh)
-{
-	return merge_as(MERGE_CLEAR, dst, other, src, n, fresh);
 }
 
 AVX2 static void and_not(uint64_t *dst, const uint64_t *src, size_t n)
@@ -302,8 +281,6 @@ const struct bitmap_ops *bitmap_ops_native(void)
 		.name = "avx2",
 		.nonzero = nonzero,
 		.merge = merge,
-		.merge_set = merge_set,
-		.merge_clear = merge_clear,
 		.and_not = and_not,
 		.count = count,
 		.extract = extract,

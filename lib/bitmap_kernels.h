@@ -16,9 +16,6 @@ uint64_t bitmap_nonzero_words(const uint64_t *src, size_t n);
 void bitmap_and_not(uint64_t *dst, const uint64_t *src, size_t n);
 void bitmap_extract_words(uint64_t *dst, const uint64_t *src, unsigned shift, size_t n);
 
-/* What becomes of `other`: nothing; |= src; &= ~(what was new) */
-enum merge_kind { MERGE_ONLY, MERGE_SET, MERGE_CLEAR };
-
 /* One load, whatever the compiler would prefer: it may change under our eyes. */
 KERNEL_INLINE uint64_t word_read(const uint64_t *word)
 {
@@ -26,15 +23,11 @@ KERNEL_INLINE uint64_t word_read(const uint64_t *word)
 }
 
 /* Returns the new bits. */
-KERNEL_INLINE uint64_t merge_word(uint64_t *dst, uint64_t *other, uint64_t word, enum merge_kind kind)
+KERNEL_INLINE uint64_t merge_word(uint64_t *dst, uint64_t word)
 {
 	uint64_t fresh = word & ~*dst;
 
 	*dst |= word;
-	if (kind == MERGE_SET)
-		*other |= word;
-	if (kind == MERGE_CLEAR)
-		*other &= ~fresh;
 	return fresh;
 }
 

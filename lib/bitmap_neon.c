@@ -22,15 +22,11 @@ static uint64_t nonzero(const uint64_t *src, size_t n)
 }
 
 /* merge_word(), 2 at a time */
-KERNEL_INLINE uint64x2_t merge_vector(uint64_t *dst, uint64_t *other, uint64x2_t v, enum merge_kind kind)
+KERNEL_INLINE uint64x2_t merge_vector(uint64_t *dst, uint64x2_t v)
 {
 	uint64x2_t old = vld1q_u64(dst), fresh = vbicq_u64(v, old);
 
 	vst1q_u64(dst, vorrq_u64(old, v));
-	if (kind == MERGE_SET)
-		vst1q_u64(other, vorrq_u64(vld1q_u64(other), v));
-	if (kind == MERGE_CLEAR)
-		vst1q_u64(other, vbicq_u64(vld1q_u64(other), fresh));
 	return fresh;
 }
 
@@ -40,8 +36,7 @@ KERNEL_INLINE uint16x8_t add_count(uint16x8_t counts, uint64x2_t v)
 	return vpadalq_u8(counts, vcntq_u8(vreinterpretq_u8_u64(v)));
 }
 
-KERNEL_INLINE uint64_t merge_as(enum merge_kind kind, uint64_t *dst, uint64_t *other, const uint64_t *src,
-				size_t n, uint64_t *fresh)
+static uint64_t merge(uint64_t *dst, const uint64_t *src, size_t n, uint64_t *fresh)
 {
 	uint16x8_t counts = vdupq_n_u16(0);
 	uint64x2_t mask = vdupq_n_u64(0), bit = vcombine_u64(vcreate_u64(1), vcreate_u64(2));
@@ -52,30 +47,15 @@ KERNEL_INLINE uint64_t merge_as(enum merge_kind kind, uint64_t *dst, uint64_t *o
 		uint64x2_t v = vld1q_u64(&src[i]);
 		mask = vorrq_u64(mask, vandq_u64(vtstq_u64(v, v), bit));
 		bit = vshlq_n_u64(bit, LANES);
-		counts = add_count(counts, merge_vector(&dst[i], &other[i], v, kind));
+		counts = add_count(counts, merge_vector(&dst[i], v));
 	}
 	if (i < n) {
 		uint64_t word = word_read(&src[i]);
 		rest = (uint64_t)(word != 0) << i;
-		*fresh += word_count(merge_word(&dst[i], &other[i], word, kind));
+		*fresh += word_count(merge_word(&dst[i], word));
 	}
 	*fresh += vaddlvq_u16(counts);
 	return rest | vgetq_lane_u64(mask, 0) | vgetq_lane_u64(mask, 1);
-}
-
-static uint64_t merge(uint64_t *dst, const uint64_t *src, size_t n, uint64_t *fresh)
-{
-	return merge_as(MERGE_ONLY, dst, dst, src, n, fresh);
-}
-
-static uint64_t merge_set(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n, uint64_t *fresh)
-{
-	return merge_as(MERGE_SET, dst, other, src, n, fresh);
-}
-
-static uint64_t merge_clear(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n, uint64_t *fresh)
-{
-	return merge_as(MERGE_CLEAR, dst, other, src, n, fresh);
 }
 
 /* At most WORD_BITS words: a lane of `counts` holds 65535. */
@@ -105,8 +85,6 @@ const struct bitmap_ops *bitmap_ops_native(void)
 		.name = "neon",
 		.nonzero = nonzero,
 		.merge = merge,
-		.merge_set = merge_set,
-		.merge_clear = merge_clear,
 		.and_not = bitmap_and_not,
 		.count = count,
 		.extract = bitmap_extract_words,

@@ -15,33 +15,17 @@ uint64_t bitmap_nonzero_words(const uint64_t *src, size_t n)
 	return mask;
 }
 
-KERNEL_INLINE uint64_t merge_as(enum merge_kind kind, uint64_t *dst, uint64_t *other, const uint64_t *src,
-				size_t n, uint64_t *fresh)
+static uint64_t merge(uint64_t *dst, const uint64_t *src, size_t n, uint64_t *fresh)
 {
 	uint64_t mask = 0, count = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		uint64_t word = word_read(&src[i]);
 		mask |= (uint64_t)(word != 0) << i;
-		count += word_count(merge_word(&dst[i], &other[i], word, kind));
+		count += word_count(merge_word(&dst[i], word));
 	}
 	*fresh += count;
 	return mask;
-}
-
-static uint64_t merge(uint64_t *dst, const uint64_t *src, size_t n, uint64_t *fresh)
-{
-	return merge_as(MERGE_ONLY, dst, dst, src, n, fresh);
-}
-
-static uint64_t merge_set(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n, uint64_t *fresh)
-{
-	return merge_as(MERGE_SET, dst, other, src, n, fresh);
-}
-
-static uint64_t merge_clear(uint64_t *dst, uint64_t *other, const uint64_t *src, size_t n, uint64_t *fresh)
-{
-	return merge_as(MERGE_CLEAR, dst, other, src, n, fresh);
 }
 
 void bitmap_and_not(uint64_t *dst, const uint64_t *src, size_t n)
@@ -73,8 +57,6 @@ static const struct bitmap_ops portable = {
 	.name = "portable",
 	.nonzero = bitmap_nonzero_words,
 	.merge = merge,
-	.merge_set = merge_set,
-	.merge_clear = merge_clear,
 	.and_not = bitmap_and_not,
 	.count = count,
 	.extract = bitmap_extract_words,

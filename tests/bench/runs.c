@@ -118,7 +118,8 @@ static void clusters(void)
 		at = first + random_next(&seed) % 512;
 		if (at >= BITS)
 			return;
-		bitmap_set(words, first, at);
+		for (uint64_t i = first; i <= at; i++)
+			words[i / 64] |= UINT64_C(1) << i % 64;
 	}
 }
 

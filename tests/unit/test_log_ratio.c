@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /* Bitmaps whose page size is not the log's: every ratio, aligned or not, against an oracle that takes one bit at a
- * time. Granularities are 1/64 to 64 pages of the log; addresses need be multiples of neither. */
+ * time. Granularities are 1/64 to 64 pages of the log; addresses need be multiples of neither. With VFD_LONG in the
+ * environment: 1000 bitmaps of each. */
 
 #include "log.h" /* before check.h, which has a macro `fail` */
 
@@ -10,7 +11,7 @@
 #include <string.h>
 #include <vfiodirty.h>
 
-enum { PAGE = 4096, PAGES = 1000, WORDS = 40, CASES = 20 };
+enum { PAGE = 4096, PAGES = 1000, WORDS = 40 };
 
 static const struct log_source kernel = { .provenance = VFD_REPORTED, .who = "test" };
 static const uint64_t base = 7 * PAGE; /* of the region: its first plane word is shared with what is before */
@@ -114,9 +115,10 @@ static void one_case(uint64_t granularity)
 
 START_TEST(every_ratio)
 {
+	const int cases = getenv("VFD_LONG") ? 500 : 20;
 	unsigned shift = (unsigned)_i;
 
-	for (int i = 0; i < CASES; i++)
+	for (int i = 0; i < cases; i++)
 		one_case((uint64_t)PAGE / 64 << shift);
 }
 END_TEST
