@@ -116,6 +116,11 @@ static void check_leaks(struct model *m)
 	ck_assert_uint_eq(left.containers, 0);
 }
 
+void fixture_club(struct fixture *f)
+{
+	f->container->space.alone = false;
+}
+
 void fixture_end(struct fixture *f)
 {
 	ck_assert_msg(!model_crashed(f->model), "%s", model_crashed(f->model));

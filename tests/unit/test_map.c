@@ -274,6 +274,7 @@ START_TEST(many_mappings)
 	struct vfd_harvest result = { .struct_size = sizeof result };
 
 	fixture_pieces(f, NULL, 0, 0, 0);
+	fixture_club(f);
 	for (uint64_t i = 0; i < MANY; i++)
 		OK(map_pages(f, i * 64, i % PAGES, 1, RW));
 	uint64_t walked = model_counts(f->model).walked;

@@ -30,6 +30,7 @@ static uint64_t any(uint64_t below)
 static void begin(const struct model_config *config)
 {
 	fixture_begin(f, config);
+	fixture_club(f);
 	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
 	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
 }
@@ -302,6 +303,7 @@ START_TEST(ranges_are_parts)
 	struct vfd_harvest result = { .struct_size = sizeof result };
 
 	fixture_pieces(f, NULL, 8, 128, 128);
+	fixture_club(f);
 	device_writes(f, 0, 0, PAGES);
 	OK(vfd_track_harvest_range(f->container, 130 * PAGE, 512 * PAGE, &result, &f->err));
 	ck_assert_uint_eq(result.pages_new, 3 * 128); /* 256, 384, 512 */
@@ -550,6 +552,7 @@ START_TEST(no_memory_for_scratch)
 
 	for (int i = 0; i < 2; i++) {
 		fixture_pieces(f, NULL, PAGES, 1, 1);
+		fixture_club(f);
 		device_writes(f, 0, 3, 20);
 		model_fault(f->model, (struct model_fault){ .call = calls[i], .error = ENOMEM });
 		REFUSED(-ENOMEM, harvest(f, 0));
@@ -573,7 +576,7 @@ int main(void)
 	add_case(suite, "ranges are parts", ranges_are_parts);
 	add_case(suite, "parts do not wait", parts_do_not_wait);
 	add_case(suite, "parts and changes at once", parts_and_changes_at_once);
-	add_case(suite, "scratch is sparse", scratch_is_sparse);
+	add_tagged(suite, TAG_POPULATE, "scratch is sparse", scratch_is_sparse);
 	add_case(suite, "shared words of scratch", shared_words_of_scratch);
 	add_case(suite, "scratch of untracked mappings", scratch_of_untracked);
 	add_case(suite, "no memory for scratch", no_memory_for_scratch);

@@ -223,6 +223,7 @@ END_TEST
 static void fixture_single_pages(void)
 {
 	fixture_pieces(f, NULL, PAGES, 1, 1);
+	fixture_club(f);
 }
 
 /* Written before a fault, after it, and after the retry: each time it arrives, and what is not shifted stays exact. */
@@ -393,6 +394,7 @@ END_TEST
 START_TEST(no_ghosts_between_words)
 {
 	fixture_begin(f, NULL);
+	fixture_club(f);
 	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
 	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
 	for (unsigned i = 0; i < 600; i++)
@@ -416,6 +418,7 @@ END_TEST
 START_TEST(clubbed_starts_aligned)
 {
 	fixture_begin(f, NULL);
+	fixture_club(f);
 	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
 	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
 	for (unsigned i = 0; i < 300; i++)
@@ -440,6 +443,7 @@ END_TEST
 START_TEST(hole_between_mappings)
 {
 	fixture_track(f, NULL);
+	fixture_club(f);
 	device_writes(f, 0, 0, PAGES);
 	OK(vfd_unmap_all(f->container, &f->err)); /* leaves a scratch buffer full of ones */
 	OK(map_pages(f, 0, 0, 60, RW));
@@ -485,6 +489,7 @@ END_TEST
 START_TEST(each_alone_for_32_bits)
 {
 	fixture_pieces(f, NULL, 4, 128, 128);
+	ck_assert(f->container->space.alone == (sizeof(void *) < 8));
 	f->container->space.alone = true;
 	device_writes(f, 0, 100, 100);
 	model_trace_start(f->model);
@@ -512,6 +517,7 @@ START_TEST(spans_cut_no_mapping)
 {
 	for (uint64_t limit = 128; limit <= 1024; limit += 64) {
 		fixture_pieces(f, NULL, 8, 128, 128);
+		fixture_club(f);
 		f->container->space.type1.caps.dirty_bitmap_limit = limit / 8;
 		memset(&watch, 0, sizeof watch);
 		watch.pages = limit;
@@ -534,6 +540,7 @@ END_TEST
 static void few_steps(uint64_t count, uint64_t size, uint64_t stride)
 {
 	fixture_begin(f, NULL);
+	fixture_club(f);
 	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
 	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
 	for (uint64_t i = 0; i < count; i++)
