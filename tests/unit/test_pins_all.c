@@ -4,6 +4,7 @@
 
 #include "fixture.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -14,7 +15,7 @@ static struct vfd_pinset *set;
 
 static void master_on(void)
 {
-	uint16_t command = PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY;
+	uint16_t command = htole16(PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
 
 	OK(vfd_device_write(f->device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2, &f->err));
 }
