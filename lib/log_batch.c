@@ -154,7 +154,7 @@ static bool fill_region(struct filling *f, const struct planes *p)
 	struct window window;
 
 	while (window_next(&window, &p->taken, NULL, &stripes)) {
-		if (word_count(peek(&p->taken.top[window.stripe[0]])) <= FEW)
+		if (word_count(peek(&p->taken.top[window.stripe[0]])) <= WORD_BITS / 2)
 			window_fetch(&window, &fetch);
 		for (unsigned i = 0; i < window.count; i++)
 			if (!fill_stripe(f, p, window.stripe[i]))

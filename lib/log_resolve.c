@@ -70,8 +70,7 @@ static uint64_t resolve_stripe(struct hold *hold, const struct cursor *c, const 
 static uint64_t resolve_region(struct hold *hold, const struct cursor *c, const struct planes *p,
 			       bool delivered)
 {
-	const struct fetch taken = { p->taken, 1, { &p->taken } },
-			   others = { p->other, 2, { &p->other, &p->owed } };
+	const struct fetch taken = { p->taken, 1, { &p->taken } }, others = { p->other, 1, { &p->other } };
 	struct range stripes = stripes_of(c->bits);
 	struct window window;
 	uint64_t pages = 0;
