@@ -29,6 +29,9 @@ keep hello-edu "$bin/hello" "$edu_group" "$edu"
 keep demo "$bin/vfd-demo" --runs 3 --size 32 --image "$bin/vfd-demo"
 keep host-edu "$bin/vfd-demo" --host "$edu" --runs 1 --size 32
 
+keep nvme-edu "$bin/vfd-nvme" "$edu" --blocks 1
+keep nvme-bound "$bin/vfd-nvme" "$disk" --blocks 1
+
 # A disk: nothing may happen to it while it is in use, or without being asked.
 keep disk-bound "$bin/vfd-demo" --host "$disk" --runs 1 --size 32
 mkswap /dev/nvme0n1 >/dev/null && swapon /dev/nvme0n1

@@ -67,7 +67,7 @@ wrong_use() {
 
 test_arguments() {
 	local program
-	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info"; do
+	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme"; do
 		check "$(basename "$program") --help: exit 0" says 0 usage: "$program" --help
 		wrong_use "$program" --no-such-option
 		wrong_use "$program" word
@@ -82,6 +82,8 @@ test_arguments() {
 	wrong_use examples/demo.sh --image /no/such/file
 	wrong_use examples/demo.sh --rebind
 	wrong_use "$bin/hello"
+	wrong_use "$bin/vfd-nvme" 0000:00:01.0 --blocks 0
+	wrong_use "$bin/vfd-nvme" --blocks 1
 }
 
 # ---- a machine without VFIO, and a made-up one ------------------------------------
@@ -95,6 +97,7 @@ test_without_vfio() {
 	check "vfd-info: exit 0 on this machine" exits 0 "$bin/vfd-info"
 	"$bin/vfd-info" --json >"$tmp/here.json"
 	is_json "vfd-info --json: parses on this machine" "$tmp/here.json"
+	check "vfd-nvme: refuses what is not there" says 1 "refused" "$bin/vfd-nvme" 0000:ff:1f.7 --blocks 1
 	[ ! -e /dev/vfio/vfio ] || return 0
 	check "hello: says what is missing" says 1 "/dev/vfio/vfio" "$bin/hello" 1 0000:00:01.0
 	check "vfd-demo: says where it runs" says 1 "demo.sh boots" "$bin/vfd-demo"
@@ -152,7 +155,7 @@ test_made_up() {
 boot() {
 	local name files=()
 	truncate -s 64M "$tmp/disk"
-	for name in vfd-info hello vfd-demo; do
+	for name in vfd-info hello vfd-demo vfd-nvme; do
 		files+=(--file "$bin/$name:$bin/$name")
 	done
 	tests/kernel/run.sh --timeout 300 --append clearcpuid=erms,fsrm --out "$tmp/out" \
@@ -215,6 +218,41 @@ test_demo_on_kernel() {
 	check "demo --host --rebind, interrupted: it ran" grep -q 'libvfiodirty  *1/1000 .* lost' "$tmp/out/disk-interrupted"
 	check "demo --host --rebind, interrupted: with its driver again" same "$(cat "$tmp/out/disk-driver-last")" nvme
 	refused not-there "no such device" "no such PCI device"
+	check "vfd-nvme: refuses a disk that the kernel's driver has" left nvme-bound 1 "bound to nvme, not to vfio-pci: refused"
+	check "vfd-nvme: refuses what is no NVMe controller" left nvme-edu 1 "no NVMe controller"
+}
+
+# ---- the NVMe driver ----------------------------------------------------------------
+
+boot_nvme() {
+	rm -rf "$tmp/out"
+	truncate -s 0 "$tmp/disk" && truncate -s 64M "$tmp/disk"
+	tests/kernel/run.sh --timeout 300 --out "$tmp/out" --bind 1b36:0010 \
+		--qemu-arg -drive --qemu-arg "file=$tmp/disk,if=none,id=disk,format=raw" --device nvme,drive=disk,serial=1 \
+		--file "$bin/vfd-nvme:$bin/vfd-nvme" --file "$PWD/examples/nvme/guest.sh:/guest.sh" \
+		-- /bin/sh /guest.sh "$bin/vfd-nvme" "${VFD_NVME_READS:-100000}"
+}
+
+# on_disk BLOCK: the first word of a block, which is to be its number
+on_disk() {
+	od -An -tu8 -j $(($1 * 512)) -N 8 "$tmp/disk" | tr -d ' '
+}
+
+test_nvme_on_kernel() {
+	check "the guest ran vfd-nvme, and its kernel did not complain" boot_nvme
+	[ -s "$tmp/out/no-pins.code" ] || return 0
+	check "vfd-nvme: reads what it wrote" left verify 0 "wrote and read 5001 blocks"
+	check "vfd-nvme: the last block is on the disk" same "$(on_disk 5000)" 5000
+	check "vfd-nvme: nothing is behind it" same "$(on_disk 5001)" 0
+	check "vfd-nvme: not more blocks than there are" left too-many 1 "has 131072 blocks only"
+	check "vfd-nvme --bench: has its rows" same "$(grep -cE '^(off|on) +(1|32) ' "$tmp/out/bench")" 4
+	check "vfd-nvme --migrate: the plan says software, exact" left migrate 0 "ok: the plan says pins, exact, nothing deferred"
+	check "vfd-nvme --migrate: all reads were made" left migrate 0 "${VFD_NVME_READS:-100000} reads of random length"
+	check "vfd-nvme --migrate: identical" left migrate 0 "ok: the copy is identical"
+	check "vfd-nvme --migrate: no page too many" left migrate 0 "ok: sent is at most 1.05 times"
+	check "vfd-nvme --migrate: the kernel says all pages" left migrate 0 "16384 of 16384 pages of data"
+	check "vfd-nvme --migrate --no-pins: the copy differs" left no-pins 1 "FAILED: the copy is identical"
+	grep -hE '^(all rounds|[0-9]+ reads|the kernel|tracking|off|on)\b' "$tmp/out/migrate" "$tmp/out/bench" | sed 's/^/# /'
 }
 
 test_on_kernel() {
@@ -235,5 +273,6 @@ test_arguments
 test_without_vfio
 test_made_up
 test_on_kernel
+test_nvme_on_kernel
 echo "$((tap_count - tap_failed - skipped)) passed, $tap_failed failed, $skipped skipped"
 tap_end
