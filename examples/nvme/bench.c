@@ -35,11 +35,9 @@ static double run(struct nvme *n, struct workload *w, uint32_t depth, uint64_t *
 
 static void row(struct nvme *n, const struct workload *w, const char *tracking, uint32_t depth)
 {
-	uint64_t *latencies = calloc(w->reads, sizeof *latencies);
+	uint64_t *latencies = zeroed(w->reads, sizeof *latencies);
 	struct workload mine = *w;
 
-	if (!latencies)
-		die("no memory");
 	double seconds = run(n, &mine, depth, latencies);
 	printf("%-8s %5u %9.0f %9.1f %9.1f %9.1f\n", tracking, depth, (double)w->reads / seconds,
 	       percentile(latencies, w->reads, 0.5), percentile(latencies, w->reads, 0.99),

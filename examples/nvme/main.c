@@ -54,6 +54,15 @@ void check(int rc)
 		die("%s: %s (%s)", nvme_error.operation, nvme_error.message, vfd_strcode(rc));
 }
 
+void *zeroed(uint64_t count, size_t size)
+{
+	void *memory = calloc(count, size);
+
+	if (!memory)
+		die("no memory");
+	return memory;
+}
+
 uint64_t now_ns(void)
 {
 	struct timespec now;

@@ -58,10 +58,8 @@ static uint64_t count_pages(const struct migration *m, const uint8_t *pages)
 static uint64_t pinned_now(const struct migration *m)
 {
 	bool idle[NVME_DEPTH] = { false };
-	uint8_t *pages = calloc(m->pages, 1);
+	uint8_t *pages = zeroed(m->pages, 1);
 
-	if (!pages)
-		die("no memory");
 	for (uint32_t i = m->n->free; i < NVME_DEPTH; i = m->n->requests[i].next)
 		idle[i] = true;
 	for (uint32_t i = 0; i < NVME_DEPTH; i++)
@@ -149,7 +147,7 @@ static void print_kernels_answer(const struct migration *m)
 		struct vfio_iommu_type1_dirty_bitmap head;
 		struct vfio_iommu_type1_dirty_bitmap_get get;
 	} ask = { .head = { .argsz = sizeof ask, .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP } };
-	uint64_t words = (m->n->data.size / NVME_PAGE + 63) / 64, *bits = calloc(words, 8), count = 0;
+	uint64_t words = (m->n->data.size / NVME_PAGE + 63) / 64, *bits = zeroed(words, 8), count = 0;
 	struct vfd_translation where;
 
 	check(vfd_translate(m->n->pins, m->n->data.start, &where, &nvme_error));
@@ -158,7 +156,7 @@ static void print_kernels_answer(const struct migration *m)
 	ask.get.bitmap.pgsize = NVME_PAGE;
 	ask.get.bitmap.size = words * 8;
 	ask.get.bitmap.data = (void *)bits;
-	if (!bits || ioctl(vfd_container_fd(m->n->container), VFIO_IOMMU_DIRTY_PAGES, &ask))
+	if (ioctl(vfd_container_fd(m->n->container), VFIO_IOMMU_DIRTY_PAGES, &ask))
 		die("the kernel does not answer");
 	for (uint64_t i = 0; i < words; i++)
 		count += (uint64_t)__builtin_popcountll(bits[i]);
@@ -218,13 +216,11 @@ int migrate(struct nvme *n, const struct workload *workload)
 	uint64_t size = n->completions.size + n->data.size;
 	struct migration m = { .n = n,
 			       .consumer = vfd_log_consumer(n->log),
-			       .copy = calloc(1, size),
+			       .copy = zeroed(size, 1),
 			       .pages = size / NVME_PAGE,
-			       .covered = calloc(size / NVME_PAGE, 1) };
+			       .covered = zeroed(size / NVME_PAGE, 1) };
 	struct workload w = *workload;
 
-	if (!m.copy || !m.covered)
-		die("no memory");
 	check(vfd_track_start(n->container, NULL, NULL, &nvme_error));
 	int failed = check_plan(n);
 	check(vfd_mark_initial(m.consumer, &nvme_error));

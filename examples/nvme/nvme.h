@@ -6,6 +6,7 @@
  * exactly. One admin queue, one I/O queue, completions polled; one thread. Numbers of the NVMe specification 1.4 are in nvme.c. */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <vfiodirty.h>
@@ -116,6 +117,7 @@ void bench(struct nvme *n, const struct workload *w);
 int migrate(struct nvme *n, const struct workload *w);
 
 uint64_t now_ns(void);
+void *zeroed(uint64_t count, size_t size); /* free() it */
 extern struct vfd_error nvme_error;
 void check(int rc);
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
