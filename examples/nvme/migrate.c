@@ -140,28 +140,32 @@ static void rounds(struct migration *m, struct workload *w)
 	       (double)(now_ns() - begin) / 1e9);
 }
 
+/* As struct vfio_iommu_type1_dirty_bitmap with its data. */
+struct question {
+	uint32_t argsz, flags;
+	struct vfio_iommu_type1_dirty_bitmap_get get;
+};
+
 /* Shown only: behind a real IOMMU it is always "everything", which is why the library does not ask. */
-static void print_kernels_answer(const struct migration *m)
+static void print_kernels_answer(const struct nvme *n)
 {
-	struct {
-		struct vfio_iommu_type1_dirty_bitmap head;
-		struct vfio_iommu_type1_dirty_bitmap_get get;
-	} ask = { .head = { .argsz = sizeof ask, .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP } };
-	uint64_t words = (m->n->data.size / NVME_PAGE + 63) / 64, *bits = zeroed(words, 8), count = 0;
+	struct question ask = { .argsz = sizeof ask, .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP };
+	uint64_t pages = n->data.size / NVME_PAGE, words = (pages + 63) / 64, count = 0;
+	uint64_t *bits = zeroed(words, 8);
 	struct vfd_translation where;
 
-	check(vfd_translate(m->n->pins, m->n->data.start, &where, &nvme_error));
+	check(vfd_translate(n->pins, n->data.start, &where, &nvme_error));
 	ask.get.iova = where.iova;
-	ask.get.size = m->n->data.size;
+	ask.get.size = n->data.size;
 	ask.get.bitmap.pgsize = NVME_PAGE;
 	ask.get.bitmap.size = words * 8;
 	ask.get.bitmap.data = (void *)bits;
-	if (ioctl(vfd_container_fd(m->n->container), VFIO_IOMMU_DIRTY_PAGES, &ask))
+	if (ioctl(vfd_container_fd(n->container), VFIO_IOMMU_DIRTY_PAGES, &ask))
 		die("the kernel does not answer");
 	for (uint64_t i = 0; i < words; i++)
 		count += (uint64_t)__builtin_popcountll(bits[i]);
 	printf("the kernel's own answer: %llu of %llu pages of data, at every look\n",
-	       (unsigned long long)count, (unsigned long long)(m->n->data.size / NVME_PAGE));
+	       (unsigned long long)count, (unsigned long long)pages);
 	free(bits);
 }
 
@@ -228,7 +232,7 @@ int migrate(struct nvme *n, const struct workload *workload)
 	rounds(&m, &w);
 	nvme_stop(n);
 	send_round(&m, VFD_HARVEST_FINAL, w.rounds + 1);
-	print_kernels_answer(&m);
+	print_kernels_answer(n);
 	failed += judge(&m);
 	nvme_unpin(n);
 	send_owed(&m); /* the queues, which no pin holds any more */
