@@ -241,7 +241,11 @@ VFD_API int vfd_group_number(const struct vfd_group *group);
 VFD_API int vfd_group_fd(const struct vfd_group *group);
 
 /**
- * Map memory for devices. Before the first attach the mapping is only remembered, and checked at the replay.
+ * Map memory for devices. Private anonymous memory that devices may only read (VFD_MAP_READ alone) should have been written to once, each
+ * page, or come from mmap() with MAP_POPULATE: Linux 6.1 pins the page of zeros in the place of one that was never written, and what
+ * the program writes later does not reach the device. (vfio_pin_pages_remote; 6.12 does it right.)
+ *
+ * Before the first attach the mapping is only remembered, and checked at the replay.
  *
  * @return 0; VFD_EINVALID (no READ or WRITE, NULL); VFD_EALIGN; VFD_EWRAP (also: in the last 2 MiB
  * below 2^64, where the kernel loses mappings); VFD_EOVERLAP (first..last: the mapping that
