@@ -103,10 +103,6 @@ bool pins_writing(struct space *space)
 	return writing;
 }
 
-struct marking {
-	struct space *space;
-};
-
 /* A pin that was let go meanwhile has marked its pages itself; should its region be gone, the log ignores this. */
 static bool mark_seen(const struct vfd_pinset *set, const struct seen *seen, void *arg)
 {
@@ -128,10 +124,10 @@ void pins_mark(struct space *space)
 int fail_pinned(const struct pin_holder *holder, const char *operation, struct vfd_error *err)
 {
 	return fail_range(err, VFD_EPINNED, operation, holder->where.first, holder->where.last,
-			  "%" PRIu64 " pin%s of set '%s' and others hold%s it, the first IOVA %#" PRIx64
-			  "..%#" PRIx64 ": unpin first",
-			  holder->pins, holder->pins == 1 ? "" : "s", holder->set->name,
-			  holder->pins == 1 ? "s" : "", holder->where.first, holder->where.last);
+			  "held by %" PRIu64 " pin%s: the first found is of set '%s', IOVA %#" PRIx64
+			  "..%#" PRIx64 "; unpin first",
+			  holder->pins, holder->pins == 1 ? "" : "s", holder->set->name, holder->where.first,
+			  holder->where.last);
 }
 
 int pins_refuse(struct space *space, const char *operation, struct vfd_error *err)

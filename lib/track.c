@@ -15,7 +15,9 @@ static int check_trackable(struct space *space, struct vfd_error *err)
 			    "the container has no log: name one when it is opened");
 	if (!space->can_track && (space->unpinned || !space->attached))
 		return fail(err, VFD_EUNSUPPORTED, "track start",
-			    "only a type1 v2 container can track, and this is v1 or no-IOMMU; the caller's "
+			    "only a type1 v2 container has a record, and this is v1 or no-IOMMU: if its "
+			    "drivers pin all that "
+			    "their devices write, say so for each (vfd_device_pins_all); else the caller's "
 			    "own marks "
 			    "(vfd_log_mark) are what is left");
 	return 0;

@@ -56,7 +56,7 @@ struct vfd_track_options {
  *
  * @param options NULL for the defaults
  * @param[out] plan may be NULL
- * @return 0; VFD_EUNSUPPORTED (v1, no-IOMMU, no MIGRATION capability); VFD_ESTATE (the container has no log); VFD_EINVALID;
+ * @return 0; VFD_EUNSUPPORTED (v1 or no-IOMMU, unless all devices pin what they write: vfd_device_pins_all(); no MIGRATION capability); VFD_ESTATE (the container has no log); VFD_EINVALID;
  * -ENOMEM, -EINVAL from the kernel (a mapping of more than 8 TiB blocks START: the message names it)
  */
 VFD_API int vfd_track_start(struct vfd_container *container, const struct vfd_track_options *options,
