@@ -4,17 +4,8 @@
 
 #include "harvest.h"
 
-#include <time.h>
-
+#include "clock.h"
 #include "pin.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* In a claimed window. Returns where to go on. */
 static uint64_t harvest_window(struct harvest *h, const struct plan_window *window, uint64_t cursor,

@@ -5,8 +5,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "pin.h"
 
 static const char *const unmap_op = "VFIO_IOMMU_UNMAP_DMA";
@@ -134,14 +134,6 @@ static void forget(struct space *space, struct mapping *m)
 	if (m->logged)
 		log_region_put(space->log, m->log_address);
 	free(m);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* Pins make no system call when they go, so who waits for them looks now and then. */

@@ -11,7 +11,8 @@
  * the kernel itself says of pages that a mediated device has pinned. A driver that pins everything its device writes thereby tracks
  * exactly on hardware that cannot: see vfd_device_pins_all().
  *
- * Pins live in *pin sets*. A set is used by one thread at a time, one per queue or thread; different sets do not disturb each other.
+ * Pins live in *pin sets*. A set is used by one thread at a time, one per queue or thread; different sets do not disturb each other. It
+ * ends with its container: let no thread use it when that is closed.
  * vfd_pin() and vfd_unpin() allocate nothing, take no lock and make no system call, unless a mapping was made or removed since.
  */
 
