@@ -71,9 +71,9 @@ struct bit_run {
 /* The lowest run of set bits in first..last, cut to it. False if there is none. */
 bool bitmap_next_run(const uint64_t *words, uint64_t first, uint64_t last, struct bit_run *run);
 
-/* Up to `capacity` runs of set bits in first..last, ascending, each cut to first..last but to nothing else; returns
- * how many. *next is where to go on: last + 1 if these were fewer than `capacity`, else the bit behind the last of
- * them. Entries of `runs` behind those returned may have been written. */
+/* Runs of set bits in first..last, ascending, each cut to first..last but to nothing else; returns how many: at most
+ * `capacity`, at least one if there is one. *next is where to go on: last + 1 if there are no more. It stops early where the
+ * runs of a further word might not fit, less than 41 short of capacity. Entries behind those returned may have been written. */
 size_t bitmap_runs(const uint64_t *words, uint64_t first, uint64_t last, struct bit_run *runs,
 		   size_t capacity, uint64_t *next);
 

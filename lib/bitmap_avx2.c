@@ -4,7 +4,6 @@
 
 #ifdef __x86_64__
 
-#include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 
@@ -253,41 +252,14 @@ AVX2 static size_t runs(const uint64_t *words, uint64_t first, uint64_t last, st
 	return runs_with(words, first, last, found, capacity, next, kit);
 }
 
-/* ---- the choice ---- */
-
-/* The system saves the registers: XCR0, bits 1 and 2. */
-static bool registers_saved(void)
-{
-	unsigned low, high;
-
-	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	return (low & 6) == 6;
-}
-
-/* Not __builtin_cpu_supports: that wants a constructor. */
-static bool usable(void)
-{
-	const unsigned in_1 = bit_OSXSAVE | bit_AVX | bit_POPCNT, in_7 = bit_AVX2 | bit_BMI | bit_BMI2;
-	unsigned a, b, c, d;
-
-	if (!__get_cpuid(1, &a, &b, &c, &d) || (c & in_1) != in_1 || !registers_saved())
-		return false;
-	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & in_7) == in_7;
-}
-
-const struct bitmap_ops *bitmap_ops_native(void)
-{
-	static const struct bitmap_ops avx2 = {
-		.name = "avx2",
-		.nonzero = nonzero,
-		.merge = merge,
-		.and_not = and_not,
-		.count = count,
-		.extract = extract,
-		.runs = runs,
-	};
-
-	return usable() ? &avx2 : NULL;
-}
+const struct bitmap_ops bitmap_avx2 = {
+	.name = "avx2",
+	.nonzero = nonzero,
+	.merge = merge,
+	.and_not = and_not,
+	.count = count,
+	.extract = extract,
+	.runs = runs,
+};
 
 #endif

@@ -8,8 +8,9 @@
 
 #define KERNEL_INLINE static inline __attribute__((always_inline))
 
-/* The table of this architecture, or NULL: it has none, or the processor lacks the instructions. */
-const struct bitmap_ops *bitmap_ops_native(void);
+/* The i-th table of this architecture, the fastest last. NULL: it has no more, or the processor lacks the instructions. */
+const struct bitmap_ops *bitmap_ops_native(unsigned i);
+extern const struct bitmap_ops bitmap_avx2, bitmap_avx512;
 
 /* Portable ones that an instruction set may have nothing better for. */
 uint64_t bitmap_nonzero_words(const uint64_t *src, size_t n);

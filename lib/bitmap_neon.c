@@ -79,7 +79,7 @@ static uint64_t count(const uint64_t *src, size_t n)
 }
 
 /* Every aarch64 Linux has the vector unit. */
-const struct bitmap_ops *bitmap_ops_native(void)
+const struct bitmap_ops *bitmap_ops_native(unsigned i)
 {
 	static const struct bitmap_ops neon = {
 		.name = "neon",
@@ -91,7 +91,7 @@ const struct bitmap_ops *bitmap_ops_native(void)
 		.runs = bitmap_runs,
 	};
 
-	return &neon;
+	return i ? NULL : &neon;
 }
 
 #endif

@@ -66,20 +66,23 @@ static const struct bitmap_ops portable = {
 /* ---- the choice ---- */
 
 #if !defined(__x86_64__) && !defined(__aarch64__)
-const struct bitmap_ops *bitmap_ops_native(void)
+const struct bitmap_ops *bitmap_ops_native(unsigned i)
 {
+	(void)i;
 	return NULL;
 }
 #endif
 
 const struct bitmap_ops *bitmap_ops_at(unsigned i)
 {
-	return i == 0 ? &portable : i == 1 ? bitmap_ops_native() : NULL;
+	return i ? bitmap_ops_native(i - 1) : &portable;
 }
 
 const struct bitmap_ops *bitmap_ops_best(void)
 {
-	const struct bitmap_ops *native = bitmap_ops_native();
+	unsigned i = 0;
 
-	return native ? native : &portable;
+	while (bitmap_ops_at(i + 1))
+		i++;
+	return bitmap_ops_at(i);
 }

@@ -15,30 +15,31 @@ static uint64_t run_end(const uint64_t *words, uint64_t first, uint64_t last)
 	return end < last ? end : last;
 }
 
-static void one_by_one(struct runs *r, const uint64_t *words, uint64_t at, uint64_t last)
+/* Returns where to go on. */
+static uint64_t one_by_one(struct runs *r, const uint64_t *words, uint64_t at, uint64_t last)
 {
-	if (r->open)
-		at = (r->found[r->begun - 1].last = run_end(words, at, last)) + 1;
 	while (r->begun < r->capacity && at <= last) {
 		struct bit_run *run = &r->found[r->begun];
 		if (!bitmap_next(words, at, last, &run->first))
-			break;
+			return last + 1;
 		run->last = run_end(words, run->first, last);
 		at = run->last + 1;
 		r->begun++;
 	}
+	return at;
 }
 
 size_t runs_finish(struct runs r, const uint64_t *words, uint64_t w, struct bit_run where, uint64_t *next)
 {
-	if (w <= where.last / WORD_BITS)
-		one_by_one(&r, words, w == where.first / WORD_BITS ? where.first : w * WORD_BITS, where.last);
-	else if (r.open)
-		r.found[r.begun - 1].last = where.last;
-	if (r.begun < r.capacity)
-		*next = where.last + 1;
-	else
-		*next = r.begun ? r.found[r.begun - 1].last + 1 : where.first;
+	uint64_t at = w == where.first / WORD_BITS ? where.first : w * WORD_BITS;
+
+	if (w > where.last / WORD_BITS)
+		at = where.last + 1;
+	if (r.open)
+		at = (r.found[r.begun - 1].last =
+			      at > where.last ? where.last : run_end(words, at, where.last)) +
+		     1;
+	*next = r.begun ? at : one_by_one(&r, words, at, where.last);
 	return r.begun;
 }
 

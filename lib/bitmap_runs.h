@@ -100,7 +100,7 @@ KERNEL_INLINE uint64_t runs_words(struct runs *r, const uint64_t *words, uint64_
 	return w;
 }
 
-/* All before word w is in r: find the rest one by one. */
+/* All before word w is in r. If that is nothing, there was no room for a whole word of them: find some one by one. */
 size_t runs_finish(struct runs r, const uint64_t *words, uint64_t w, struct bit_run where, uint64_t *next);
 
 KERNEL_INLINE size_t runs_with(const uint64_t *words, uint64_t first, uint64_t last, struct bit_run *found,

@@ -101,48 +101,15 @@ static void add_bits(struct harvest *h, struct parcel *parcel, const struct segm
 	};
 }
 
-static bool any_set(const uint64_t *words, uint64_t from, uint64_t to)
-{
-	uint64_t any = 0;
-
-	if (to - from == 8) {
-		const uint64_t *w = &words[from];
-		return w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7];
-	}
-	while (from < to)
-		any |= words[from++];
-	return any;
-}
-
-/* A long segment: where the kernel said something, eight words at a time. */
-static void merge_long(struct harvest *h, struct parcel *parcel, const struct segment *s, uint64_t *words)
-{
-	uint64_t end = (uint64_t)s->bit + s->bits, words_end = last_word(s) + 1, from = 0;
-	bool open = false;
-
-	for (uint64_t w = first_word(s), next; w < words_end; w = next) {
-		next = min_u64(w / 8 * 8 + 8, words_end);
-		bool any = any_set(words, w, next);
-		if (any && !open)
-			from = max_u64(w * WORD_BITS, s->bit);
-		else if (!any && open)
-			add_bits(h, parcel, s, words, from, w * WORD_BITS);
-		open = any;
-	}
-	if (open)
-		add_bits(h, parcel, s, words, from, end);
-}
-
 static void merge(struct harvest *h, struct parcel *parcel, const struct segment *s, uint64_t *words)
 {
 	uint64_t first = first_word(s), mask = word_mask(first, s->bit, (uint64_t)s->bit + s->bits - 1);
 
 	if (s->kind == SEGMENT_UNTRACKED)
 		return;
-	if (first != last_word(s))
-		merge_long(h, parcel, s, words);
-	else if (words[first] & mask) /* most say nothing, and the log need not know */
-		add_bits(h, parcel, s, words, s->bit, (uint64_t)s->bit + s->bits);
+	if (first == last_word(s) && !(words[first] & mask))
+		return; /* most single pages say nothing, and the log need not know */
+	add_bits(h, parcel, s, words, s->bit, (uint64_t)s->bit + s->bits);
 }
 
 /* The log has cleared the words that it had to itself. The others may be a neighbour's too: not before that is merged. */

@@ -67,7 +67,7 @@ static bool fill_found(struct filling *f, const struct bit_run *found, size_t n)
 	return fit == n;
 }
 
-/* A few more than there is room for: near the end of its own room the kernel goes bit by bit. */
+/* A few more than there is room for: the kernel stops where the runs of a word might not fit. */
 static bool fill_words(struct filling *f, const struct planes *p, uint64_t at, uint64_t last)
 {
 	enum { MOST = 256, SPARE = 40 };
@@ -110,7 +110,7 @@ static bool fill_few(struct filling *f, const struct planes *p, uint64_t chunk, 
 	return true;
 }
 
-/* Words of a plane from the first to the last with bits, in chunks that all have some */
+/* Words of a plane from the first to the last with bits, in chunks of which the first and the last have some */
 static struct range stretch_bits(const struct filling *f, const struct planes *p, struct range chunks)
 {
 	struct range bits = f->at->bits;
@@ -136,6 +136,9 @@ static bool fill_stripe(struct filling *f, const struct planes *p, uint64_t stri
 {
 	uint64_t left = stripe_chunks(&p->taken, stripe, chunks_of(f->at->bits)), base = stripe * WORD_BITS;
 
+	if (word_count(left) > WORD_BITS / 2)
+		left = word_range(word_first(left),
+				  word_last(left)); /* a few clean chunks cost less than a stop */
 	while (left) {
 		unsigned first = word_first(left);
 		uint64_t behind = ~left & ~UINT64_C(0) << first;
@@ -154,8 +157,7 @@ static bool fill_region(struct filling *f, const struct planes *p)
 	struct window window;
 
 	while (window_next(&window, &p->taken, NULL, &stripes)) {
-		if (word_count(peek(&p->taken.top[window.stripe[0]])) <= WORD_BITS / 2)
-			window_fetch(&window, &fetch);
+		window_fetch(&window, &fetch);
 		for (unsigned i = 0; i < window.count; i++)
 			if (!fill_stripe(f, p, window.stripe[i]))
 				return false;

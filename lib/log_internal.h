@@ -464,9 +464,10 @@ void merging_bits(struct merging *m, const struct log_bits *bits);
 /* Returns m->fresh. */
 uint64_t merging_end(struct merging *m, const struct log_source *source);
 
-/* For log_scale.c: in `bits` of a region, n words of pages at plane word w, all in one chunk. `stable`: src does not change. */
+/* For log_scale.c: in `bits` of a region, n words of pages at plane word w, all in one chunk. `stable`: src does not change.
+ * Returns which words were not 0. */
 void merging_region(struct merging *m, const struct region *region, struct range bits);
-void merging_chunk(struct merging *m, uint64_t w, const uint64_t *src, size_t n, bool stable);
+uint64_t merging_chunk(struct merging *m, uint64_t w, const uint64_t *src, size_t n, bool stable);
 
 /* The part of `bits` from bit `at` on that lies in one chunk */
 static inline struct range chunk_part(struct range bits, uint64_t at)

@@ -90,15 +90,21 @@ static void widen_words(struct merging *m, uint64_t w, const uint64_t *src, uint
 	      (w + high) * WORD_BITS + (last ? word_last(last) : WORD_BITS - 1));
 }
 
+/* Word by word, each loaded once */
+static void merge_words(struct merging *m, uint64_t w, const uint64_t *src, uint64_t words)
+{
+	for (; words; words &= words - 1)
+		merge_word(m, w + word_first(words),
+			   __atomic_load_n(&src[word_first(words)], __ATOMIC_RELAXED));
+}
+
 /* A source that reports to one consumer is read in place, each word once by what counts. Else a copy, hot in the cache, sees to
  * it that all planes agree if words change under our eyes. */
-void merging_chunk(struct merging *m, uint64_t w, const uint64_t *src, size_t n, bool stable)
+static void merge_many(struct merging *m, uint64_t w, const uint64_t *src, size_t n, bool stable)
 {
 	const struct bitmap_ops *ops = m->hold.log->ops;
-	uint64_t copy[CHUNK_WORDS], words = ops->nonzero(src, n), ignored = 0;
+	uint64_t copy[CHUNK_WORDS], words = 0, ignored = 0;
 
-	if (!words)
-		return;
 	if (!stable && (m->count > 1 || !m->reported)) {
 		ops->extract(copy, src, 0, n);
 		src = copy;
@@ -108,6 +114,20 @@ void merging_chunk(struct merging *m, uint64_t w, const uint64_t *src, size_t n,
 		words = planes_merge(&m->planes[i], ops, w, src, n, m->reported, i ? &ignored : &m->fresh);
 	if (words)
 		widen_words(m, w, src, words);
+}
+
+uint64_t merging_chunk(struct merging *m, uint64_t w, const uint64_t *src, size_t n, bool stable)
+{
+	enum { FEW = 8 }; /* below this share the kernel over all of them costs more */
+	uint64_t words = m->hold.log->ops->nonzero(src, n);
+
+	if (!words)
+		return 0;
+	if (word_count(words) * FEW <= n)
+		merge_words(m, w, src, words);
+	else
+		merge_many(m, w, src, n, stable);
+	return words;
 }
 
 /* ---- whole ranges ---- */
@@ -156,11 +176,9 @@ struct range bits_range(const struct log_bits *b, uint64_t first, uint64_t last)
 	return r;
 }
 
-/* n words, at most 64: those that are not 0 become 0. */
-static void clear_words(const struct bitmap_ops *ops, uint64_t *words, size_t n)
+/* n words, at most 64, become 0: those in `set` are not. */
+static void clear_words(uint64_t *words, size_t n, uint64_t set)
 {
-	uint64_t set = ops->nonzero(words, n);
-
 	if (n == CHUNK_WORDS && set == ~UINT64_C(0)) {
 		memset(words, 0, CHUNK_WORDS * sizeof(*words));
 		return;
@@ -177,28 +195,47 @@ static void clear_scratch(const struct merging *m, const struct log_bits *b, uin
 
 	for (uint64_t n; *done < to; *done += n) {
 		n = min_u64(CHUNK_WORDS, to - *done);
-		clear_words(m->hold.log->ops, &b->scratch[*done], (size_t)n);
+		uint64_t *words = &b->scratch[*done];
+		clear_words(words, (size_t)n, m->hold.log->ops->nonzero(words, (size_t)n));
 	}
 }
 
-/* One chunk's worth: n bits from bit `from` of the source go to bit `to` of the planes on. */
-static void merge_part(struct merging *m, const struct log_bits *b, uint64_t from, uint64_t to, uint64_t n)
+/* Whole words of the source are whole words of the planes: scratch is cleared while its words are known. */
+static void merge_whole(struct merging *m, const struct log_bits *b, uint64_t from, uint64_t to, size_t n,
+			uint64_t *done)
 {
-	const uint64_t *src = &b->words[from / WORD_BITS];
+	uint64_t words = merging_chunk(m, to, &b->words[from], n, b->scratch);
+
+	if (!b->scratch || *done != from)
+		return;
+	clear_words(&b->scratch[from], n, words);
+	*done += n;
+}
+
+static void merge_shifted(struct merging *m, const struct log_bits *b, uint64_t from, uint64_t to, uint64_t n)
+{
 	unsigned at = (unsigned)(to % WORD_BITS), shift = (unsigned)(from % WORD_BITS);
 	uint64_t buffer[CHUNK_WORDS];
 
-	if (at + n <= WORD_BITS) {
+	if (!at && !(n % WORD_BITS))
+		m->hold.log->ops->extract(buffer, &b->words[from / WORD_BITS], shift, (size_t)(n / WORD_BITS));
+	else
+		bitmap_extract(buffer, at, b->words, from, n);
+	merging_chunk(m, to / WORD_BITS, buffer, (size_t)((at + n - 1) / WORD_BITS + 1), true);
+}
+
+/* One chunk's worth: n bits from bit `from` of the source go to bit `to` of the planes on. */
+static void merge_part(struct merging *m, const struct log_bits *b, uint64_t from, uint64_t to, uint64_t n,
+		       uint64_t *done)
+{
+	unsigned at = (unsigned)(to % WORD_BITS);
+
+	if (at + n <= WORD_BITS)
 		merge_word(m, to / WORD_BITS, bitmap_get(b->words, from, (unsigned)n) << at);
-	} else if (!at && !shift && !(n % WORD_BITS)) {
-		merging_chunk(m, to / WORD_BITS, src, (size_t)(n / WORD_BITS), false);
-	} else {
-		if (!at && !(n % WORD_BITS))
-			m->hold.log->ops->extract(buffer, src, shift, (size_t)(n / WORD_BITS));
-		else
-			bitmap_extract(buffer, at, b->words, from, n);
-		merging_chunk(m, to / WORD_BITS, buffer, (size_t)((at + n - 1) / WORD_BITS + 1), true);
-	}
+	else if (!((from | to | n) % WORD_BITS))
+		merge_whole(m, b, from / WORD_BITS, to / WORD_BITS, (size_t)(n / WORD_BITS), done);
+	else
+		merge_shifted(m, b, from, to, n);
 }
 
 /* `lead` is the bit of the source that stands for bit 0 of the planes; it may lie before the first, modulo 2^64. */
@@ -207,7 +244,7 @@ static void merge_region(struct merging *m, const struct log_bits *b, struct ran
 {
 	for (uint64_t at = bits.first; at <= bits.last;) {
 		struct range part = chunk_part(bits, at);
-		merge_part(m, b, lead + part.first, part.first, part.last - part.first + 1);
+		merge_part(m, b, lead + part.first, part.first, part.last - part.first + 1, done);
 		at = part.last + 1;
 		if (b->scratch)
 			clear_scratch(m, b, done, lead + at);

@@ -20,17 +20,24 @@ bool stripe_next(const struct summed *a, const struct summed *b, struct range *s
 	return false;
 }
 
+/* Where there are many the hardware fetches what comes next. */
+static bool is_dense(const struct summed *s, uint64_t stripe)
+{
+	return peek(&s->top[stripe]) == ~UINT64_C(0);
+}
+
 bool window_next(struct window *window, const struct summed *a, const struct summed *b, struct range *stripes)
 {
 	unsigned n = 0;
 
 	while (n < WINDOW && stripe_next(a, b, stripes, &window->stripe[n]))
-		n++;
+		if (is_dense(a, window->stripe[n++]))
+			break;
 	window->count = n;
 	return n;
 }
 
-/* A few of each: where there are many the hardware fetches what comes next. */
+/* A few of each */
 enum { FETCH_CHUNKS = 4, FETCH_WORDS = 2 };
 
 static void fetch_sums(const struct fetch *f, uint64_t stripe)

@@ -129,10 +129,13 @@ bool runs_right(const struct bitmap_ops *ops, const uint64_t *words, uint64_t fi
 		for (size_t i = 0; i < n; i++, at = want.last + 1)
 			if (!naive_run(words, at, last, &want) || memcmp(&want, &got[i], sizeof want))
 				return false;
-		if (next != (n == capacity ? at : last + 1))
+		if (next < at || next > last + 1 || (next <= last && (!n || n + 41 <= capacity)))
 			return false;
-	} while (n == capacity && next <= last);
-	return at > last || !naive_next(words, at, last, &at);
+		if (next > at && naive_next(words, at, next - 1, &at))
+			return false;
+		at = next;
+	} while (next <= last);
+	return true;
 }
 
 /* ---- copying ---- */
