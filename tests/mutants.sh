@@ -7,6 +7,7 @@
 #
 #	# trap: 7 8		numbers of the kernel's traps whose counter-measure it switches off, if any
 #	# kills: test_a test_b	the unit tests that must fail
+#	# cpu: avx2		what the processor must have to run what is broken, if not all have it
 #
 # For a trap only the test cases with the tag trapN are run. They must pass without the patch and
 # fail with it; a crash and a minute without end count as failing. The patch goes onto a copy.
@@ -105,8 +106,21 @@ link_test() {
 	(cd "$build/tests" && sh -c "$script")
 }
 
+# Of what the mutant needs, the first that this processor has not
+missing_here() {
+	local flag
+	for flag in $(field "$name" cpu); do
+		grep -qwm 1 -e "$flag" /proc/cpuinfo || { echo "$flag" && return; }
+	done
+}
+
 run_mutant() {
-	local test trap
+	local test trap lacks
+	lacks=$(missing_here)
+	if [ -n "$lacks" ]; then
+		verdict skip "this processor has no $lacks"
+		return
+	fi
 	if ! break_library >"$dir/log" 2>&1; then
 		verdict not-ok "the patch no longer applies, or does not compile: $(complaint)"
 		return
@@ -179,6 +193,7 @@ for name in "${names[@]}"; do
 	while IFS=$'\t' read -r result text; do
 		case $result in
 		ok) ok "$name: $text" ;;
+		skip) skip "$name" "$text" ;;
 		*) not_ok "$name: $text" ;;
 		esac
 	done <"$work/mutant/$name/result"
