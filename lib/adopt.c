@@ -126,9 +126,11 @@ static int adopt_device(const struct adopting *a, const struct vfd_adopt_device 
 		a->container->sys->close(a->container->sys, fd);
 	if (rc && d)
 		device_free(d);
-	if (!rc)
-		device_joined(d);
-	return rc;
+	if (rc)
+		return rc;
+	device_find_log(d);
+	device_joined(d);
+	return 0;
 }
 
 static int adopt_mapping(const struct adopting *a, const struct vfd_mapping *declared)

@@ -8,6 +8,7 @@
 #include <vfiodirty/device.h>
 
 #include "forkguard.h"
+#include "recorder.h"
 #include "space.h"
 
 struct vfd_container {
@@ -30,7 +31,7 @@ struct vfd_group {
 	int number;
 	int fd; /* -1: detached by a container close that failed later */
 	bool physical;
-	bool pins_all;	 /* the drivers of all its devices pin what these write */
+	bool answered;	 /* what its devices write is known without type1: see device_answers() */
 	const char *why; /* the rule that decided, static text */
 };
 
@@ -49,8 +50,11 @@ struct vfd_device {
 	uint32_t flags;
 	uint32_t regions;
 	uint32_t irqs;
-	uint64_t irqs_on; /* by index */
-	bool pins_all;	  /* its driver pins everything that it writes */
+	uint64_t irqs_on;    /* by index */
+	bool pins_all;	     /* its driver pins everything that it writes */
+	bool logs;	     /* it says that it can log its DMA */
+	const char *log_why; /* what came of it; static text or NULL */
+	struct recorder recorder;
 	bool quiesced;
 	bool gated;	       /* quiesced by bus mastering off: its own registers cannot wake it */
 	pthread_mutex_t mutex; /* everything above, and the order of calls on the device */
@@ -103,8 +107,8 @@ int group_classify(struct vfd_group *group, struct vfd_error *err);
 /* It is attached: put it into the list and count it. */
 void group_joined(struct vfd_group *group);
 
-/* From now on its drivers pin everything that its devices write, or not any more. */
-void group_pins(struct vfd_group *group, bool all);
+/* A device was opened, or how one is answered for has changed. */
+void group_recount(struct vfd_group *group);
 
 /* Open, not closed by a detach. */
 unsigned group_open_devices(const struct vfd_group *group);
@@ -118,6 +122,19 @@ int group_unset(struct vfd_group *group, struct vfd_error *err);
 /* Collect what devices of the group have written, closing them on the way: quiesce, harvest, close, harvest. */
 int group_drain(struct vfd_group *group, unsigned harvest_flags, struct vfd_error *err);
 void group_close_devices(struct vfd_group *group);
+
+/* ---- device_log.c: gate closed ---- */
+
+/* Whether what it writes is known without type1: its driver pins it, or it logs it. */
+bool device_answers(const struct vfd_device *device);
+
+/* Ask whether it has a log. It was just opened. */
+void device_find_log(struct vfd_device *device);
+
+/* Its log is used where type1 is of no use: start it, if tracking begins or is on. */
+void device_arm(struct vfd_device *device);
+void container_arm(struct vfd_container *container);
+void container_disarm(struct vfd_container *container);
 
 /* ---- devices; gate closed, except where said ---- */
 

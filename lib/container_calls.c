@@ -122,6 +122,31 @@ int vfd_unmap_all(struct vfd_container *container, struct vfd_error *err)
 	return rc;
 }
 
+static int check_exact(struct vfd_container *c, struct vfd_error *err)
+{
+	if (!space_all_dirty(&c->space))
+		return 0;
+	return fail(err, VFD_EUNSUPPORTED, "track start",
+		    "VFD_TRACK_EXACT, but of %u groups nobody knows what their devices write: vfd_track_plan "
+		    "says of which, "
+		    "and why",
+		    c->space.unanswered);
+}
+
+/* Logs of devices first: with them there may be nothing to defer. */
+static int start(struct vfd_container *c, unsigned flags, struct vfd_error *err)
+{
+	bool again = c->space.tracking;
+
+	container_arm(c);
+	int rc = flags & VFD_TRACK_EXACT ? check_exact(c, err) : 0;
+	if (!rc)
+		rc = track_start(&c->space, err);
+	if (rc && !again)
+		container_disarm(c);
+	return rc;
+}
+
 int vfd_track_start(struct vfd_container *container, const struct vfd_track_options *user,
 		    struct vfd_plan *plan, struct vfd_error *err)
 {
@@ -130,7 +155,7 @@ int vfd_track_start(struct vfd_container *container, const struct vfd_track_opti
 				     "struct vfd_track_options", err)
 		      : 0;
 
-	if (!rc && options.flags)
+	if (!rc && options.flags & ~(unsigned)VFD_TRACK_EXACT)
 		rc = fail(err, VFD_EINVALID, "track start", "unknown flags %#x", options.flags);
 	if (!rc && plan)
 		rc = check_answer(plan, sizeof *plan, "struct vfd_plan", err);
@@ -138,7 +163,7 @@ int vfd_track_start(struct vfd_container *container, const struct vfd_track_opti
 		rc = container_close_gate(container, "track start", err);
 	if (rc)
 		return rc;
-	rc = track_start(&container->space, err);
+	rc = start(container, options.flags, err);
 	container_open_gate(container);
 	return !rc && plan ? vfd_track_plan(container, plan, err) : rc;
 }
@@ -213,7 +238,11 @@ static int stop(struct vfd_container *c, unsigned flags, struct vfd_error *err)
 			    c->space.writers);
 	/* once more, for a device that was closed here may be open elsewhere */
 	int rc = flags ? 0 : track_collect(&c->space, 0, err);
-	return rc ? rc : track_stop(&c->space, err);
+	if (!rc)
+		rc = track_stop(&c->space, err);
+	if (!rc)
+		container_disarm(c);
+	return rc;
 }
 
 int vfd_track_stop(struct vfd_container *container, unsigned flags, struct vfd_error *err)

@@ -75,25 +75,54 @@ static const char *why_deferred(const struct vfd_container *c, const struct vfd_
 }
 
 /* One physical group makes the kernel answer "all" for the whole container, the emulated ones included. */
-static void plan_source(const struct vfd_container *c, const struct vfd_group *g, struct vfd_plan_entry *e)
+static void say(struct vfd_plan_entry *e, enum vfd_source_kind source, uint64_t granularity, const char *why)
 {
-	bool lost = c->space.tracking && c->space.attached && !c->space.started && c->space.can_track;
-	bool exact = c->space.can_track && !c->space.physical && !lost;
-	bool pins = g->pins_all && !exact;
+	e->source = source;
+	e->granularity = granularity;
+	snprintf(e->why, sizeof e->why, "%s", why);
+}
 
-	e->source = exact ? VFD_SOURCE_TYPE1 : pins ? VFD_SOURCE_PINS : VFD_SOURCE_DEFERRED;
-	e->granularity = exact ? c->space.type1.page_size : pins ? vfd_log_page_size(c->space.log) : 0;
-	snprintf(e->why, sizeof e->why, "%s%s",
-		 exact	? g->why
-		 : pins ? "software: its driver pins everything that it writes"
-			: why_deferred(c, g, lost),
-		 !exact && !pins && !g->physical && c->space.physical
+/* Before the start: what it says it can. */
+static bool plan_log(const struct vfd_container *c, const struct vfd_device *d, struct vfd_plan_entry *e)
+{
+	bool before = d && d->logs && !c->space.tracking;
+
+	if (!before && !(d && recorder_answers(&d->recorder)))
+		return false;
+	say(e, VFD_SOURCE_DEVLOG, before ? c->space.type1.page_size : d->recorder.log.page_size,
+	    "it logs its own DMA");
+	return true;
+}
+
+static void plan_deferred(const struct vfd_container *c, const struct vfd_group *g,
+			  const struct vfd_device *d, bool lost, struct vfd_plan_entry *e)
+{
+	const char *log = !d || !d->logs ? NULL : d->recorder.armed ? "its log failed" : d->log_why;
+
+	say(e, VFD_SOURCE_DEFERRED, 0, "");
+	snprintf(e->why, sizeof e->why, "%s%s%s%s", why_deferred(c, g, lost), log ? "; " : "", log ? log : "",
+		 !g->physical && c->space.physical
 			 ? ", but a physical group in the same container makes the kernel answer \"all "
 			   "dirty\" for every page"
 			 : "");
 }
 
-static void plan_add(const struct vfd_container *c, const struct vfd_group *g, const char *device,
+/* d: NULL if none is open. */
+static void plan_source(const struct vfd_container *c, const struct vfd_group *g, const struct vfd_device *d,
+			struct vfd_plan_entry *e)
+{
+	bool lost = c->space.tracking && c->space.attached && !c->space.started && c->space.can_track;
+
+	if (c->space.can_track && !c->space.physical && !lost)
+		say(e, VFD_SOURCE_TYPE1, c->space.type1.page_size, g->why);
+	else if (d ? d->pins_all : g->answered)
+		say(e, VFD_SOURCE_PINS, vfd_log_page_size(c->space.log),
+		    "software: its driver pins everything that it writes");
+	else if (!plan_log(c, d, e))
+		plan_deferred(c, g, d, lost, e);
+}
+
+static void plan_add(const struct vfd_container *c, const struct vfd_group *g, const struct vfd_device *d,
 		     struct vfd_plan *plan)
 {
 	plan->entry_total++;
@@ -101,18 +130,18 @@ static void plan_add(const struct vfd_container *c, const struct vfd_group *g, c
 		return;
 	struct vfd_plan_entry *e = &plan->entries[plan->entry_count++];
 	e->group = g->number;
-	snprintf(e->device, sizeof e->device, "%s", device);
-	plan_source(c, g, e);
+	snprintf(e->device, sizeof e->device, "%s", d ? d->name : "");
+	plan_source(c, g, d, e);
 	plan->exact &= e->source != VFD_SOURCE_DEFERRED;
 }
 
 static void plan_group(const struct vfd_container *c, const struct vfd_group *g, struct vfd_plan *plan)
 {
 	if (!group_open_devices(g))
-		plan_add(c, g, "", plan);
+		plan_add(c, g, NULL, plan);
 	for (const struct vfd_device *d = g->devices; d; d = d->next)
 		if (d->fd >= 0)
-			plan_add(c, g, d->name, plan);
+			plan_add(c, g, d, plan);
 }
 
 int vfd_track_plan(struct vfd_container *container, struct vfd_plan *plan, struct vfd_error *err)

@@ -70,7 +70,7 @@ static void left(struct vfd_group *group)
 
 	place_forget(&c->space);
 	if (is_last(group)) {
-		c->space.physical = c->space.unpinned = 0;
+		c->space.physical = c->space.unanswered = 0;
 		c->had_physical = false;
 		track_detached(&c->space);
 		return;
@@ -78,7 +78,7 @@ static void left(struct vfd_group *group)
 	/* what it wrote, and the others while it was there */
 	bool was = space_all_dirty(&c->space);
 	c->space.physical -= group->physical;
-	c->space.unpinned -= !group->pins_all;
+	c->space.unanswered -= !group->answered;
 	space_answer_changed(&c->space, was);
 	track_recheck(&c->space, NULL);
 }

@@ -34,6 +34,7 @@ void device_shut(struct vfd_device *device)
 		return;
 	device_irqs_off(device);
 	device_unmap_areas(device);
+	recorder_closed(&c->space, &device->recorder);
 	c->sys->close(c->sys, device->fd);
 	device->fd = -1;
 	if (!device->quiesced && !c->borrowed) /* a borrowed device is still open: its owner has it */
@@ -66,6 +67,9 @@ static int open_device(struct vfd_group *g, const char *name, struct vfd_device 
 			device_free(d);
 		return rc;
 	}
+	device_find_log(d);
+	if (g->container->space.tracking)
+		device_arm(d);
 	device_joined(d);
 	*out = d;
 	return 0;

@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "pin.h"
+#include "recorder.h"
 
 /* In a claimed window. Returns where to go on. */
 static uint64_t harvest_window(struct harvest *h, const struct plan_window *window, uint64_t cursor,
@@ -43,6 +44,7 @@ static void harvest(struct harvest *h)
 	pins_mark(h->space);
 	if (h->space->attached && !h->space->physical)
 		harvest_record(h);
+	recorders_harvest(h);
 }
 
 static void pay(struct space *space, struct vfd_harvest *result)

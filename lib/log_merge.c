@@ -218,7 +218,8 @@ static void merge_shifted(struct merging *m, const struct log_bits *b, uint64_t 
 	uint64_t buffer[CHUNK_WORDS];
 
 	if (!at && !(n % WORD_BITS))
-		m->hold.log->ops->extract(buffer, &b->words[from / WORD_BITS], shift, (size_t)(n / WORD_BITS));
+		m->hold.log->ops->extract(buffer, &b->words[from / WORD_BITS], shift,
+					  (size_t)(n / WORD_BITS));
 	else
 		bitmap_extract(buffer, at, b->words, from, n);
 	merging_chunk(m, to / WORD_BITS, buffer, (size_t)((at + n - 1) / WORD_BITS + 1), true);

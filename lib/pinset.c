@@ -149,15 +149,10 @@ void pinsets_free(struct space *space)
 
 static int declare(struct vfd_device *device, struct vfd_error *err)
 {
-	bool all = true;
-
 	if (device->fd < 0)
 		return fail(err, VFD_ESTATE, "declare pins", "the device is closed");
 	device->pins_all = true;
-	for (const struct vfd_device *d = device->group->devices; d; d = d->next)
-		all &= d->pins_all || d->fd < 0;
-	if (all)
-		group_pins(device->group, true);
+	group_recount(device->group);
 	return 0;
 }
 

@@ -140,8 +140,7 @@ static const struct span *find_kept(const struct plan *plan, struct range mappin
 	return NULL;
 }
 
-/* The end of the last mapping that starts in `wanted`, or of `wanted` if none reaches beyond. Table entered. */
-static uint64_t wanted_end(const struct table *table, struct range wanted)
+uint64_t plan_wanted_end(const struct table *table, struct range wanted)
 {
 	struct index_cursor at;
 
@@ -170,7 +169,7 @@ static struct range window_for(const struct table *table, const struct plan_rule
 
 	if (__builtin_add_overflow(window.first, rule->longest - 1, &window.last))
 		window.last = UINT64_MAX;
-	window.last = min_u64(window.last, min_u64(next - 1, wanted_end(table, wanted)));
+	window.last = min_u64(window.last, min_u64(next - 1, plan_wanted_end(table, wanted)));
 	window.last = max_u64(window.last, mapping.last);
 	return window;
 }

@@ -96,6 +96,9 @@ struct span *plan_take(struct space *space, struct range wanted, const struct pl
 /* drop: plan it anew next time. */
 void plan_done(struct plan *plan, struct span *span, bool drop);
 
+/* The end of the last mapping that starts in `wanted`, or of `wanted` if none reaches beyond. Table entered. */
+uint64_t plan_wanted_end(const struct table *table, struct range wanted);
+
 /* ---- plan_span.c ---- */
 
 struct plan_rule plan_rule(struct space *space);

@@ -14,6 +14,7 @@ void device_hushed(struct vfd_device *device)
 	if (!device->quiesced)
 		space_writer_remove(&device->group->container->space);
 	device->quiesced = true;
+	recorder_set_silent(&device->group->container->space, &device->recorder, true);
 }
 
 void device_loud(struct vfd_device *device)
@@ -21,6 +22,7 @@ void device_loud(struct vfd_device *device)
 	if (device->quiesced)
 		space_writer_add(&device->group->container->space);
 	device->quiesced = false;
+	recorder_set_silent(&device->group->container->space, &device->recorder, false);
 }
 
 /* Little endian on the wire, whatever the host. 0 or -errno. */
@@ -76,6 +78,8 @@ static int reset(struct vfd_device *d, struct vfd_error *err)
 		return fail(err, VFD_EUNSUPPORTED, op, "device %s has neither bus mastering nor a reset",
 			    d->name);
 	int rc = sys->ioctl(sys, d->fd, VFIO_DEVICE_RESET, NULL);
+	if (d->recorder.armed) /* the log may have ended with it */
+		recorder_fail(&d->group->container->space, &d->recorder);
 	return rc < 0 ? fail_sys(err, -rc, "VFIO_DEVICE_RESET", "device %s", d->name) : 0;
 }
 

@@ -41,7 +41,7 @@ void group_joined(struct vfd_group *g)
 
 	g->next = c->groups;
 	c->groups = g;
-	c->space.unpinned++;
+	c->space.unanswered++;
 	if (!g->physical)
 		return;
 	c->had_physical = true;
@@ -92,14 +92,24 @@ struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd
 	return d;
 }
 
-void group_pins(struct vfd_group *g, bool all)
+/* With none open it stays as it was. */
+static bool answered(const struct vfd_group *g)
+{
+	bool all = true;
+
+	for (const struct vfd_device *d = g->devices; d; d = d->next)
+		all &= d->fd < 0 || device_answers(d);
+	return group_open_devices(g) ? all : g->answered;
+}
+
+void group_recount(struct vfd_group *g)
 {
 	struct space *space = &g->container->space;
-	bool was = space_all_dirty(space);
+	bool was = space_all_dirty(space), now = answered(g);
 
-	space->unpinned += g->pins_all && !all;
-	space->unpinned -= !g->pins_all && all;
-	g->pins_all = all;
+	space->unanswered += g->answered && !now;
+	space->unanswered -= !g->answered && now;
+	g->answered = now;
 	space_answer_changed(space, was);
 }
 
@@ -107,7 +117,7 @@ void device_joined(struct vfd_device *device)
 {
 	device->next = device->group->devices;
 	device->group->devices = device;
-	group_pins(device->group, false);
+	group_recount(device->group);
 	space_writer_add(&device->group->container->space);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "pin.h"
+#include "recorder.h"
 
 enum { DEFAULT_PAGE_SIZE = 4096 };
 
@@ -90,9 +91,20 @@ bool space_clean(struct space *space)
 	return !space->tracking || !space->attached || space_drained(space);
 }
 
+static const struct recorder *failed_recorder(const struct space *space)
+{
+	const struct recorder *r = space->recorders;
+
+	while (r && recorder_answers(r))
+		r = r->next;
+	return r;
+}
+
 bool space_all_dirty(const struct space *space)
 {
-	return space->attached && space->unpinned && (space->physical || !space->can_track);
+	bool silent = space->unanswered && (space->physical || !space->can_track);
+
+	return space->attached && (silent || failed_recorder(space));
 }
 
 void space_answer_changed(struct space *space, bool was)
@@ -104,7 +116,7 @@ void space_answer_changed(struct space *space, bool was)
 /* The kernel should have a record of it, and has none. */
 static bool unrecorded(const struct space *space)
 {
-	return space->attached && space->unpinned && !space->started;
+	return space->attached && space->unanswered && !space->started;
 }
 
 enum vfd_reason space_owes_all(struct space *space, const struct mapping *m)
@@ -113,7 +125,20 @@ enum vfd_reason space_owes_all(struct space *space, const struct mapping *m)
 		return VFD_WHY_NONE;
 	if (space_all_dirty(space))
 		return VFD_WHY_NO_TRACKING;
-	return unrecorded(space) ? VFD_WHY_STATE_LOST : m->owed;
+	if (unrecorded(space))
+		return VFD_WHY_STATE_LOST;
+	return m->flags & MAPPING_UNARMED ? VFD_WHY_UNARMED : m->owed;
+}
+
+static const char *culprit(const struct space *space, enum vfd_reason why)
+{
+	const struct recorder *failed = failed_recorder(space);
+
+	if (why == VFD_WHY_LOG_FAILED || why == VFD_WHY_UNARMED)
+		return failed ? failed->who : "device log";
+	if (why != VFD_WHY_NO_TRACKING)
+		return "type1";
+	return failed ? failed->who : space->all_dirty_who;
 }
 
 uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_reason why)
@@ -121,7 +146,7 @@ uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_rea
 	struct log_source source = {
 		.provenance = VFD_ASSUMED,
 		.reason = why,
-		.who = why == VFD_WHY_NO_TRACKING ? space->all_dirty_who : "type1",
+		.who = culprit(space, why),
 	};
 
 	return log_mark(space->log, mapping_log_range(m), &source);
@@ -141,8 +166,36 @@ void space_each_tracked(struct space *space, void (*visit)(struct space *space, 
 	table_leave(&space->table);
 }
 
+/* Mutex held. */
+static void set_unarmed(struct space *space, struct mapping *m, bool unarmed)
+{
+	if (m->flags & MAPPING_UNARMED)
+		space->unarmed -= range_size(m->where);
+	m->flags &= ~MAPPING_UNARMED;
+	if (!unarmed)
+		return;
+	m->flags |= MAPPING_UNARMED;
+	space->unarmed += range_size(m->where);
+}
+
+static void look_armed(struct space *space, struct mapping *m, void *arg)
+{
+	(void)arg;
+	set_unarmed(space, m, !recorders_armed(space, m->where));
+}
+
+void space_rearmed(struct space *space)
+{
+	space_each_tracked(space, look_armed, NULL);
+}
+
 void space_mapped(struct space *space, struct mapping *m)
 {
+	if (mapping_tracked(m) && !recorders_armed(space, m->where)) {
+		pthread_mutex_lock(&space->mutex);
+		set_unarmed(space, m, true);
+		pthread_mutex_unlock(&space->mutex);
+	}
 	table_add(&space->table, m);
 	plan_touch(&space->plan, m->where);
 }
@@ -162,6 +215,7 @@ void space_unmapped(struct space *space, struct mapping *m)
 	plan_touch(&space->plan, m->where);
 	pthread_mutex_lock(&space->mutex);
 	set_owed(space, m, VFD_WHY_NONE);
+	set_unarmed(space, m, false);
 	pthread_mutex_unlock(&space->mutex);
 }
 
@@ -271,7 +325,9 @@ uint64_t space_deferred_bytes(struct space *space)
 
 	pthread_mutex_lock(&space->mutex);
 	bool all = space_all_dirty(space) || unrecorded(space);
-	uint64_t bytes = space->attached && drained(space) ? 0 : all ? tracked : space->owed;
+	uint64_t bytes = space->attached && drained(space) ? 0
+			 : all				   ? tracked
+							   : min_u64(tracked, space->owed + space->unarmed);
 	pthread_mutex_unlock(&space->mutex);
 	return bytes;
 }

@@ -17,6 +17,7 @@
 #include "type1.h"
 
 struct vfd_pinset;
+struct recorder;
 
 struct space {
 	const struct sys *sys;
@@ -38,11 +39,13 @@ struct space {
 	atomic_bool started;  /* the kernel keeps a record now */
 
 	unsigned physical;	/* groups attached whose writes the kernel cannot see */
-	unsigned unpinned;	/* groups attached whose drivers do not pin all that their devices write */
+	unsigned unanswered;	/* groups attached with devices whose writes nobody knows, but for type1 */
 	char all_dirty_who[32]; /* the last of them that came, for reports */
 	unsigned writers;	/* devices that can write now */
 	uint64_t epoch;		/* moves on whenever a device becomes able to write */
 	uint64_t drained_at;	/* the epoch whose writes are all collected */
+	struct recorder *recorders; /* devices that log their DMA; changed with the container's gate closed */
+	uint64_t unarmed;	    /* bytes of tracked mappings for which some are not armed */
 	struct vfd_pinset *pinsets; /* changed with the container's gate closed */
 	struct place place;	    /* free IOVAs */
 	uint64_t owed;		    /* bytes of the mappings that are owed as a whole, mapping.owed */
@@ -68,6 +71,9 @@ bool space_drained(struct space *space);
 
 /* Nobody says what is written: not the kernel, and not all drivers. The container's gate held, as for all that changes with groups. */
 bool space_all_dirty(const struct space *space);
+
+/* Recorders came, left, or are armed for other ranges. The container's gate is closed. */
+void space_rearmed(struct space *space);
 
 /* Groups came, left, or were declared: `was` is what space_all_dirty() said before. What nobody recorded is owed at the end. */
 void space_answer_changed(struct space *space, bool was);

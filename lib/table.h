@@ -14,12 +14,15 @@
 #include "index.h"
 #include "lock.h"
 
+/* In mapping.flags, beside enum vfd_map_flags: some recorder is not armed for it. Changed with the container's gate closed. */
+#define MAPPING_UNARMED (1u << 31)
+
 /* 40 bytes: there may be millions. What is read without the space's mutex does not change while the mapping is in the table. */
 struct mapping {
 	struct range where; /* IOVA */
 	void *memory;
 	uint64_t log_address; /* valid if logged */
-	uint32_t flags;	      /* enum vfd_map_flags */
+	uint32_t flags;	      /* enum vfd_map_flags; MAPPING_UNARMED */
 	bool logged;	      /* holds its region in the log */
 	/* Of whoever claimed the range: */
 	bool uncertain : 1; /* an unmap failed half-way: the kernel may have it, or not */

@@ -13,7 +13,7 @@ static int check_trackable(struct space *space, struct vfd_error *err)
 	if (!space->log)
 		return fail(err, VFD_ESTATE, "track start",
 			    "the container has no log: name one when it is opened");
-	if (!space->can_track && (space->unpinned || !space->attached))
+	if (!space->can_track && (space->unanswered || !space->attached))
 		return fail(err, VFD_EUNSUPPORTED, "track start",
 			    "only a type1 v2 container has a record, and this is v1 or no-IOMMU: if its "
 			    "drivers pin all that "

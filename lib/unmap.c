@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "pin.h"
+#include "recorder.h"
 
 static const char *const unmap_op = "VFIO_IOMMU_UNMAP_DMA";
 
@@ -177,6 +178,7 @@ static int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, 
 			table_set_leaving(&space->table, m, false);
 		return rc;
 	}
+	recorders_unmapped(space, m);
 	enum vfd_reason why = owed_whole(space, m);
 	if (why)
 		space_assume(space, m, why);
@@ -242,7 +244,7 @@ int map_remove(struct space *space, struct range where, bool none_is_fine, uint6
 	struct mapping *m;
 	uint64_t deadline = patience ? now_ns() + min_u64(patience, INT64_MAX) : 0;
 
-	range_claim(&space->queue, &claim, where);
+	range_claim(&space->queue, &claim, recorders_reach(space, where));
 	int rc = check_whole(space, where, none_is_fine, err);
 	if (!rc && !patience)
 		rc = check_pins(space, where, err);

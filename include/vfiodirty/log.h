@@ -49,6 +49,9 @@ enum vfd_reason {
 	VFD_WHY_UNMAP_FAILED = 3,   /**< an unmap failed; its bits may be gone */
 	VFD_WHY_STATE_LOST = 4, /**< the kernel's record vanished (hot-removal, another holder of the fd) */
 	VFD_WHY_PAGE_SIZE = 5,	/**< the tracking granularity changed; kernel bitmaps are unreliable */
+	VFD_WHY_LOG_FAILED =
+		6, /**< a device's own log could not be read, or ended before it was read for the last time */
+	VFD_WHY_UNARMED = 7, /**< mapped where a device's own log does not look */
 };
 
 enum vfd_log_flags {

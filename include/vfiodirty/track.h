@@ -20,6 +20,7 @@ extern "C" {
 enum vfd_source_kind {
 	VFD_SOURCE_TYPE1 = 1,	 /**< the container's bitmap, exact for devices that pin what they write */
 	VFD_SOURCE_PINS = 3,	 /**< its driver pins everything that it writes: vfd_device_pins_all() */
+	VFD_SOURCE_DEVLOG = 4,	 /**< the device's own log of its DMA (VFIO_DEVICE_FEATURE_DMA_LOGGING) */
 	VFD_SOURCE_DEFERRED = 2, /**< nobody: everything that is mapped writable is owed once, at the end */
 };
 
@@ -44,10 +45,14 @@ struct vfd_plan {
 	struct vfd_plan_entry entries[VFD_PLAN_ENTRIES];
 };
 
+enum vfd_track_flags {
+	VFD_TRACK_EXACT = 1u << 0, /**< refuse to start where something would have to be deferred */
+};
+
 /** Options of vfd_track_start(). */
 struct vfd_track_options {
 	uint32_t struct_size; /**< sizeof(struct vfd_track_options) */
-	uint32_t flags;	      /**< 0 */
+	uint32_t flags;	      /**< enum vfd_track_flags */
 };
 
 /**

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Which devices log their own DMA, and when. */
+
+#include "container.h"
+
+#include <stdio.h>
+
+bool device_answers(const struct vfd_device *device)
+{
+	return device->pins_all || recorder_answers(&device->recorder);
+}
+
+void device_find_log(struct vfd_device *d)
+{
+	const struct sys *sys = d->group->container->sys;
+
+	d->recorder.log = (struct devlog){ .sys = sys, .fd = d->fd };
+	snprintf(d->recorder.who, sizeof d->recorder.who, "%s", d->name);
+	d->logs = devlog_offered(sys, d->fd);
+}
+
+/* Type1 is exact by itself without a physical group, and a driver that pins knows better. */
+static bool wanted(const struct vfd_device *d)
+{
+	const struct space *space = &d->group->container->space;
+
+	return d->logs && d->fd >= 0 && !d->pins_all && space->log && space->attached &&
+	       (space->physical || !space->can_track);
+}
+
+/* One that failed begins anew. */
+void device_arm(struct vfd_device *d)
+{
+	struct space *space = &d->group->container->space;
+
+	if (!wanted(d) || recorder_answers(&d->recorder))
+		return;
+	recorder_disarm(space, &d->recorder);
+	d->log_why = NULL;
+	recorder_arm(space, &d->recorder, &d->log_why);
+}
+
+void container_arm(struct vfd_container *c)
+{
+	for (struct vfd_group *g = c->groups; g; g = g->next) {
+		for (struct vfd_device *d = g->devices; d; d = d->next)
+			device_arm(d);
+		if (g->fd >= 0)
+			group_recount(g);
+	}
+}
+
+void container_disarm(struct vfd_container *c)
+{
+	for (struct vfd_group *g = c->groups; g; g = g->next) {
+		for (struct vfd_device *d = g->devices; d; d = d->next)
+			recorder_disarm(&c->space, &d->recorder);
+		if (g->fd >= 0)
+			group_recount(g);
+	}
+}
