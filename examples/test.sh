@@ -67,8 +67,9 @@ wrong_use() {
 
 test_arguments() {
 	local program
-	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme"; do
+	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme" "$bin"/vfd-adopt*; do
 		check "$(basename "$program") --help: exit 0" says 0 usage: "$program" --help
+		[[ $program != */vfd-adopt-dpdk ]] || continue # it has DPDK's options, and after them its own
 		wrong_use "$program" --no-such-option
 		wrong_use "$program" word
 	done
@@ -84,6 +85,12 @@ test_arguments() {
 	wrong_use "$bin/hello"
 	wrong_use "$bin/vfd-nvme" 0000:00:01.0 --blocks 0
 	wrong_use "$bin/vfd-nvme" --blocks 1
+	wrong_use "$bin/vfd-adopt" --type 3 1 edu
+	wrong_use "$bin/vfd-adopt" --type 1 --tracking 1 edu
+	[ -e "$bin/vfd-adopt-dpdk" ] || return 0
+	wrong_use "$bin/vfd-adopt-dpdk" -- --no-such-option
+	wrong_use "$bin/vfd-adopt-dpdk" -- --rounds 0
+	wrong_use "$bin/vfd-adopt-dpdk" -- word
 }
 
 # ---- a machine without VFIO, and a made-up one ------------------------------------
@@ -255,6 +262,74 @@ test_nvme_on_kernel() {
 	grep -hE '^(all rounds|[0-9]+ reads|the kernel|tracking|off|on)\b' "$tmp/out/migrate" "$tmp/out/bench" | sed 's/^/# /'
 }
 
+# ---- programs that hand over what they own ----------------------------------------------
+
+# What a DPDK application needs there: two ports on one wire, its drivers, and a library that glibc loads to end a thread.
+add_dpdk() {
+	local file port
+	for port in a b; do
+		machine+=(--qemu-arg -netdev --qemu-arg "hubport,id=$port,hubid=0" --device "e1000e,netdev=$port")
+	done
+	machine+=(--bind 8086:10d3 --memory 1024 --file "$bin/vfd-adopt-dpdk:$bin/vfd-adopt-dpdk")
+	for file in "$(pkg-config --variable=libdir libdpdk)"/dpdk/pmds-*/librte_{net_e1000,mempool_ring}.so.*.* \
+		"$(realpath "$(gcc -print-file-name=libgcc_s.so.1)")"; do
+		machine+=(--file "$file:$file")
+	done
+}
+
+boot_adopt() {
+	local machine=(--device edu --bind 1234:11e8 --file "$bin/vfd-adopt:$bin/vfd-adopt")
+	rm -rf "$tmp/out"
+	[ ! -e "$bin/vfd-adopt-dpdk" ] || add_dpdk
+	tests/kernel/run.sh --timeout 300 --out "$tmp/out" "${machine[@]}" \
+		--file "$PWD/examples/adopt/guest.sh:/guest.sh" -- /bin/sh /guest.sh "$bin"
+}
+
+# adopted NAME WHAT SOURCE: the plan, and pages that are exact
+adopted() {
+	check "$2: the plan says $3" left "$1" 0 "ok: the plan says $3"
+	check "$2: what was written was sent" left "$1" 0 "ok: exactly what was written was sent"
+	check "$2: identical" left "$1" 0 "ok: the copy is identical"
+}
+
+test_adopt_on_kernel() {
+	local name
+	check "the guest ran vfd-adopt, and its kernel did not complain" boot_adopt
+	[ -s "$tmp/out/v2-edu-pins.code" ] || return 0
+	adopted v1-edu "vfd-adopt, v1, edu" pins
+	adopted v1-vfdtest "vfd-adopt, v1, vfdtest" pins
+	adopted v2-edu-pins "vfd-adopt, v2, edu, pins" pins
+	check "vfd-adopt, v1, without pins: the copy differs" left v1-edu-no-pins 1 "FAILED: the copy is identical"
+	check "vfd-adopt, v2, edu: the plan says deferred" left v2-edu 0 "ok: the plan says deferred"
+	check "vfd-adopt, v2, edu: all pages in the last round" left v2-edu 0 "last round: 1024 pages sent"
+	check "vfd-adopt, v2, edu: identical" left v2-edu 0 "ok: the copy is identical"
+	for name in v2-given v2-kept v2-tracking v2-tracking-kept; do
+		adopted "$name" "vfd-adopt, $name" "the type1 record"
+	done
+	for name in v2-tracking v2-tracking-kept; do
+		check "vfd-adopt, $name: nothing was lost at the hand-over" left "$name" 0 \
+			"ok: 4 pages were written before the hand-over, 4 were owed after it"
+	done
+	test_dpdk_on_kernel
+}
+
+test_dpdk_on_kernel() {
+	[ -e "$bin/vfd-adopt-dpdk" ] || {
+		skipped=$((skipped + 1))
+		skip "vfd-adopt-dpdk" "libdpdk-dev 22.11 is not installed"
+		return 0
+	}
+	check "vfd-adopt-dpdk: DPDK's container is v1" left dpdk 0 "ok: DPDK's container is type1 v1"
+	check "vfd-adopt-dpdk: two devices behind an IOMMU" left dpdk 0 "2 groups, 2 of them physical, 2 devices"
+	check "vfd-adopt-dpdk: the plan says pins, by software" left dpdk 0 "software: its driver pins everything"
+	check "vfd-adopt-dpdk: nobody is deferred" left dpdk 0 "ok: the plan says pins"
+	check "vfd-adopt-dpdk: packets arrive as they were sent" left dpdk 0 "ok: each packet is as it was sent"
+	check "vfd-adopt-dpdk: pages are exact" left dpdk 0 "ok: exactly the pages with packets, and pinned, were sent"
+	check "vfd-adopt-dpdk: identical" left dpdk 0 "ok: the copy is identical"
+	check "vfd-adopt-dpdk, without pins: the copy differs" left dpdk-no-pins 1 "FAILED: the copy is identical"
+	grep -hE '^(adopted|[0-9]+ packets|ok: exactly|last round)' "$tmp/out/dpdk" | sed 's/^/# /'
+}
+
 test_on_kernel() {
 	check "the guest ran the examples, and its kernel did not complain" boot
 	[ -s "$tmp/out/names" ] || return 0
@@ -274,5 +349,6 @@ test_without_vfio
 test_made_up
 test_on_kernel
 test_nvme_on_kernel
+test_adopt_on_kernel
 echo "$((tap_count - tap_failed - skipped)) passed, $tap_failed failed, $skipped skipped"
 tap_end

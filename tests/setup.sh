@@ -37,6 +37,7 @@ needs() {
 		mandoc              mandoc           docs
 		xmllint             libxml2-utils    docs
 		jq                  jq               examples
+		lib:libdpdk         libdpdk-dev      examples
 	END
 }
 
@@ -68,7 +69,17 @@ apt() {
 # A fresh image has no package lists, an old one has lists of what is gone.
 install() {
 	apt-cache show "$1" >/dev/null 2>&1 || apt update || return
-	apt install --no-install-recommends "$@" || { apt update && apt install --no-install-recommends "$@"; }
+	apt install --no-install-recommends "$@" ||
+		{ apt update && apt install --no-install-recommends "$@"; } || one_by_one "$@"
+}
+
+# What cannot be had must not keep the others out.
+one_by_one() {
+	local package failed=0
+	for package; do
+		apt install --no-install-recommends "$package" || failed=1
+	done
+	return "$failed"
 }
 
 PATH=$PATH:/usr/sbin:/sbin

@@ -121,7 +121,8 @@ struct vfd_adoption {
  * are as they were. Tracking that is on already is kept, never restarted; what its owner harvested before is
  * the owner's business. From now on the owner must not call GET_BITMAP and STOP itself.
  *
- * Type1 v1 and no-IOMMU containers: mappings work, vfd_track_start() is VFD_EUNSUPPORTED. sPAPR and iommufd's
+ * Type1 v1 and no-IOMMU containers: mappings work, vfd_track_start() is VFD_EUNSUPPORTED unless all devices pin what they write
+ * (vfd_device_pins_all()). What the owner maps or unmaps itself later, the library does not learn; vfd_map() there is -EEXIST. sPAPR and iommufd's
  * compatibility container are VFD_EUNSUPPORTED.
  *
  * @return 0; VFD_EINVALID; VFD_EUNSUPPORTED; VFD_ENOREGION / VFD_EALIAS / VFD_EOVERLAP (a declared mapping); VFD_ECUT (a mapping
@@ -152,8 +153,8 @@ VFD_API int vfd_container_fd(const struct vfd_container *container);
 
 enum vfd_container_kind {
 	VFD_KIND_TYPE1_V2 = 1, /**< can track */
-	VFD_KIND_TYPE1_V1 = 2, /**< adopted: mappings only */
-	VFD_KIND_NOIOMMU = 3,  /**< adopted: no translation, no tracking */
+	VFD_KIND_TYPE1_V1 = 2, /**< adopted: no record; tracked by pins */
+	VFD_KIND_NOIOMMU = 3,  /**< adopted: no record, no translation; tracked by pins */
 };
 
 #define VFD_INFO_RANGES 32
