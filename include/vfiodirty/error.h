@@ -46,6 +46,7 @@ enum vfd_code {
 	VFD_ELIMIT = -4113,    /**< a fixed table is full; the message names it */
 	VFD_ENOMEMORY = -4114, /**< no memory for the library's own records */
 	VFD_ELOST = -4115,     /**< the kernel's record vanished; what it may have held is assumed dirty */
+	VFD_EPARTIAL = -4116,  /**< all or nothing failed, and part could not be undone: first..last */
 };
 
 #define VFD_ERROR_TEXT 384
