@@ -82,7 +82,8 @@ static int make_room(struct making *making, struct vfd_error *err)
 		making->all = pieces <= MOST_ENTRIES ? calloc((size_t)pieces, sizeof *making->all) : NULL;
 	else
 		making->all = &making->alone;
-	return making->all ? 0 : fail(err, VFD_ENOMEMORY, map_op, "no memory for the records of the mappings");
+	return making->all ? 0
+			   : fail(err, VFD_ENOMEMORY, map_op, "no memory for the records of the mappings");
 }
 
 int making_begin(struct making *making, struct vfd_error *err)

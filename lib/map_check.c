@@ -41,7 +41,8 @@ static int check_granule(const struct space *space, const struct vfd_mapping *wa
 
 	if (want->granule && (!is_power_of_two(want->granule) || !is_aligned(want->granule, page)))
 		return fail_range(err, VFD_EALIGN, map_op, where.first, where.last,
-				  "granule %#" PRIx64 " is not a power of two, or no multiple of the page size, %" PRIu64,
+				  "granule %#" PRIx64
+				  " is not a power of two, or no multiple of the page size, %" PRIu64,
 				  want->granule, page);
 	if (space->log && largest / page > MOST_PAGES)
 		return fail_range(err, VFD_ELIMIT, map_op, where.first, where.last,

@@ -35,8 +35,8 @@ int explain_entries(struct range where, uint64_t needed, uint64_t available, str
 	if (available >= needed)
 		available = 0;
 	return fail_sys_range(err, ENOSPC, op, where.first, where.last,
-			      "%" PRIu64 " mapping entries are needed, %" PRIu64
-			      " are left: raise vfio_iommu_type1's parameter dma_entry_limit by %" PRIu64
+			      "mapping entries: %" PRIu64 " needed, %" PRIu64
+			      " left; raise vfio_iommu_type1's parameter dma_entry_limit by %" PRIu64
 			      " before the container is opened, or map larger pieces",
 			      needed, available, needed - available);
 }
@@ -48,8 +48,10 @@ static int explain_fault(const struct mapping *m, struct vfd_error *err)
 		[VMA_FINE] = "cannot be pinned",
 		[VMA_HOLE] = "is not mapped in this process",
 		[VMA_NO_ACCESS] = "may not be read by this process itself",
-		[VMA_READ_ONLY] = "may not be written by this process itself: leave VFD_MAP_WRITE out, or allow it",
-		[VMA_FILE] = "is a file's. For device writes the kernel pins files of tmpfs and hugetlbfs, and memfds, only; "
+		[VMA_READ_ONLY] =
+			"may not be written by this process itself: leave VFD_MAP_WRITE out, or allow it",
+		[VMA_FILE] = "is a file's. For device writes the kernel pins files of tmpfs and hugetlbfs, "
+			     "and memfds, only; "
 			     "and nothing beyond a file's end: ",
 	};
 	struct vma_look seen = vma_look(mapping_memory_range(m), m->flags & VFD_MAP_WRITE);
@@ -87,8 +89,9 @@ int explain_left(struct range left, const struct vfd_error *why, struct vfd_erro
 
 	if (err)
 		snprintf(cause, sizeof cause, "%s", err->message);
-	return fail_range(err, VFD_EPARTIAL, op, left.first, left.last,
-			  "IOVA %#" PRIx64 "..%#" PRIx64
-			  " holds mappings that could not be taken back (%.100s): unmap them. It began with: %.160s",
-			  left.first, left.last, why->message, cause);
+	return fail_range(
+		err, VFD_EPARTIAL, op, left.first, left.last,
+		"IOVA %#" PRIx64 "..%#" PRIx64
+		" holds mappings that could not be taken back (%.100s): unmap them. It began with: %.160s",
+		left.first, left.last, why->message, cause);
 }

@@ -50,8 +50,8 @@ int runs_join(struct space *space, struct vfd_mapping *all, size_t *count, struc
 	for (struct vfd_mapping *next = all + 1; next < all + *count; next++) {
 		if (next->iova <= last_of(run))
 			return fail_range(err, VFD_EOVERLAP, "map list", run->iova, last_of(run),
-					  "IOVA %#" PRIx64 "..%#" PRIx64
-					  " of the list meets %#" PRIx64 "..%#" PRIx64 " of the list",
+					  "IOVA %#" PRIx64 "..%#" PRIx64 " of the list meets %#" PRIx64
+					  "..%#" PRIx64 " of the list",
 					  next->iova, last_of(next), run->iova, last_of(run));
 		if (!join(space, run, next))
 			*++run = *next;

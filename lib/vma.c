@@ -17,8 +17,8 @@ static bool parse(const char *line, struct vma *vma)
 	uint64_t end;
 
 	vma->file[0] = 0;
-	int fields = sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %127[^\n]", &vma->where.first, &end,
-			    vma->access, vma->file);
+	int fields = sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %127[^\n]", &vma->where.first,
+			    &end, vma->access, vma->file);
 	vma->where.last = end - 1;
 	if (vma->file[0] != '/' || !strncmp(vma->file, "/memfd:", 7))
 		vma->file[0] = 0;

@@ -308,8 +308,7 @@ int world_cut(struct world *w, uint64_t iova, uint64_t page, uint64_t count, uin
 
 int world_list(struct world *w, uint64_t iova, uint64_t page)
 {
-	struct vfd_mapping list[] = { mapping_of(w, iova + 100, page + 80, 20),
-				      mapping_of(w, iova, page, 20),
+	struct vfd_mapping list[] = { mapping_of(w, iova + 100, page + 80, 20), mapping_of(w, iova, page, 20),
 				      mapping_of(w, iova + 80, page + 60, 20) };
 
 	return vfd_map_list(w->container, list, 3, NULL, &w->err);

@@ -40,10 +40,9 @@ static void check_count(uint64_t count)
 
 static void fail_map(uint64_t nth, int error)
 {
-	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
-						    .request = VFIO_IOMMU_MAP_DMA,
-						    .nth = nth,
-						    .error = error });
+	model_fault(f->model,
+		    (struct model_fault){
+			    .call = MODEL_IOCTL, .request = VFIO_IOMMU_MAP_DMA, .nth = nth, .error = error });
 }
 
 static void fail_unmaps(uint64_t nth, uint64_t times)
@@ -130,7 +129,8 @@ START_TEST(bad_granules)
 	mapping.granule = UINT64_C(1) << 63;
 	OK(vfd_map(f->container, &mapping, &f->err));
 	mapping.iova += 20 * PAGE;
-	mapping.struct_size = offsetof(struct vfd_mapping, granule); /* of a program that is older than granules */
+	mapping.struct_size =
+		offsetof(struct vfd_mapping, granule); /* of a program that is older than granules */
 	mapping.granule = 3;
 	OK(vfd_map(f->container, &mapping, &f->err));
 	ck_assert_uint_eq(info_of(f).mappings, 2);
@@ -156,7 +156,7 @@ START_TEST(foretold)
 	ck_assert_uint_eq(cost.entries_needed, 7);
 	ck_assert_uint_eq(cost.entries_available, 5);
 	ck_assert_uint_eq(cost.locked_needed, 48 * PAGE);
-	ck_assert(strstr(f->err.message, "7 mapping entries are needed, 5 are left"));
+	ck_assert(strstr(f->err.message, "mapping entries: 7 needed, 5 left"));
 	ck_assert(strstr(f->err.message, "dma_entry_limit by 2 "));
 	memcpy(message, f->err.message, sizeof message);
 	REFUSED(-ENOSPC, vfd_map(f->container, &mapping, &f->err));
@@ -181,8 +181,8 @@ END_TEST
 /* ---- half-way ---- */
 
 /* The device writes to what is there already, at every call. */
-static void write_to_the_first(struct model *model, const struct model_trace *call, uint64_t number, bool after,
-			       void *arg)
+static void write_to_the_first(struct model *model, const struct model_trace *call, uint64_t number,
+			       bool after, void *arg)
 {
 	(void)call;
 	(void)number;
@@ -337,14 +337,22 @@ START_TEST(not_neighbours)
 		list[1].flags |= VFD_MAP_LOG_ADDRESS;
 		list[1].log_address = LOG_ADDRESS + 10 * PAGE;
 		switch (i) {
-		case 1: list[1].iova += PAGE; break;
+		case 1:
+			list[1].iova += PAGE;
+			break;
 		case 2:
 			list[1].memory = f->memory + 20 * PAGE;
 			list[1].log_address += 10 * PAGE;
 			break;
-		case 3: list[1].flags &= ~(uint32_t)VFD_MAP_WRITE; break;
-		case 4: list[1].granule = 16 * PAGE; break;
-		case 5: list[1].log_address += PAGE; break;
+		case 3:
+			list[1].flags &= ~(uint32_t)VFD_MAP_WRITE;
+			break;
+		case 4:
+			list[1].granule = 16 * PAGE;
+			break;
+		case 5:
+			list[1].log_address += PAGE;
+			break;
 		}
 		if (i == 5)
 			REFUSED(VFD_EALIAS, map_list(list, 2, &entries));
