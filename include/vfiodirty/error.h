@@ -8,7 +8,7 @@
  *
  *  - `-errno` (-1 .. -4095): the kernel said no, and this is what it said;
  *  - below -4095: the library refused, made no system call that could lose a dirty page,
- *    and changed nothing.
+ *    and changed nothing (but VFD_EPARTIAL, which says what it changed).
  *
  * The last parameter of such a function is a `struct vfd_error *` (NULL if the text is not wanted). It
  * belongs to the caller, needs no preparation, is written only on failure and points to nothing that must be
