@@ -287,6 +287,26 @@ START_TEST(giving_back_needs_no_memory)
 }
 END_TEST
 
+/* So does one range that became many. */
+START_TEST(pieces_need_no_memory)
+{
+	enum { N = 5000 };
+	struct extents x = { 0 };
+	struct extent_want want = { .size = N * (uint64_t)PAGE, .align = PAGE, .within = RANGE_ALL };
+	struct range got;
+
+	ck_assert(extents_add(&x, (struct range){ 0, N * (uint64_t)PAGE - 1 }));
+	ck_assert_int_eq(extents_find(&x, &want, &got), EXTENTS_OK);
+	ck_assert(extents_split(&x, N - 1));
+	for (uint64_t start = 0; start < 2; start++)
+		for (uint64_t i = start; i < N; i += 2)
+			extents_give(&x, (struct range){ i * PAGE, i * PAGE + PAGE - 1 });
+	ck_assert_uint_eq(x.count, 1);
+	ck_assert_uint_eq(x.taken, 0);
+	extents_end(&x);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("extents");
@@ -296,6 +316,7 @@ int main(void)
 	tcase_add_test(tcase, as_the_oracle_says);
 	tcase_add_test(tcase, all_of_2_to_64);
 	tcase_add_test(tcase, giving_back_needs_no_memory);
+	tcase_add_test(tcase, pieces_need_no_memory);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
