@@ -136,7 +136,7 @@ static int adopt_device(const struct adopting *a, const struct vfd_adopt_device 
 static int adopt_mapping(const struct adopting *a, const struct vfd_mapping *declared)
 {
 	struct vfd_mapping want;
-	int rc = copy_options(&want, sizeof want, sizeof want, declared, "struct vfd_mapping", a->err);
+	int rc = copy_mapping(&want, declared, a->err);
 
 	return rc ? rc : map_declare(&a->container->space, &want, a->err);
 }

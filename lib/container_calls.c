@@ -4,6 +4,8 @@
 
 #include "container.h"
 
+#include <stdlib.h>
+
 #include "answer.h"
 #include "map.h"
 #include "map_check.h"
@@ -16,7 +18,7 @@ static const char *const harvest_op = "track harvest";
 int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping, struct vfd_error *err)
 {
 	struct vfd_mapping want;
-	int rc = copy_options(&want, sizeof want, sizeof want, mapping, "struct vfd_mapping", err);
+	int rc = copy_mapping(&want, mapping, err);
 
 	if (!rc)
 		rc = container_enter(container, "map", err);
@@ -24,6 +26,49 @@ int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping, 
 		return rc;
 	rc = map_add(&container->space, &want, err);
 	container_leave(container);
+	return rc;
+}
+
+/* The caller's struct may be longer than ours, or shorter: its own size says where the next one begins. */
+static int copy_list(struct vfd_mapping *wants, const struct vfd_mapping *list, size_t count,
+		     struct vfd_error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < count; i++) {
+		rc = copy_mapping(&wants[i], list, err);
+		list = (const struct vfd_mapping *)(const void *)((const char *)list + wants[i].struct_size);
+	}
+	return rc;
+}
+
+static int enter_list(struct vfd_container *container, struct vfd_mapping *wants, size_t count,
+		      uint64_t *entries, struct vfd_error *err)
+{
+	uint64_t made = 0;
+	int rc = container_enter(container, "map list", err);
+
+	if (rc)
+		return rc;
+	rc = map_list(&container->space, wants, &count, &made, err);
+	container_leave(container);
+	if (!rc && entries)
+		*entries = made;
+	return rc;
+}
+
+int vfd_map_list(struct vfd_container *container, const struct vfd_mapping *mappings, size_t count,
+		 uint64_t *entries, struct vfd_error *err)
+{
+	if (!mappings || !count)
+		return fail(err, VFD_EINVALID, "map list", mappings ? "count is 0" : "mappings is NULL");
+	struct vfd_mapping *wants = calloc(count, sizeof *wants);
+	if (!wants)
+		return fail(err, VFD_ENOMEMORY, "map list", "no memory to sort %zu mappings", count);
+	int rc = copy_list(wants, mappings, count, err);
+	if (!rc)
+		rc = enter_list(container, wants, count, entries, err);
+	free(wants);
 	return rc;
 }
 
@@ -50,7 +95,7 @@ int vfd_map_anywhere(struct vfd_container *container, struct vfd_mapping *mappin
 {
 	struct vfd_mapping want;
 	struct vfd_placement wish = { 0 };
-	int rc = copy_options(&want, sizeof want, sizeof want, mapping, "struct vfd_mapping", err);
+	int rc = copy_mapping(&want, mapping, err);
 
 	if (!rc && placement)
 		rc = copy_options(&wish, sizeof wish, sizeof wish, placement, "struct vfd_placement", err);
@@ -70,7 +115,7 @@ int vfd_map_check(struct vfd_container *container, const struct vfd_mapping *map
 {
 	struct vfd_map_cost answer = { .entries_needed = 1 };
 	struct vfd_mapping want;
-	int rc = copy_options(&want, sizeof want, sizeof want, mapping, "struct vfd_mapping", err);
+	int rc = copy_mapping(&want, mapping, err);
 
 	if (!rc && cost)
 		rc = check_answer(cost, sizeof answer, "struct vfd_map_cost", err);

@@ -42,6 +42,7 @@ static const struct known known_codes[] = {
 	OWN(VFD_ELIMIT, "a table is full"),
 	OWN(VFD_ENOMEMORY, "out of memory"),
 	OWN(VFD_ELOST, "the kernel's dirty record was lost; its pages are assumed dirty"),
+	OWN(VFD_EPARTIAL, "it failed, and part of it could not be undone"),
 	KERNEL(EPERM, "operation not permitted"),
 	KERNEL(ENOENT, "no such file or directory"),
 	KERNEL(EINTR, "interrupted"),

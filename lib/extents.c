@@ -212,11 +212,9 @@ static bool fits(const struct extent *e, const struct extent_want *want, struct 
 {
 	uint64_t first = max_u64(e->where.first, want->within.first);
 	uint64_t last = min_u64(e->where.last, want->within.last);
+	uint64_t ahead = (want->offset - first) & (want->align - 1);
 
-	if (__builtin_add_overflow(first, want->align - 1, &first))
-		return false;
-	first &= ~(want->align - 1);
-	if (!range_make(out, first, want->size))
+	if (__builtin_add_overflow(first, ahead, &first) || !range_make(out, first, want->size))
 		return false;
 	return out->last <= last;
 }
@@ -276,6 +274,15 @@ bool extents_add(struct extents *x, struct range where)
 	x->added++;
 	release(x, where);
 	return true;
+}
+
+bool extents_split(struct extents *x, size_t more)
+{
+	x->taken += more;
+	if (reserve(x))
+		return true;
+	x->taken -= more;
+	return false;
 }
 
 void extents_give(struct extents *x, struct range where)

@@ -29,6 +29,7 @@ struct extents {
 struct extent_want {
 	uint64_t size;	     /* bytes, not 0 */
 	uint64_t align;	     /* a power of two */
+	uint64_t offset;     /* the place is congruent to this modulo align */
 	struct range within; /* all of it must lie here */
 	bool best;	     /* the smallest range that has room (the lowest of those); else the lowest */
 };
@@ -45,6 +46,9 @@ enum extents_result extents_find(struct extents *extents, const struct extent_wa
 
 /* Take exactly `where`. EXTENTS_NONE if not all of it is free. */
 enum extents_result extents_take(struct extents *extents, struct range where);
+
+/* A range that was taken becomes `more` + 1 of them, to be given back one by one. False: no memory, nothing done. */
+bool extents_split(struct extents *extents, size_t more);
 
 /* Give back a range that was taken, as it was taken; cannot fail. */
 void extents_give(struct extents *extents, struct range where);

@@ -1,159 +1,174 @@
 /* SPDX-License-Identifier: MIT */
 #include "map.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdlib.h>
+#include <stddef.h>
 
+#include "making.h"
 #include "map_check.h"
+#include "map_explain.h"
+#include "options.h"
+#include "pieces.h"
 
-static const char *const map_op = "map";
-
-/* Find the log address and hold the region. */
-static int bind_log(struct space *space, const struct vfd_mapping *want, struct mapping *m,
-		    struct vfd_error *err)
+static int kernel_map(struct space *space, const struct mapping *m)
 {
-	if (!space->log || (want->flags & VFD_MAP_UNLOGGED))
+	return type1_map(&space->type1, m->where, m->memory, m->flags & VFD_MAP_READ,
+			 m->flags & VFD_MAP_WRITE);
+}
+
+/* From here on devices can write to it, but who finds the record lost, before it is in the table, does not assume it. */
+static int map_one(struct space *space, struct mapping *m, bool ask)
+{
+	bool recorded = space->started;
+	int rc = ask ? kernel_map(space, m) : 0;
+
+	if (rc)
+		return rc;
+	space_mapped(space, m);
+	if (recorded && !space->started && space->tracking && mapping_tracked(m))
+		space_assume(space, m, VFD_WHY_STATE_LOST);
+	return 0;
+}
+
+/* To take back is worse than not to begin. What the kernel does not say here it says when it is asked. */
+static int check_entries(struct making *making, struct range where, struct vfd_error *err)
+{
+	struct type1 now = making->space->type1;
+
+	if (making->count == 1 || type1_refresh(&now) || now.caps.entries_available >= making->count)
 		return 0;
-	int rc = log_region_get(space->log, want->memory, want->iova, want->size, &m->log_address, err);
-	if (rc)
-		return rc;
-	rc = check_log_address(want, m->log_address, err);
-	if (rc)
-		log_region_put(space->log, m->log_address);
-	m->logged = !rc;
-	return rc;
+	return explain_entries(where, making->count, now.caps.entries_available, err);
 }
 
-static void mapping_free(struct space *space, struct mapping *m)
+/* Newest first; what devices wrote meanwhile is collected. The errors of an unmap say "call again": once. Returns whether something is
+ * left, and where. */
+static bool take_back(struct making *making, struct range *left, struct vfd_error *err)
 {
-	if (m->logged)
-		log_region_put(space->log, m->log_address);
-	free(m);
-}
+	bool any = false;
 
-static int mapping_make(struct space *space, const struct vfd_mapping *want, struct mapping **out,
-			struct vfd_error *err)
-{
-	struct range where = { 0 };
-	int rc = check_mapping(space, want, &where, err);
-
-	if (!rc)
-		rc = check_allowed(&space->type1.caps, where, err);
-	if (rc)
-		return rc;
-	struct mapping *m = malloc(sizeof *m);
-	if (!m)
-		return fail(err, VFD_ENOMEMORY, map_op, "no memory for a mapping's record");
-	*m = (struct mapping){ .where = where, .memory = want->memory, .flags = want->flags };
-	rc = bind_log(space, want, m, err);
-	if (rc)
-		free(m);
-	else
-		*out = m;
-	return rc;
-}
-
-/* Who placed it has taken its IOVA already. */
-static int reserve(struct space *space, const struct mapping *m, bool placed, struct vfd_error *err)
-{
-	int rc = check_free(space, m->where, err);
-
-	if (!rc && !placed)
-		rc = place_take(space, m->where, err);
-	if (rc || table_reserve(&space->table))
-		return rc;
-	if (!placed)
-		place_give(space, m->where);
-	return fail(err, VFD_ENOMEMORY, map_op, "no memory for the mapping table");
-}
-
-static void unreserve(struct space *space, const struct mapping *m, bool placed)
-{
-	table_unreserve(&space->table);
-	if (!placed)
-		place_give(space, m->where);
-}
-
-static int explain_map(struct space *space, const struct mapping *m, int rc, struct vfd_error *err)
-{
-	struct range w = m->where;
-
-	struct type1 now = space->type1;
-
-	if (rc == -EINVAL && !type1_refresh(&now) && check_allowed(&now.caps, w, err))
-		return VFD_ERESERVED;
-	if (rc == -ENOMEM)
-		return explain_memlock(space, w, err);
-	if (rc == -ENOSPC)
-		return explain_entries(w, err);
-	const char *why = rc == -EEXIST ? "a mapping that was not made through this library is in the way"
-			  : rc == -EFAULT
-				  ? "the memory cannot be pinned; is all of it mapped in this process?"
-				  : "the kernel refused";
-	return fail_sys_range(err, -rc, "VFIO_IOMMU_MAP_DMA", w.first, w.last,
-			      "mapping %#" PRIx64 " bytes at IOVA %#" PRIx64 ": %s", range_size(w), w.first,
-			      why);
-}
-
-static int kernel_map(struct space *space, const struct mapping *m, struct vfd_error *err)
-{
-	int rc = type1_map(&space->type1, m->where, m->memory, m->flags & VFD_MAP_READ,
-			   m->flags & VFD_MAP_WRITE);
-
-	return rc ? explain_map(space, m, rc, err) : 0;
-}
-
-enum origin { CHOSEN, PLACED, IN_KERNEL };
-
-static int enter_table(struct space *space, const struct vfd_mapping *want, enum origin origin,
-		       struct vfd_error *err)
-{
-	struct range_claim claim;
-	struct mapping *m = NULL;
-	int rc = mapping_make(space, want, &m, err);
-
-	if (rc)
-		return rc;
-	range_claim(&space->queue, &claim, m->where);
-	rc = reserve(space, m, origin == PLACED, err);
-	if (!rc && origin != IN_KERNEL && space->attached) {
-		rc = kernel_map(space, m, err);
-		if (rc)
-			unreserve(space, m, origin == PLACED);
+	for (size_t i = making->mapped; i-- > 0;) {
+		struct mapping *m = making->all[i];
+		struct range where = m->where;
+		if (!unmap_one(making->space, m, 0, err) || !unmap_one(making->space, m, 0, err))
+			continue;
+		left->last = any ? left->last : where.last;
+		left->first = where.first;
+		any = true;
 	}
+	return any;
+}
+
+/* The numbers in the text are those of when nothing of it is there any more. */
+static int undo(struct making *making, int rc, struct vfd_error *err)
+{
+	struct asked asked = { making_hull(making), making_bytes(making), making->count };
+	struct vfd_error why = { 0 };
+	struct range left = { 0 };
+
+	making_give_back(making, rc);
+	bool any_left = take_back(making, &left, &why);
+	rc = explain_map(making->space, making->all[making->mapped], &asked, rc, err);
+	return any_left ? explain_left(left, &why, err) : rc;
+}
+
+static int map_all(struct making *making, struct vfd_error *err)
+{
+	bool ask = making->origin != IN_KERNEL && making->space->attached;
+	int rc = 0;
+
+	while (!rc && making->mapped < making->count) {
+		rc = map_one(making->space, making->all[making->mapped], ask);
+		making->mapped += !rc;
+	}
+	return rc ? undo(making, rc, err) : 0;
+}
+
+/* With the records made */
+static int enter_table(struct making *making, struct vfd_error *err)
+{
+	struct range where = making_hull(making);
+	struct range_claim claim;
+
+	range_claim(&making->space->queue, &claim, where);
+	int rc = making_reserve(making, err);
+	if (!rc && making->origin != IN_KERNEL && making->space->attached &&
+	    (rc = check_entries(making, where, err)))
+		making_give_back(making, rc);
 	if (!rc)
-		space_mapped(space, m);
-	range_release(&space->queue, &claim);
-	if (rc)
-		mapping_free(space, m);
+		rc = map_all(making, err);
+	range_release(&making->space->queue, &claim);
 	return rc;
+}
+
+static int enter_runs(struct space *space, const struct vfd_mapping *runs, size_t count, enum origin origin,
+		      struct vfd_error *err)
+{
+	struct making making = { .space = space, .origin = origin, .runs = runs, .run_count = count };
+	int rc = making_begin(&making, err);
+
+	if (!rc)
+		rc = enter_table(&making, err);
+	else if (origin == PLACED)
+		place_give_pieces(space, runs);
+	making_end(&making);
+	return rc;
+}
+
+int copy_mapping(struct vfd_mapping *want, const struct vfd_mapping *user, struct vfd_error *err)
+{
+	return copy_options(want, sizeof *want, offsetof(struct vfd_mapping, granule), user,
+			    "struct vfd_mapping", err);
 }
 
 int map_add(struct space *space, const struct vfd_mapping *want, struct vfd_error *err)
 {
-	return enter_table(space, want, CHOSEN, err);
+	return enter_runs(space, want, 1, CHOSEN, err);
 }
 
-/* An IOVA where the kernel has a mapping that nobody declared stays taken: the next call will try another. */
+int map_list(struct space *space, struct vfd_mapping *wants, size_t *count, uint64_t *entries,
+	     struct vfd_error *err)
+{
+	struct range where;
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < *count; i++)
+		rc = check_mapping(space, &wants[i], &where, err);
+	if (!rc)
+		rc = runs_join(space, wants, count, err);
+	if (!rc)
+		rc = enter_runs(space, wants, *count, CHOSEN, err);
+	*entries = 0;
+	for (size_t i = 0; !rc && i < *count; i++)
+		*entries += piece_count(&wants[i]);
+	return rc;
+}
+
+/* What is wrong with it wherever it goes is said before a place is looked for. */
 int map_place(struct space *space, struct vfd_mapping *want, const struct vfd_placement *wish,
 	      struct vfd_error *err)
 {
 	struct range where;
-	int rc = place_find(space, want->size, wish, &where, err);
 
-	if (rc)
-		return rc;
-	want->iova = where.first;
-	rc = enter_table(space, want, PLACED, err);
-	if (rc && rc != -EEXIST)
-		place_give(space, where);
-	return rc;
+	want->iova = 0;
+	int rc = check_mapping(space, want, &where, err);
+	if (!rc)
+		rc = place_find(space, want, wish, err);
+	return rc ? rc : enter_runs(space, want, 1, PLACED, err);
 }
 
 int map_declare(struct space *space, const struct vfd_mapping *want, struct vfd_error *err)
 {
-	return enter_table(space, want, IN_KERNEL, err);
+	return enter_runs(space, want, 1, IN_KERNEL, err);
+}
+
+static int replay_one(struct space *space, const struct mapping *m, struct vfd_error *err)
+{
+	struct asked asked = { m->where, range_size(m->where), 1 };
+	int rc = check_allowed(&space->type1.caps, m->where, err);
+
+	if (rc)
+		return rc;
+	rc = kernel_map(space, m);
+	return rc ? explain_map(space, m, &asked, rc, err) : 0;
 }
 
 /* The container's gate is closed: nobody changes the table between two steps, or at all. */
@@ -163,9 +178,7 @@ int map_replay(struct space *space, struct vfd_error *err)
 
 	for (bool more = index_seek(&space->table.iova, 0, &at); more; more = index_next(&at)) {
 		struct mapping *m = at.item;
-		int rc = check_allowed(&space->type1.caps, m->where, err);
-		if (!rc)
-			rc = kernel_map(space, m, err);
+		int rc = replay_one(space, m, err);
 		if (rc)
 			return rc;
 		m->uncertain = false;

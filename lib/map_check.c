@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "map_explain.h"
+#include "pieces.h"
+
 #define MAP_FLAGS  (VFD_MAP_READ | VFD_MAP_WRITE | VFD_MAP_UNLOGGED | VFD_MAP_LOG_ADDRESS)
 
 /* The kernel keeps one bit per page and counts them in an int: START fails with EINVAL on a longer mapping. */
@@ -26,11 +29,31 @@ static int check_range(const struct space *space, const struct vfd_mapping *want
 				  "IOVA %#" PRIx64 ", size %#" PRIx64
 				  " and memory %p must be multiples of %" PRIu64,
 				  want->iova, want->size, want->memory, page);
-	if (space->log && range_size(*where) / page > MOST_PAGES)
-		return fail_range(err, VFD_ELIMIT, map_op, where->first, where->last,
+	return 0;
+}
+
+/* How many pieces, and how large the largest can be */
+static int check_granule(const struct space *space, const struct vfd_mapping *want, struct range where,
+			 struct vfd_error *err)
+{
+	uint64_t page = space->type1.page_size;
+	uint64_t largest = want->granule ? min_u64(want->granule, want->size) : want->size;
+
+	if (want->granule && (!is_power_of_two(want->granule) || !is_aligned(want->granule, page)))
+		return fail_range(err, VFD_EALIGN, map_op, where.first, where.last,
+				  "granule %#" PRIx64
+				  " is not a power of two, or no multiple of the page size, %" PRIu64,
+				  want->granule, page);
+	if (space->log && largest / page > MOST_PAGES)
+		return fail_range(err, VFD_ELIMIT, map_op, where.first, where.last,
 				  "%" PRIu64 " pages in one mapping: the kernel tracks at most %" PRIu64
-				  " (8 TiB of 4 KiB pages); split it",
-				  range_size(*where) / page, MOST_PAGES);
+				  " (8 TiB of 4 KiB pages); set a granule",
+				  largest / page, MOST_PAGES);
+	if (piece_count(want) > MOST_ENTRIES)
+		return fail_range(err, VFD_ELIMIT, map_op, where.first, where.last,
+				  "%" PRIu64 " granules: a container has room for at most %" PRIu64
+				  " mappings; set a larger granule",
+				  piece_count(want), MOST_ENTRIES);
 	return 0;
 }
 
@@ -84,7 +107,9 @@ int check_mapping(const struct space *space, const struct vfd_mapping *want, str
 {
 	int rc = check_flags(want, err);
 
-	return rc ? rc : check_range(space, want, where, err);
+	if (!rc)
+		rc = check_range(space, want, where, err);
+	return rc ? rc : check_granule(space, want, *where, err);
 }
 
 /* Nothing is in the way. The range is claimed: what is true now stays true until it is released. */
@@ -114,47 +139,15 @@ static bool pins_at_map(struct space *space)
 	return pins;
 }
 
-static uint64_t available(const struct sys_memlock *lock)
-{
-	return lock->limit == UINT64_MAX ? UINT64_MAX : lock->limit - min_u64(lock->limit, lock->used);
-}
-
-int explain_memlock(struct space *space, struct range where, struct vfd_error *err)
-{
-	struct sys_memlock lock;
-	uint64_t size = range_size(where);
-
-	space->sys->memlock(space->sys, &lock);
-	if (size <= available(&lock))
-		return fail_sys_range(err, ENOMEM, "VFIO_IOMMU_MAP_DMA", where.first, where.last,
-				      "mapping %" PRIu64
-				      " KiB: the kernel is out of memory; it is not RLIMIT_MEMLOCK",
-				      size / 1024);
-	return fail_sys_range(err, ENOMEM, "VFIO_IOMMU_MAP_DMA", where.first, where.last,
-			      "mapping %" PRIu64
-			      " KiB needs as much locked memory, but of RLIMIT_MEMLOCK, %" PRIu64
-			      " KiB, only %" PRIu64 " KiB are left: raise it by %" PRIu64
-			      " KiB (ulimit -l), or give the process CAP_IPC_LOCK",
-			      size / 1024, lock.limit / 1024, available(&lock) / 1024,
-			      (size - available(&lock) + 1023) / 1024);
-}
-
-int explain_entries(struct range where, struct vfd_error *err)
-{
-	return fail_sys_range(
-		err, ENOSPC, "VFIO_IOMMU_MAP_DMA", where.first, where.last,
-		"no mapping entry is left: raise vfio_iommu_type1's parameter dma_entry_limit before the "
-		"container is opened, or map larger pieces");
-}
-
-static void fill_cost(struct space *space, const struct caps *caps, struct range where,
+static void fill_cost(struct space *space, const struct caps *caps, const struct vfd_mapping *want,
 		      struct vfd_map_cost *cost)
 {
 	struct sys_memlock lock;
 
 	space->sys->memlock(space->sys, &lock);
-	cost->locked_needed = pins_at_map(space) ? range_size(where) : 0;
-	cost->locked_available = available(&lock);
+	cost->entries_needed = (uint32_t)piece_count(want);
+	cost->locked_needed = pins_at_map(space) ? want->size : 0;
+	cost->locked_available = memlock_left(&lock);
 	cost->locked_limit = lock.limit;
 	cost->entries_available = caps->entries_available;
 }
@@ -163,14 +156,14 @@ static void fill_cost(struct space *space, const struct caps *caps, struct range
 static int check_limits(struct space *space, struct range where, const struct vfd_map_cost *cost,
 			struct vfd_error *err)
 {
-	if (space->attached && !cost->entries_available)
-		return explain_entries(where, err);
+	if (space->attached && cost->entries_available < cost->entries_needed)
+		return explain_entries(where, cost->entries_needed, cost->entries_available, err);
 	if (cost->locked_needed > cost->locked_available)
-		return explain_memlock(space, where, err);
+		return explain_memlock(space, where, cost->locked_needed, err);
 	return 0;
 }
 
-static int check_region(struct space *space, const struct vfd_mapping *want, struct vfd_error *err)
+static int check_piece_region(struct space *space, const struct vfd_mapping *want, struct vfd_error *err)
 {
 	uint64_t address = 0;
 
@@ -180,6 +173,18 @@ static int check_region(struct space *space, const struct vfd_mapping *want, str
 	if (!rc)
 		log_region_put(space->log, address);
 	return rc ? rc : check_log_address(want, address, err);
+}
+
+int check_region(struct space *space, const struct vfd_mapping *run, struct vfd_error *err)
+{
+	struct vfd_mapping piece;
+	int rc = 0;
+
+	for (uint64_t at = 0; !rc && at < run->size; at += piece.size) {
+		piece = piece_at(run, at);
+		rc = check_piece_region(space, &piece, err);
+	}
+	return rc;
 }
 
 int map_check(struct space *space, const struct vfd_mapping *want, struct vfd_map_cost *cost,
@@ -193,7 +198,7 @@ int map_check(struct space *space, const struct vfd_mapping *want, struct vfd_ma
 		return rc;
 	if (space->attached && (rc = type1_refresh(&now)))
 		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "cannot read the container's limits");
-	fill_cost(space, &now.caps, where, cost);
+	fill_cost(space, &now.caps, want, cost);
 	rc = check_allowed(&now.caps, where, err);
 	if (!rc)
 		rc = check_region(space, want, err);

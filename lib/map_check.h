@@ -6,7 +6,10 @@
 
 #include "space.h"
 
-/* Flags, size, alignment, wrap. */
+/* vfio_iommu_type1's dma_entry_limit is an unsigned int: no container ever has room for more. */
+#define MOST_ENTRIES UINT64_C(0xffffffff)
+
+/* Flags, size, alignment, granule, wrap. */
 int check_mapping(const struct space *space, const struct vfd_mapping *want, struct range *where,
 		  struct vfd_error *err);
 /* The kernel's windows. VFD_ERESERVED. */
@@ -16,9 +19,8 @@ int check_free(struct space *space, struct range where, struct vfd_error *err);
 /* The log address that was stated, if one was. VFD_EALIAS. */
 int check_log_address(const struct vfd_mapping *want, uint64_t address, struct vfd_error *err);
 
-/* Texts for -ENOMEM and -ENOSPC, with the numbers. */
-int explain_memlock(struct space *space, struct range where, struct vfd_error *err);
-int explain_entries(struct range where, struct vfd_error *err);
+/* The memory's region, or regions if it is cut into pieces. VFD_ENOREGION, VFD_EALIAS. */
+int check_region(struct space *space, const struct vfd_mapping *run, struct vfd_error *err);
 
 /* What a map would return now. */
 int map_check(struct space *space, const struct vfd_mapping *want, struct vfd_map_cost *cost,

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 
+#include "pieces.h"
 #include "space.h"
 
 static const char *const place_op = "map anywhere";
@@ -10,6 +11,7 @@ static const char *const place_op = "map anywhere";
 /* No lower than this unless asked: to many a driver the address 0 means none. */
 #define LOWEST	      UINT64_C(0x10000)
 #define LARGEST_ALIGN (UINT64_C(1) << 30)
+#define LARGE_PAGE    (UINT64_C(1) << 21) /* the smallest large page of an IOMMU */
 
 /* ---- taking and giving, window by window; mutex held ---- */
 
@@ -110,10 +112,19 @@ static uint64_t natural_align(uint64_t size)
 	return min_u64(align, LARGEST_ALIGN);
 }
 
-static int make_want(const struct space *space, uint64_t size, const struct vfd_placement *wish,
-		     struct extent_want *want, struct vfd_error *err)
+/* A large page of the memory is one to the IOMMU only where both begin at once. Not at the price of shifted bitmaps: memory that begins at
+ * odd pages goes to an aligned IOVA. */
+static uint64_t congruent_offset(const struct space *space, const void *memory, uint64_t align)
 {
-	uint64_t page = space->type1.page_size;
+	uint64_t offset = (uintptr_t)memory & (align - 1);
+
+	return align >= LARGE_PAGE && is_aligned(offset, 64 * space->type1.page_size) ? offset : 0;
+}
+
+static int make_want(const struct space *space, const struct vfd_mapping *mapping,
+		     const struct vfd_placement *wish, struct extent_want *want, struct vfd_error *err)
+{
+	uint64_t page = space->type1.page_size, size = mapping->size;
 
 	if (wish->flags & ~(uint32_t)VFD_PLACE_BEST_FIT)
 		return fail(err, VFD_EINVALID, place_op, "unknown flags %#" PRIx32, wish->flags);
@@ -128,6 +139,8 @@ static int make_want(const struct space *space, uint64_t size, const struct vfd_
 		.within = { wish->first ? wish->first : LOWEST, wish->last ? wish->last : UINT64_MAX },
 		.best = wish->flags & VFD_PLACE_BEST_FIT,
 	};
+	if (!wish->align)
+		want->offset = congruent_offset(space, mapping->memory, want->align);
 	if (want->within.first > want->within.last)
 		return fail(err, VFD_EINVALID, place_op, "first %#" PRIx64 " lies behind last %#" PRIx64,
 			    want->within.first, want->within.last);
@@ -146,16 +159,41 @@ static int fail_full(const struct place *place, const struct extent_want *want, 
 		    longest.first);
 }
 
-int place_find(struct space *space, uint64_t size, const struct vfd_placement *wish, struct range *where,
+/* The pieces of what was taken at once are given back one by one. */
+static enum extents_result split(struct extents *extents, struct range where, uint64_t pieces)
+{
+	if (pieces == 1 || (pieces <= SIZE_MAX && extents_split(extents, (size_t)(pieces - 1))))
+		return EXTENTS_OK;
+	extents_give(extents, where);
+	return EXTENTS_NO_MEMORY;
+}
+
+/* Congruent if there is room; mutex held. */
+static enum extents_result find(struct place *place, struct extent_want *want, struct vfd_mapping *mapping)
+{
+	struct range where;
+	enum extents_result result = extents_find(&place->extents, want, &where);
+
+	if (result == EXTENTS_NONE && want->offset) {
+		want->offset = 0;
+		result = extents_find(&place->extents, want, &where);
+	}
+	if (result != EXTENTS_OK)
+		return result;
+	mapping->iova = where.first;
+	return split(&place->extents, where, piece_count(mapping));
+}
+
+int place_find(struct space *space, struct vfd_mapping *mapping, const struct vfd_placement *wish,
 	       struct vfd_error *err)
 {
 	struct extent_want want;
-	int rc = make_want(space, size, wish, &want, err);
+	int rc = make_want(space, mapping, wish, &want, err);
 
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&space->mutex);
-	enum extents_result result = extents_find(&space->place.extents, &want, where);
+	enum extents_result result = find(&space->place, &want, mapping);
 	if (result == EXTENTS_NONE)
 		rc = fail_full(&space->place, &want, err);
 	else if (result == EXTENTS_NO_MEMORY)
@@ -188,4 +226,14 @@ void place_give(struct space *space, struct range where)
 	if (space->place.live)
 		give_parts(&space->place, space->place.window_count, where);
 	pthread_mutex_unlock(&space->mutex);
+}
+
+void place_give_pieces(struct space *space, const struct vfd_mapping *run)
+{
+	struct vfd_mapping piece;
+
+	for (uint64_t at = 0; at < run->size; at += piece.size) {
+		piece = piece_at(run, at);
+		place_give(space, (struct range){ piece.iova, piece.iova + (piece.size - 1) });
+	}
 }

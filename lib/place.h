@@ -24,11 +24,12 @@ int place_begin(struct space *space, struct vfd_error *err);
 /* The kernel's windows may have changed. Container's gate closed, or nobody else there. */
 void place_forget(struct space *space);
 
-/* Choose and take. VFD_EINVALID, VFD_EALIGN, VFD_ELIMIT, VFD_ENOMEMORY. */
-int place_find(struct space *space, uint64_t size, const struct vfd_placement *wish, struct range *where,
+/* Choose mapping->iova and take what it needs, piece by piece of its granule. VFD_EINVALID, VFD_ELIMIT, VFD_ENOMEMORY. */
+int place_find(struct space *space, struct vfd_mapping *mapping, const struct vfd_placement *wish,
 	       struct vfd_error *err);
 /* Take a range that the caller chose. VFD_EOVERLAP, VFD_ENOMEMORY. Not live: 0. */
 int place_take(struct space *space, struct range where, struct vfd_error *err);
 void place_give(struct space *space, struct range where);
+void place_give_pieces(struct space *space, const struct vfd_mapping *run);
 
 #endif

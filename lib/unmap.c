@@ -166,7 +166,7 @@ static int leave(struct space *space, struct mapping *m, uint64_t deadline, stru
 }
 
 /* What is owed as a whole enters the log when the device cannot reach the memory any more, not before. */
-static int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
+int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
 {
 	int rc = leave(space, m, deadline, err);
 

@@ -42,25 +42,30 @@ static void open_container(const struct device *d)
 	check(vfd_group_attach(lib.container, d->group, &lib.group, &lib.err));
 }
 
-static void map(const struct source *s, uint64_t offset, uint64_t size)
+/* All slots at once, all or none. They follow each other and would become one mapping, which could only be unmapped as a whole: so the
+ * granule is the largest that cuts no slot. */
+static void map_all(const struct source *s)
 {
-	struct vfd_mapping m = {
-		.struct_size = sizeof m,
-		.flags = VFD_MAP_READ | VFD_MAP_WRITE,
-		.iova = s->iova + offset,
-		.size = size,
-		.memory = s->memory + offset,
-	};
+	struct vfd_mapping slots[SLOTS];
+	uint64_t size = s->size / SLOTS;
 
-	check(vfd_map(lib.container, &m, &lib.err));
+	for (unsigned i = 0; i < SLOTS; i++)
+		slots[i] = (struct vfd_mapping){
+			.struct_size = sizeof slots[i],
+			.flags = VFD_MAP_READ | VFD_MAP_WRITE,
+			.iova = s->iova + i * size,
+			.size = size,
+			.memory = s->memory + i * size,
+			.granule = size & -size,
+		};
+	check(vfd_map_list(lib.container, slots, SLOTS, NULL, &lib.err));
 }
 
 static void open_all(const struct source *s)
 {
 	open_log(s);
 	open_container(s->device);
-	for (unsigned i = 0; i < SLOTS; i++)
-		map(s, i * (s->size / SLOTS), s->size / SLOTS);
+	map_all(s);
 }
 
 static void library_plug(struct source *s)

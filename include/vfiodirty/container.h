@@ -80,6 +80,9 @@ struct vfd_mapping {
 	uint64_t size;	      /**< bytes, multiple of the container's page size */
 	void *memory;	      /**< page-aligned; stays the caller's, must stay mapped */
 	uint64_t log_address; /**< read only with VFD_MAP_LOG_ADDRESS */
+	uint64_t
+		granule; /**< bytes, a power of two, whole pages: cut the mapping at multiples of it, so that parts can be unmapped;
+			  *   0: one mapping, which can only be unmapped as a whole */
 };
 
 /** A group that someone else opened. This struct and the next will not grow. */
@@ -242,7 +245,16 @@ VFD_API int vfd_group_number(const struct vfd_group *group);
 VFD_API int vfd_group_fd(const struct vfd_group *group);
 
 /**
- * Map memory for devices. Private anonymous memory that devices may only read (VFD_MAP_READ alone) should have been written to once, each
+ * Map memory for devices.
+ *
+ * The kernel cannot cut a mapping. With a `granule` it is given several, which begin and end at multiples of the granule in IOVA (but the
+ * first and the last, which end where all of it does): any part of whole granules can be unmapped later, and each is a mapping of its own to
+ * vfd_mapping_find(), and an entry of the kernel's limited table. All are made, or none; what devices wrote to those that were made and
+ * taken back is in the log.
+ *
+ * Memory may be anonymous, huge pages, memfd, tmpfs or hugetlbfs. Behind a real IOMMU the kernel (6.4 and later) refuses to let devices write
+ * to a shared mapping of a file elsewhere; and VFD_MAP_WRITE needs memory that the process may write. The message of -EFAULT says which it
+ * was. Private anonymous memory that devices may only read (VFD_MAP_READ alone) should have been written to once, each
  * page, or come from mmap() with MAP_POPULATE: Linux 6.1 pins the page of zeros in the place of one that was never written, and what
  * the program writes later does not reach the device. (vfio_pin_pages_remote; 6.12 does it right.)
  *
@@ -253,10 +265,28 @@ VFD_API int vfd_group_fd(const struct vfd_group *group);
  * is in the way); VFD_ERESERVED (names the allowed range next to it); VFD_ENOREGION; VFD_EALIAS; VFD_ELIMIT (more than
  * 2^31 - 1 pages, which would block START); -ENOMEM (with what is
  * needed and what RLIMIT_MEMLOCK allows), -ENOSPC (dma_entry_limit), -EEXIST (a mapping that this library does not know),
- * -EFAULT; VFD_ENOMEMORY; VFD_EFORKED. On every failure nothing is mapped.
+ * -EFAULT (the memory cannot be pinned: the message says why); VFD_ENOMEMORY; VFD_EFORKED. On every failure nothing is mapped, except:
+ * VFD_EPARTIAL (only with a granule: one failed, and others could not be unmapped again; they lie in first..last: unmap that)
  */
 VFD_API int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping,
 		    struct vfd_error *err);
+
+/**
+ * Map many, all of them or none, with as few mappings as the limits allow: those that follow each other in IOVA, memory and log address,
+ * with the same flags and granule, become one. For programs with more pages than the kernel has entries (65 535 unless dma_entry_limit
+ * says otherwise): that is 128 GiB in pages of 2 MiB, each mapped alone.
+ *
+ * What was joined can only be unmapped together; a `granule`, the same for all, says at which multiples it is cut again. All from the
+ * lowest to the highest IOVA of the list belongs to the call: others that meet it wait until it returns.
+ *
+ * @param mappings in any order; each has its own struct_size, which also says where the next one begins. 2^31 - 1 pages are the most
+ * for each mapping that it comes to; one region of the log and one window of the IOMMU hold each.
+ * @param count not 0
+ * @param[out] entries may be NULL; how many mappings it came to
+ * @return as vfd_map(); VFD_EOVERLAP also when two of the list meet
+ */
+VFD_API int vfd_map_list(struct vfd_container *container, const struct vfd_mapping *mappings, size_t count,
+			 uint64_t *entries, struct vfd_error *err);
 
 enum vfd_placement_flags {
 	VFD_PLACE_BEST_FIT = 1u << 0, /**< the smallest free range that has room; else the lowest */
@@ -267,8 +297,10 @@ struct vfd_placement {
 	uint32_t struct_size; /**< sizeof(struct vfd_placement) */
 	uint32_t flags;	      /**< enum vfd_placement_flags */
 	uint64_t
-		align; /**< bytes, a power of two; 0: the largest that is not above the size, up to 1 GiB, so that large pages
-			 *   of the IOMMU can be used */
+		align; /**< bytes, a power of two. 0: the library's choice, so that harvests stay exact and the IOMMU can use large
+			 *   pages: IOVA and memory are congruent modulo the largest power of two that is not above the size, up to
+			 *   1 GiB, if it is 2 MiB or more, the memory begins at a multiple of 64 pages, and there is room for that;
+			 *   else the IOVA is a multiple of that power of two */
 	uint64_t first; /**< lowest IOVA allowed; 0: 64 KiB (to go lower name at least 1) */
 	uint64_t
 		last; /**< highest IOVA allowed, inclusive: 2^32 - 1 for a device with 32 address bits; 0: no limit */
@@ -291,7 +323,7 @@ VFD_API int vfd_map_anywhere(struct vfd_container *container, struct vfd_mapping
 /** What a mapping needs of the kernel, and what is there. */
 struct vfd_map_cost {
 	uint32_t struct_size;	    /**< sizeof(struct vfd_map_cost), set by the caller */
-	uint32_t entries_needed;    /**< mapping entries: 1 */
+	uint32_t entries_needed;    /**< mapping entries: 1, or as many as granules are met */
 	uint64_t entries_available; /**< UINT64_MAX: the kernel does not say */
 	uint64_t
 		locked_needed; /**< bytes that are charged as locked memory at the map: its size behind a real IOMMU, 0 while

@@ -8,7 +8,7 @@
  *
  *  - `-errno` (-1 .. -4095): the kernel said no, and this is what it said;
  *  - below -4095: the library refused, made no system call that could lose a dirty page,
- *    and changed nothing.
+ *    and changed nothing (but VFD_EPARTIAL, which says what it changed).
  *
  * The last parameter of such a function is a `struct vfd_error *` (NULL if the text is not wanted). It
  * belongs to the caller, needs no preparation, is written only on failure and points to nothing that must be
@@ -46,6 +46,7 @@ enum vfd_code {
 	VFD_ELIMIT = -4113,    /**< a fixed table is full; the message names it */
 	VFD_ENOMEMORY = -4114, /**< no memory for the library's own records */
 	VFD_ELOST = -4115,     /**< the kernel's record vanished; what it may have held is assumed dirty */
+	VFD_EPARTIAL = -4116,  /**< all or nothing failed, and part could not be undone: first..last */
 };
 
 #define VFD_ERROR_TEXT 384

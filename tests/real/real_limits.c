@@ -3,7 +3,7 @@
 /* Limits told before they hurt, on the real kernel: this process has no CAP_IPC_LOCK and little locked memory, the module few mapping
  * entries. Before each map the library is asked what it will say; it must be right each time, behind an IOMMU and without one. */
 
-#include "rig.h"
+#include "rig_edu.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -113,25 +113,15 @@ static void check_windows(void)
 	ok_code(vfd_unmap_all(rig.container, &rig.err), 0, &rig.err, "unmap all");
 }
 
-static int edu_group(void)
-{
-	char name[32];
-	int number = -1;
-	FILE *list = fopen("/run/vfio-pci", "re");
-
-	if (list && fscanf(list, "%31s %d", name, &number) != 2)
-		number = -1;
-	if (list)
-		fclose(list);
-	return number;
-}
-
 static void physical(void)
 {
+	struct edu edu = { .number = -1 };
+
+	edu_find(&edu);
 	rig_open(&rig);
 	ok(lock_little(), "RLIMIT_MEMLOCK is %d pages, %d of them used already", LOCKED_PAGES,
 	   OWN_LOCKED_PAGES);
-	ok_code(vfd_group_attach(rig.container, edu_group(), &rig.groups[0], &rig.err), 0, &rig.err,
+	ok_code(vfd_group_attach(rig.container, edu.number, &rig.groups[0], &rig.err), 0, &rig.err,
 		"attach the physical group");
 	check_full("behind an IOMMU, locked memory", 8, -ENOMEM, (LOCKED_PAGES - OWN_LOCKED_PAGES) / 8);
 	check_full("behind an IOMMU, to the last page", 1, -ENOSPC, ENTRY_LIMIT);

@@ -212,17 +212,23 @@ struct pages rig_deliver(struct rig *rig)
 
 void rig_open(struct rig *rig)
 {
+	void *memory =
+		mmap(NULL, RIG_PAGES * RIG_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		die("memory", strerror(errno));
+	rig_open_on(rig, memory);
+}
+
+void rig_open_on(struct rig *rig, unsigned char *memory)
+{
 	struct vfd_container_options options = { .struct_size = sizeof options };
 	struct vfd_region region = { .struct_size = sizeof region,
 				     .address = RIG_LOG,
 				     .size = RIG_PAGES * RIG_PAGE };
 
-	*rig = (struct rig){ 0 };
-	rig->memory =
-		mmap(NULL, (size_t)region.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (rig->memory == MAP_FAILED)
-		die("memory", strerror(errno));
-	region.memory = rig->memory;
+	*rig = (struct rig){ .memory = memory };
+	region.memory = memory;
 	if (vfd_log_create(NULL, &rig->log, &rig->err) || vfd_region_add(rig->log, &region, &rig->err))
 		die("log", rig->err.message);
 	options.log = rig->log;

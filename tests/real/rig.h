@@ -61,6 +61,8 @@ extern void (*rig_around_get)(void *bitmap, uint64_t bytes, bool after);
 
 /* A log with one region, an open container. Aborts the program if that fails: nothing else would work either. */
 void rig_open(struct rig *rig);
+/* The same over memory of RIG_PAGES pages, which rig_close() unmaps. */
+void rig_open_on(struct rig *rig, unsigned char *memory);
 /* Map four mappings over all of the memory: neighbours, an odd number of pages, a hole of 64 pages between the last two. */
 void rig_map_all(struct rig *rig);
 int rig_map(struct rig *rig, uint64_t page, uint64_t count, uint32_t flags);

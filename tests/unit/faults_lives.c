@@ -147,6 +147,25 @@ static void close_collect(struct world *w)
 	close_all(w, VFD_COLLECT);
 }
 
+/* Several entries of the kernel at once, all or none, under a device that writes to those that are there. */
+static void map_many(struct world *w)
+{
+	DO(w, world_cut(w, 500, 500, 200, 64));
+	DO(w, world_list(w, 720, 720));
+	DO(w, world_unmap(w, 512, 64));
+	DO(w, world_cut(w, 512, 600, 64, 32));
+}
+
+static void in_pieces(struct world *w)
+{
+	THEN(w, begin_with_device(w));
+	THEN(w, map_many(w));
+	THEN(w, harvest(w, 0));
+	DO(w, world_unmap(w, 500, 200));
+	THEN(w, detach(w, 0, VFD_COLLECT));
+	close_all(w, 0);
+}
+
 /* Devices that nothing can make quiet: they write until they are closed, after the first look at the record. */
 static void cannot_be_quiesced(struct world *w)
 {
@@ -230,6 +249,19 @@ static void physical_leaves(struct world *w)
 	THEN(w, detach(w, 1, VFD_COLLECT));
 	DO(w, world_map(w, 512, 512, 64, RW));
 	THEN(w, harvest(w, 0));
+	THEN(w, detach(w, 0, VFD_COLLECT));
+	close_all(w, 0);
+}
+
+static void pieces_and_physical(struct world *w)
+{
+	THEN(w, begin_with_device(w));
+	w->physical = "0000:02:00.0";
+	THEN(w, attach(w, 1, 9));
+	THEN(w, open_device(w, 1, "0000:02:00.0"));
+	THEN(w, master_on(w, 1));
+	THEN(w, map_many(w));
+	THEN(w, detach(w, 1, VFD_COLLECT));
 	THEN(w, detach(w, 0, VFD_COLLECT));
 	close_all(w, 0);
 }
@@ -428,6 +460,8 @@ const struct lifecycle lifecycles[] = {
 	{ "by hand", &one_group, NULL, by_hand },
 	{ "detach collect", &one_group, NULL, detach_collect },
 	{ "close collect", &one_group, NULL, close_collect },
+	{ "in pieces", &one_group, NULL, in_pieces },
+	{ "in pieces, and physical", &mixed, NULL, pieces_and_physical },
 	{ "cannot be quiesced", &restless, NULL, cannot_be_quiesced },
 	{ "unplugged", &one_group, NULL, unplugged },
 	{ "unplugged into detach", &one_group, NULL, unplugged_into_detach },

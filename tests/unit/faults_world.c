@@ -287,6 +287,33 @@ int world_map(struct world *w, uint64_t iova, uint64_t page, uint64_t count, uin
 	return vfd_map(w->container, &mapping, &w->err);
 }
 
+static struct vfd_mapping mapping_of(struct world *w, uint64_t iova, uint64_t page, uint64_t count)
+{
+	return (struct vfd_mapping){
+		.struct_size = sizeof(struct vfd_mapping),
+		.flags = VFD_MAP_READ | VFD_MAP_WRITE,
+		.iova = iova * WORLD_PAGE,
+		.size = count * WORLD_PAGE,
+		.memory = w->memory + page * WORLD_PAGE,
+	};
+}
+
+int world_cut(struct world *w, uint64_t iova, uint64_t page, uint64_t count, uint64_t granule)
+{
+	struct vfd_mapping mapping = mapping_of(w, iova, page, count);
+
+	mapping.granule = granule * WORLD_PAGE;
+	return vfd_map(w->container, &mapping, &w->err);
+}
+
+int world_list(struct world *w, uint64_t iova, uint64_t page)
+{
+	struct vfd_mapping list[] = { mapping_of(w, iova + 100, page + 80, 20), mapping_of(w, iova, page, 20),
+				      mapping_of(w, iova + 80, page + 60, 20) };
+
+	return vfd_map_list(w->container, list, 3, NULL, &w->err);
+}
+
 int world_unmap(struct world *w, uint64_t iova, uint64_t count)
 {
 	return vfd_unmap(w->container, iova * WORLD_PAGE, count * WORLD_PAGE, &w->err);

@@ -99,6 +99,9 @@ void world_fail(struct world *w, const char *format, ...) __attribute__((format(
 int world_open(struct world *w);
 /* IOVA page `iova`, `count` pages of memory from page `page`. */
 int world_map(struct world *w, uint64_t iova, uint64_t page, uint64_t count, uint32_t flags);
+/* The same in granules of so many pages; and a list of three, of which the last two become one. */
+int world_cut(struct world *w, uint64_t iova, uint64_t page, uint64_t count, uint64_t granule);
+int world_list(struct world *w, uint64_t iova, uint64_t page);
 int world_unmap(struct world *w, uint64_t iova, uint64_t count);
 /* Take everything and commit it: what is written from now on must arrive anew. */
 void world_consume(struct world *w);

@@ -89,7 +89,7 @@ static bool naive_place(struct range free_run, const struct extent_want *want, s
 	uint64_t first = max_u64(free_run.first, want->within.first);
 	uint64_t last = min_u64(free_run.last, want->within.last);
 
-	while (first % want->align) {
+	while ((first - want->offset) % want->align) {
 		if (first > UINT64_MAX - 1)
 			return false;
 		first += PAGE - first % PAGE;
@@ -129,6 +129,8 @@ static struct extent_want random_want(void)
 		.best = rnd(2),
 	};
 
+	if (!rnd(3))
+		want.offset = rnd(64) * PAGE & (want.align - 1);
 	if (!rnd(3))
 		want.within =
 			(struct range){ page_address(a < b ? a : b), page_address(a < b ? b : a) + PAGE - 1 };
@@ -176,6 +178,20 @@ static void give(void)
 	paint(where, true);
 }
 
+/* One of them becomes two, which are given back one by one. */
+static void halve(void)
+{
+	struct range *one = w.count ? &w.taken[rnd(w.count)] : NULL;
+	uint64_t pages = one ? range_size(*one) / PAGE : 0;
+
+	if (pages < 2 || w.count == MOST)
+		return;
+	MUST(extents_split(&w.extents, 1));
+	uint64_t middle = one->first + pages / 2 * PAGE;
+	w.taken[w.count++] = (struct range){ middle, one->last };
+	one->last = middle - 1;
+}
+
 static void check_all(void)
 {
 	struct range got = { 0, 0 };
@@ -211,6 +227,8 @@ START_TEST(as_the_oracle_says)
 		uint64_t what = rnd(16), pressure = i / 2000 % 2 ? 10 : 6;
 		if (what >= pressure || w.count == MOST)
 			give();
+		else if (!rnd(16))
+			halve();
 		else if (what % 3)
 			find();
 		else
@@ -269,6 +287,26 @@ START_TEST(giving_back_needs_no_memory)
 }
 END_TEST
 
+/* So does one range that became many. */
+START_TEST(pieces_need_no_memory)
+{
+	enum { N = 5000 };
+	struct extents x = { 0 };
+	struct extent_want want = { .size = N * (uint64_t)PAGE, .align = PAGE, .within = RANGE_ALL };
+	struct range got;
+
+	ck_assert(extents_add(&x, (struct range){ 0, N * (uint64_t)PAGE - 1 }));
+	ck_assert_int_eq(extents_find(&x, &want, &got), EXTENTS_OK);
+	ck_assert(extents_split(&x, N - 1));
+	for (uint64_t start = 0; start < 2; start++)
+		for (uint64_t i = start; i < N; i += 2)
+			extents_give(&x, (struct range){ i * PAGE, i * PAGE + PAGE - 1 });
+	ck_assert_uint_eq(x.count, 1);
+	ck_assert_uint_eq(x.taken, 0);
+	extents_end(&x);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("extents");
@@ -278,6 +316,7 @@ int main(void)
 	tcase_add_test(tcase, as_the_oracle_says);
 	tcase_add_test(tcase, all_of_2_to_64);
 	tcase_add_test(tcase, giving_back_needs_no_memory);
+	tcase_add_test(tcase, pieces_need_no_memory);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

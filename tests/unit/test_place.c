@@ -152,7 +152,11 @@ START_TEST(bad_wishes)
 	mapping.size = UINT64_MAX & ~(PAGE - 1);
 	ck_assert_int_lt(vfd_map_anywhere(f->container, &mapping, NULL, &f->err), 0);
 	ck_assert_uint_eq(info_of(f).mappings, 0);
-	OK(place(0, PAGES, NULL, &iova)); /* nothing stayed taken */
+	mapping.size = PAGES * PAGE;
+	mapping.granule = 1; /* not one range for each byte */
+	REFUSED(VFD_EALIGN, vfd_map_anywhere(f->container, &mapping, NULL, &f->err));
+	struct vfd_placement aligned = { .align = PAGES * PAGE };
+	OK(place(0, PAGES, &aligned, &iova)); /* nothing stayed taken */
 	ck_assert_uint_eq(iova, PAGES * PAGE);
 	fixture_end(f);
 }
@@ -182,6 +186,78 @@ START_TEST(what_failed_is_free_again)
 	REFUSED(-EEXIST, place(1, 1, NULL, &iova));
 	OK(place(1, 1, NULL, &iova));
 	ck_assert_uint_eq(iova, LOWEST + 2 * PAGE);
+	fixture_end(f);
+}
+END_TEST
+
+enum { LARGE = 512, MIB = 256 }; /* pages */
+
+static uint64_t place_at(const char *memory, uint64_t pages, struct vfd_placement *wish)
+{
+	struct vfd_mapping mapping = { .struct_size = sizeof mapping,
+				       .flags = RW | VFD_MAP_UNLOGGED,
+				       .size = pages * PAGE,
+				       .memory = (void *)(uintptr_t)memory };
+
+	if (wish)
+		wish->struct_size = sizeof *wish;
+	OK(vfd_map_anywhere(f->container, &mapping, wish, &f->err));
+	return mapping.iova;
+}
+
+/* Without a group memory is not looked at: any address will do. */
+START_TEST(where_large_pages_can_be_used)
+{
+	const char *base = (const char *)((uintptr_t)1 << 30), *odd = base + MIB * PAGE;
+	struct vfd_placement tight = { .first = 64 * LARGE * PAGE, .last = 65 * LARGE * PAGE - 1 };
+
+	fixture_begin(f, NULL);
+	ck_assert_uint_eq(place_at(base, LARGE, NULL), LARGE * PAGE);
+	ck_assert_uint_eq(place_at(odd, LARGE, NULL), (2 * LARGE + MIB) * PAGE);
+	/* 8 MiB of memory that begins 1 MiB behind a multiple of 8 MiB */
+	ck_assert_uint_eq(place_at(odd, 4 * LARGE, NULL) % (4 * LARGE * PAGE), MIB * PAGE);
+	/* half of a large page, and memory at an odd page: the bitmaps' alignment is all there is to win */
+	ck_assert_uint_eq(place_at(odd, MIB, NULL) % (MIB * PAGE), 0);
+	ck_assert_uint_eq(place_at(odd + PAGE, 2 * LARGE, NULL) % (2 * LARGE * PAGE), 0);
+	ck_assert_uint_eq(place_at(odd + PAGE, 64, NULL) % (64 * PAGE), 0);
+	/* room for an aligned mapping only */
+	ck_assert_uint_eq(place_at(odd, LARGE, &tight), tight.first);
+	/* what the caller says is what is done */
+	struct vfd_placement wish = { .align = 4 * LARGE * PAGE };
+	ck_assert_uint_eq(place_at(odd, LARGE, &wish) % wish.align, 0);
+	fixture_end(f);
+}
+END_TEST
+
+/* One range is taken, and given back piece by piece, in any order; so is what failed. */
+START_TEST(granules)
+{
+	struct vfd_placement low = { .struct_size = sizeof low, .first = 100 * PAGE, .align = PAGE };
+	struct vfd_mapping mapping = { .struct_size = sizeof mapping,
+				       .flags = RW,
+				       .size = 40 * PAGE,
+				       .memory = f->memory,
+				       .granule = 8 * PAGE };
+
+	attach(NULL, 7);
+	mapping.memory = f->memory;
+	for (int round = 0; round < 3; round++) {
+		model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+							    .request = VFIO_IOMMU_MAP_DMA,
+							    .nth = 3,
+							    .error = ENOMEM });
+		REFUSED(-ENOMEM, vfd_map_anywhere(f->container, &mapping, &low, &f->err));
+		mapping.memory = f->memory + PAGES * PAGE; /* beyond the region: no record is made */
+		REFUSED(VFD_ENOREGION, vfd_map_anywhere(f->container, &mapping, &low, &f->err));
+		mapping.memory = f->memory;
+		OK(vfd_map_anywhere(f->container, &mapping, &low, &f->err));
+		ck_assert_uint_eq(mapping.iova, 100 * PAGE);
+		ck_assert_uint_eq(info_of(f).mappings, 6); /* 100..103, 104..111, ... 136..139 */
+		OK(unmap_pages(f, 112, 8));
+		OK(map_pages(f, 112, 500, 8, RW));
+		OK(unmap_pages(f, 100, 12));
+		OK(unmap_pages(f, 112, 28));
+	}
 	fixture_end(f);
 }
 END_TEST
@@ -243,6 +319,8 @@ int main(void)
 	tcase_add_test(tcase, a_ceiling);
 	tcase_add_test(tcase, bad_wishes);
 	tcase_add_test(tcase, what_failed_is_free_again);
+	tcase_add_test(tcase, where_large_pages_can_be_used);
+	tcase_add_test(tcase, granules);
 	tcase_add_test(tcase, never_twice);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
