@@ -8,6 +8,7 @@
 #include "map_explain.h"
 #include "options.h"
 #include "pieces.h"
+#include "recorder.h"
 
 static int kernel_map(struct space *space, const struct mapping *m)
 {
@@ -88,7 +89,8 @@ static int enter_table(struct making *making, struct vfd_error *err)
 	struct range where = making_hull(making);
 	struct range_claim claim;
 
-	range_claim(&making->space->queue, &claim, where);
+	range_claim(&making->space->queue, &claim,
+		    recorders_reach(making->space, where)); /* to take back is to unmap */
 	int rc = making_reserve(making, err);
 	if (!rc && making->origin != IN_KERNEL && making->space->attached &&
 	    (rc = check_entries(making, where, err)))

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cover.h"
 #include "space.h"
 
 /* ---- which ranges ---- */
@@ -42,18 +43,27 @@ static void usable(const struct space *space, uint64_t align, struct ranges *out
 		add(out, (struct range){ caps->ranges[i].first, caps->ranges[i].last }, align);
 }
 
-/* What is mapped, in `most` ranges: those closest together become one. */
-static int mapped(struct space *space, uint64_t align, size_t most, struct ranges *out)
+/* All that is mapped. False: no memory. The container's gate is closed, so nothing comes or goes. */
+static bool gather(struct space *space, struct cover *cover)
 {
 	struct index_cursor at;
 
-	out->count = 0;
-	(void)most; /* until cover.c is there */
-	table_enter(&space->table);
+	if (!cover_begin(cover, space->table.iova.count))
+		return false;
 	for (bool more = index_seek(&space->table.iova, 0, &at); more; more = index_next(&at))
-		add(out, at.where, align);
-	table_leave(&space->table);
-	return out->count ? 0 : -ENOENT;
+		cover_add(cover, at.where);
+	return true;
+}
+
+/* What is mapped, in `most` ranges, with as little else as can be. None: nothing is. */
+static void mapped(struct cover *cover, uint64_t align, size_t most, struct ranges *out)
+{
+	const struct cover_limits limits = { .most = most, .align = align };
+	struct cover_answer answer = { 0 };
+
+	if (cover_plan(cover, &limits, out->at, &answer) != COVER_OK)
+		answer.count = 0;
+	out->count = answer.count;
 }
 
 /* ---- arming ---- */
@@ -92,21 +102,41 @@ static bool keep(struct space *space, struct recorder *r, const struct ranges *r
 	return false;
 }
 
-/* How many ranges a device takes cannot be asked: from all that may be mapped to ever coarser covers of what is. */
+/* Refusals that coarser ranges can mend */
+static bool is_too_much(int rc)
+{
+	return rc == -E2BIG || rc == -EINVAL || rc == -EOPNOTSUPP || rc == -ENOMEM || rc == -ENOSPC;
+}
+
+/* How many ranges a device takes cannot be asked, so it is tried: ever coarser covers of what is mapped. */
+static int start_mapped(struct space *space, struct recorder *r, struct ranges *ranges)
+{
+	uint64_t page = space->type1.page_size;
+	struct cover cover;
+	int rc = -EINVAL;
+
+	if (!gather(space, &cover))
+		return -ENOMEM;
+	for (size_t most = DEVLOG_RANGES; most && is_too_much(rc); most /= 4) {
+		r->log.page_size = page;
+		mapped(&cover, page, most, ranges);
+		rc = ranges->count ? start(&r->log, ranges) : -ENOENT;
+	}
+	cover_end(&cover);
+	return rc;
+}
+
+/* Best is all that may be mapped: then no mapping is ever outside. */
 static int start_somehow(struct space *space, struct recorder *r, struct ranges *ranges)
 {
 	uint64_t page = space->type1.page_size;
-	int rc = -ENOENT;
+	int rc = -EINVAL;
 
 	usable(space, page, ranges);
-	for (size_t most = DEVLOG_RANGES;; most /= 4) {
-		r->log.page_size = page;
-		if (ranges->count)
-			rc = start(&r->log, ranges);
-		if (!rc || !most || rc == -ENOTTY || rc == -ENODEV)
-			return rc;
-		rc = mapped(space, page, most, ranges);
-	}
+	r->log.page_size = page;
+	if (ranges->count)
+		rc = start(&r->log, ranges);
+	return is_too_much(rc) ? start_mapped(space, r, ranges) : rc;
 }
 
 bool recorder_arm(struct space *space, struct recorder *r, const char **why)

@@ -1,0 +1,595 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Devices that log their own DMA: exact behind an IOMMU that cannot tell, and never "clean" when the log fails. */
+
+#include "fixture.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+#include <string.h>
+
+#include "uapi.h"
+
+#define OTHER	"0000:00:02.0"
+#define MAPPED	512 /* pages */
+#define REPORTS (UAPI_FEATURE_GET | UAPI_FEATURE_LOG_REPORT)
+
+static struct fixture fixture, *f = &fixture;
+static struct model_log how, other_how;
+static struct vfd_group *group;
+
+/* 20 and 21: physical, each with a device that keeps a log; 7: emulated, with one that does too */
+static const struct model_config logging = {
+	.group_count = 3,
+	.groups = { { .number = 20,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = PCI_NAME, .pci = true, .log = &how } } },
+		    { .number = 21,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = OTHER, .pci = true, .log = &other_how } } },
+		    { .number = 7, .kind = MODEL_EMULATED, .devices = { { .name = NAME(0), .log = &other_how } } } },
+};
+
+static void master_on(struct vfd_device *device)
+{
+	uint16_t command = htole16(PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
+
+	OK(vfd_device_write(device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2, &f->err));
+}
+
+static void open_one(void)
+{
+	fixture_begin(f, &logging);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(map_pages(f, 0, 0, MAPPED, RW));
+	master_on(f->device);
+}
+
+static void track_one(void)
+{
+	open_one();
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+}
+
+static void track_two(void)
+{
+	open_one();
+	OK(vfd_group_attach(f->container, 21, &f->group2, &f->err));
+	OK(vfd_device_open(f->group2, OTHER, &f->device2, &f->err));
+	master_on(f->device2);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+}
+
+static void writes(const char *device, uint64_t page, uint64_t count)
+{
+	ck_assert_int_eq(model_dma_write(f->model, device, page * PAGE, count * PAGE, page), 0);
+}
+
+static uint64_t owed_pages(void)
+{
+	struct vfd_count count;
+
+	OK(vfd_consumer_count(vfd_log_consumer(f->log), 0, UINT64_MAX, &count, &f->err));
+	return count.owed;
+}
+
+static uint32_t source_of(unsigned entry)
+{
+	return plan_of(f).entries[entry].source;
+}
+
+/* What this device wrote is in the log, or held by its own log, or owed at the end. What type1 says of a physical group is no help:
+ * it says "everything". */
+static void check_device(const char *device)
+{
+	uint64_t truth[WORDS] = { 0 }, known[WORDS];
+	struct index_cursor at;
+
+	logged(f, known);
+	model_device_pages(f->model, device, MODEL_TRUTH, f->memory, PAGES * PAGE, truth);
+	model_device_pages(f->model, device, MODEL_HELD, f->memory, PAGES * PAGE, known);
+	for (bool more = f->container && f->container->space.tracking &&
+			 index_seek(&f->container->space.table.iova, 0, &at);
+	     more; more = index_next(&at)) {
+		const struct mapping *m = at.item;
+		uint64_t first = (m->log_address - LOG_ADDRESS) / PAGE;
+		for (uint64_t p = first; p <= first + (m->where.last - m->where.first) / PAGE; p++)
+			if (mapping_tracked(m) && space_owes_all(&f->container->space, m))
+				known[p / 64] |= UINT64_C(1) << p % 64;
+	}
+	for (uint64_t p = 0; p < PAGES; p++)
+		ck_assert_msg(!(truth[p / 64] & ~known[p / 64] & UINT64_C(1) << p % 64),
+			      "page %d of %s: LOST", (int)p, device);
+}
+
+static void end_one(void)
+{
+	check_device(PCI_NAME);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	check_device(PCI_NAME);
+	fixture_end(f);
+}
+
+static void end_two(void)
+{
+	OK(vfd_group_detach(&f->group2, VFD_COLLECT, &f->err));
+	end_one();
+}
+
+static void fail_report(int error, unsigned step, uint64_t nth)
+{
+	model_fault(f->model, &(struct model_fault){ .call = MODEL_IOCTL,
+						     .request = UAPI_DEVICE_FEATURE,
+						     .file = MODEL_FILE_DEVICE,
+						     .flags = REPORTS,
+						     .nth = nth,
+						     .error = error,
+						     .step = step });
+}
+
+static void reset_how(void)
+{
+	how = other_how = (struct model_log){ 0 };
+}
+
+/* ---- all is well ---- */
+
+START_TEST(exact)
+{
+	char text[512];
+
+	track_one();
+	struct vfd_plan plan = plan_of(f);
+	ck_assert_uint_eq(plan.exact, 1);
+	ck_assert_uint_eq(plan.deferred_bytes, 0);
+	ck_assert_uint_eq(plan.entries[0].source, VFD_SOURCE_DEVLOG);
+	ck_assert_uint_eq(plan.entries[0].granularity, PAGE);
+	OK(vfd_plan_text(&plan, text, sizeof text, NULL, &f->err));
+	ck_assert_msg(strstr(text, "device log"), "%s", text);
+	for (uint64_t page = 3; page < 500; page += 50)
+		writes(PCI_NAME, page, 2);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 20);
+	ck_assert_uint_eq(reported(f), 20);
+	writes(PCI_NAME, 511, 1);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_uint_eq(owed_pages(), 21);
+	end_one();
+}
+END_TEST
+
+START_TEST(the_plan_before)
+{
+	open_one();
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEVLOG);
+	ck_assert_uint_eq(model_log_page_size(f->model, PCI_NAME), 0);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(model_log_page_size(f->model, PCI_NAME), PAGE);
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	OK(vfd_track_stop(f->container, 0, &f->err));
+	ck_assert_uint_eq(model_log_page_size(f->model, PCI_NAME), 0);
+	ck_assert_uint_eq(owed_pages(), 0);
+	end_one();
+}
+END_TEST
+
+/* Which device makes everything dirty? */
+START_TEST(causes_name_the_device)
+{
+	struct vfd_cause causes[4];
+	size_t count;
+
+	track_two();
+	writes(PCI_NAME, 3, 1);
+	writes(OTHER, 300, 7);
+	OK(harvest(f, 0));
+	OK(vfd_consumer_causes(vfd_log_consumer(f->log), causes, 4, &count, &f->err));
+	ck_assert_uint_eq(count, 2);
+	for (size_t i = 0; i < 2; i++) {
+		bool other = !strcmp(causes[i].who, OTHER);
+		ck_assert_msg(other || !strcmp(causes[i].who, PCI_NAME), "%s", causes[i].who);
+		ck_assert_uint_eq(causes[i].pages, other ? 7 : 1);
+		ck_assert_uint_eq(causes[i].granularity, PAGE);
+	}
+	end_two();
+}
+END_TEST
+
+/* It has been opened and written since tracking began: what came before the log began is owed. */
+START_TEST(opened_later)
+{
+	fixture_begin(f, &logging);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(map_pages(f, 0, 0, MAPPED, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(plan_of(f).exact, 0);
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	master_on(f->device);
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEVLOG);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0); /* nobody could write before */
+	writes(PCI_NAME, 9, 1);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 1);
+	end_one();
+}
+END_TEST
+
+/* Type1 answers "everything" for all devices of the container; an emulated one needs a log too, then. */
+START_TEST(in_company)
+{
+	open_one();
+	OK(vfd_group_attach(f->container, 7, &group, &f->err));
+	OK(vfd_device_open(group, NAME(0), &f->device2, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(plan_of(f).exact, 1);
+	device_writes(f, 0, 77, 1);
+	writes(PCI_NAME, 78, 1);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 2);
+	check_device(NAME(0));
+	OK(vfd_group_detach(&group, VFD_COLLECT, &f->err));
+	check_device(NAME(0));
+	end_one();
+}
+END_TEST
+
+START_TEST(alone_type1_is_enough)
+{
+	fixture_begin(f, &logging);
+	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
+	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
+	OK(map_pages(f, 0, 0, MAPPED, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_TYPE1);
+	ck_assert_uint_eq(model_log_page_size(f->model, NAME(0)), 0);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+/* ---- mappings come and go ---- */
+
+START_TEST(unmapped)
+{
+	track_one();
+	OK(map_pages(f, 600, 600, 8, RW));
+	OK(map_pages(f, 608, 700, 8, RW));
+	writes(PCI_NAME, 601, 2);
+	writes(PCI_NAME, 610, 1); /* its neighbour, read along */
+	OK(unmap_pages(f, 600, 8));
+	ck_assert(is_logged(f, 601) && is_logged(f, 602));
+	ck_assert(is_logged(f, 702));
+	ck_assert_uint_eq(owed_pages(), 3);
+	OK(map_pages(f, 600, 800, 8, RW)); /* the IOVA means other memory now */
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_uint_eq(owed_pages(), 3);
+	end_one();
+}
+END_TEST
+
+/* The device cannot log all that may be mapped, only what is. What comes later is owed as a whole. */
+START_TEST(mapped_outside)
+{
+	how.total_limit = 1024 * PAGE;
+	track_one();
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEVLOG);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
+	OK(map_pages(f, 4096, 600, 16, RW));
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 16 * PAGE);
+	writes(PCI_NAME, 4100, 1);
+	writes(PCI_NAME, 5, 1);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 1);
+	check_device(PCI_NAME);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_uint_eq(owed_pages(), 17);
+	writes(PCI_NAME, 4101, 1); /* and it stays so: the harvest was not the last */
+	forget_log(f);
+	writes(PCI_NAME, 4102, 1);
+	OK(unmap_pages(f, 4096, 16));
+	ck_assert_uint_eq(owed_pages(), 16);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
+	end_one();
+}
+END_TEST
+
+/* Many mappings, few ranges. */
+START_TEST(few_ranges)
+{
+	how.range_limit = 4;
+	how.total_limit = 700 * PAGE; /* not all that may be mapped, nor all from the first to the last */
+	fixture_begin(f, &logging);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	master_on(f->device);
+	for (uint64_t i = 0; i < 16; i++)
+		OK(map_pages(f, i * 24 + i / 4 * 4096, i * 8, 8, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEVLOG);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
+	for (uint64_t i = 0; i < 16; i++)
+		writes(PCI_NAME, i * 24 + i / 4 * 4096 + i % 8, 1);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 16);
+	end_one();
+}
+END_TEST
+
+/* ---- what devices do differently ---- */
+
+/* A tracked page that starts below the range would not be logged. */
+START_TEST(larger_pages)
+{
+	how.page_min = 16 * PAGE;
+	how.total_limit = 1024 * PAGE; /* not all that may be mapped */
+	fixture_begin(f, &logging);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	master_on(f->device);
+	OK(map_pages(f, 5, 0, 100, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(plan_of(f).entries[0].granularity, 16 * PAGE);
+	writes(PCI_NAME, 6, 1);
+	writes(PCI_NAME, 33, 1);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 11 + 16); /* 5..15 and 32..47 */
+	end_one();
+}
+END_TEST
+
+/* 64 pages are acknowledged together, asked for or not. */
+START_TEST(pages_by_64)
+{
+	how.pds = true;
+	fixture_begin(f, &logging);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	master_on(f->device);
+	for (uint64_t i = 0; i < 32; i++)
+		OK(map_pages(f, i * 7 + 5, i * 7, 7, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	for (uint64_t page = 0; page < 32 * 7; page += 3)
+		writes(PCI_NAME, page + 5, 1);
+	OK(unmap_pages(f, 3 * 7 + 5, 7));
+	OK(vfd_track_harvest_range(f->container, 0, 100 * PAGE, NULL, &f->err));
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 75);
+	end_one();
+}
+END_TEST
+
+START_TEST(started_but_not_read)
+{
+	char text[1024];
+
+	how.no_report = true;
+	track_one();
+	struct vfd_plan plan = plan_of(f);
+	ck_assert_uint_eq(plan.entries[0].source, VFD_SOURCE_DEFERRED);
+	ck_assert_uint_eq(plan.deferred_bytes, MAPPED * PAGE);
+	OK(vfd_plan_text(&plan, text, sizeof text, NULL, &f->err));
+	ck_assert_msg(strstr(text, "not read"), "%s", text);
+	ck_assert_uint_eq(model_log_page_size(f->model, PCI_NAME), 0);
+	writes(PCI_NAME, 3, 1);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_uint_eq(owed_pages(), MAPPED);
+	end_one();
+}
+END_TEST
+
+START_TEST(exact_or_not_at_all)
+{
+	struct vfd_track_options options = { .struct_size = sizeof options, .flags = VFD_TRACK_EXACT };
+
+	how.no_report = true;
+	open_one();
+	REFUSED(VFD_EUNSUPPORTED, vfd_track_start(f->container, &options, NULL, &f->err));
+	ck_assert_uint_eq(info_of(f).tracking, 0);
+	how.no_report = false;
+	model_set_log(f->model, PCI_NAME, &how);
+	OK(vfd_track_start(f->container, &options, NULL, &f->err));
+	ck_assert_uint_eq(plan_of(f).exact, 1);
+	end_one();
+}
+END_TEST
+
+/* ---- failures ---- */
+
+START_TEST(report_fails)
+{
+	static const int errors[] = { EIO, ENOMEM, EINVAL, ENOTCONN, EFAULT, ENODEV };
+
+	for (size_t e = 0; e < sizeof errors / sizeof errors[0]; e++) {
+		track_two();
+		writes(PCI_NAME, 10, 20);
+		writes(OTHER, 100, 5);
+		fail_report(errors[e], 7, 1);
+		int rc = vfd_track_harvest(f->container, 0, NULL, &f->err);
+		ck_assert_int_eq(rc, -errors[e]);
+		ck_assert_msg(strstr(f->err.message, f->container->groups->devices->name) ||
+				      strstr(f->err.message, "0000:"),
+			      "%s", f->err.message);
+		check_device(PCI_NAME);
+		check_device(OTHER);
+		ck_assert_uint_eq(plan_of(f).deferred_bytes, MAPPED * PAGE);
+		OK(harvest(f, 0)); /* the others go on, and what failed is owed once */
+		writes(PCI_NAME, 200, 1);
+		writes(OTHER, 201, 1);
+		OK(harvest(f, VFD_HARVEST_FINAL));
+		check_device(PCI_NAME);
+		check_device(OTHER);
+		ck_assert_uint_eq(owed_pages(), MAPPED);
+		end_two();
+	}
+}
+END_TEST
+
+/* The kernel says 0 when it cannot write the bits, and they are gone. So it is not asked without memory that is there. */
+START_TEST(no_memory_to_read_into)
+{
+	track_one();
+	writes(PCI_NAME, 3, 1);
+	model_fault(f->model, &(struct model_fault){ .call = MODEL_POPULATE, .error = ENOMEM });
+	ck_assert_int_eq(vfd_track_harvest(f->container, 0, NULL, &f->err), -ENOMEM);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
+	ck_assert_uint_eq(owed_pages(), 0);
+	check_device(PCI_NAME);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 1);
+	end_one();
+}
+END_TEST
+
+/* Tracking is on and started once more: what the log missed is owed, from then on it is exact again. */
+START_TEST(begun_anew)
+{
+	track_one();
+	fail_report(EIO, 0, 1);
+	ck_assert_int_eq(vfd_track_harvest(f->container, 0, NULL, &f->err), -EIO);
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEFERRED);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEVLOG);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, MAPPED * PAGE);
+	OK(map_pages(f, 600, 600, 8, RW));
+	writes(PCI_NAME, 601, 1);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_uint_eq(owed_pages(), MAPPED + 1);
+	end_one();
+}
+END_TEST
+
+START_TEST(report_fails_at_unmap)
+{
+	track_one();
+	OK(map_pages(f, 600, 600, 8, RW));
+	writes(PCI_NAME, 601, 3);
+	writes(PCI_NAME, 7, 1);
+	fail_report(EIO, 1, 1);
+	OK(unmap_pages(f, 600, 8));
+	ck_assert(is_logged(f, 601) && is_logged(f, 602) && is_logged(f, 603));
+	check_device(PCI_NAME);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, MAPPED * PAGE);
+	end_one();
+}
+END_TEST
+
+/* Its last writes go with the log: all that is mapped is owed. */
+START_TEST(closed_while_writing)
+{
+	track_one();
+	writes(PCI_NAME, 3, 1);
+	OK(harvest(f, 0));
+	writes(PCI_NAME, 4, 1);
+	REFUSED(VFD_EDIRTY, vfd_device_close(&f->device, 0, &f->err));
+	ck_assert_uint_eq(model_log_page_size(f->model, PCI_NAME), PAGE);
+	OK(vfd_device_close(&f->device, VFD_DISCARD, &f->err));
+	check_device(PCI_NAME);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, MAPPED * PAGE);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	check_device(PCI_NAME);
+	end_one();
+}
+END_TEST
+
+/* It was silent, then not any more: what was read in between does not count. */
+START_TEST(read_and_woken)
+{
+	track_one();
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(harvest(f, 0));
+	OK(vfd_device_resume(f->device, &f->err));
+	writes(PCI_NAME, 4, 1);
+	OK(vfd_device_close(&f->device, VFD_DISCARD, &f->err));
+	check_device(PCI_NAME);
+	end_one();
+}
+END_TEST
+
+/* Silent and read, another one writes on: nothing is owed for it. */
+START_TEST(closed_in_order)
+{
+	track_two();
+	writes(PCI_NAME, 3, 1);
+	writes(OTHER, 30, 1);
+	OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+	ck_assert_uint_eq(owed_pages(), 2);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
+	writes(OTHER, 31, 1);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 3);
+	end_two();
+}
+END_TEST
+
+START_TEST(reset)
+{
+	track_one();
+	writes(PCI_NAME, 3, 1);
+	OK(vfd_device_reset(f->device, &f->err));
+	check_device(PCI_NAME);
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEFERRED);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, MAPPED * PAGE);
+	end_one();
+}
+END_TEST
+
+/* The kernel may accept no range at all, or answer nonsense. */
+START_TEST(start_fails)
+{
+	static const int errors[] = { E2BIG, EINVAL, EOPNOTSUPP, ENOMEM, EFAULT, ENOTTY };
+
+	for (size_t e = 0; e < sizeof errors / sizeof errors[0]; e++) {
+		open_one();
+		model_fault(f->model, &(struct model_fault){ .call = MODEL_IOCTL,
+							     .request = UAPI_DEVICE_FEATURE,
+							     .file = MODEL_FILE_DEVICE,
+							     .flags = UAPI_FEATURE_SET | UAPI_FEATURE_LOG_START,
+							     .times = 1000,
+							     .error = errors[e] });
+		OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+		model_fault_clear(f->model);
+		ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEFERRED);
+		writes(PCI_NAME, 3, 1);
+		OK(harvest(f, VFD_HARVEST_FINAL));
+		ck_assert_uint_eq(owed_pages(), MAPPED);
+		end_one();
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("devlog");
+	TCase *tcase = tcase_create("devlog");
+
+	tcase_set_timeout(tcase, 60);
+	tcase_add_checked_fixture(tcase, reset_how, NULL);
+	tcase_add_test(tcase, exact);
+	tcase_add_test(tcase, the_plan_before);
+	tcase_add_test(tcase, causes_name_the_device);
+	tcase_add_test(tcase, opened_later);
+	tcase_add_test(tcase, in_company);
+	tcase_add_test(tcase, alone_type1_is_enough);
+	tcase_add_test(tcase, unmapped);
+	tcase_add_test(tcase, mapped_outside);
+	tcase_add_test(tcase, few_ranges);
+	tcase_add_test(tcase, started_but_not_read);
+	tcase_add_test(tcase, exact_or_not_at_all);
+	tcase_add_test(tcase, begun_anew);
+	tcase_add_test(tcase, report_fails_at_unmap);
+	tcase_add_test(tcase, read_and_woken);
+	tcase_add_test(tcase, closed_in_order);
+	tcase_add_test(tcase, reset);
+	tcase_add_test(tcase, start_fails);
+	suite_add_tcase(suite, tcase);
+	add_trap(suite, 33, "a bitmap that is not there", no_memory_to_read_into);
+	add_trap(suite, 44, "larger pages", larger_pages);
+	add_trap(suite, 45, "pages by 64", pages_by_64);
+	add_trap(suite, 46, "REPORT fails", report_fails);
+	add_trap(suite, 47, "closed while writing", closed_while_writing);
+	return run_suite(suite);
+}
