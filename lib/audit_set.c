@@ -66,8 +66,9 @@ static int by_memory(const void *a, const void *b)
 {
 	const struct audit_area *x = a, *y = b;
 
-	return x->memory.first != y->memory.first ? (x->memory.first > y->memory.first) - 1
-						  : (x->iova > y->iova) - 1;
+	if (x->memory.first != y->memory.first)
+		return x->memory.first < y->memory.first ? -1 : 1;
+	return x->iova < y->iova ? -1 : x->iova > y->iova;
 }
 
 /* What of the area is not in the one before. False: nothing. */

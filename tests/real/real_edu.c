@@ -3,93 +3,13 @@
 /* QEMU's edu device behind the emulated VT-d: real DMA that type1 knows nothing about. What it may have written is deferred to the
  * final harvest, so the rounds before it send only what the CPU dirtied. */
 
-#include "rig.h"
+#include "edu.h"
 
 #include <inttypes.h>
-#include <linux/pci_regs.h>
-#include <linux/vfio.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* hw/misc/edu.c of QEMU: registers in BAR 0 */
-#define EDU_SOURCE	0x80
-#define EDU_DESTINATION 0x88
-#define EDU_COUNT	0x90
-#define EDU_COMMAND	0x98
-#define EDU_START	1
-#define EDU_TO_RAM	2
-#define EDU_BUFFER	0x40000 /* the device's own address of its 4 KiB */
-#define EDU_BAR_SIZE	0x100000
-
-#define EDU_MOST	0x800 /* QEMU 7.2 refuses all of its 4 KiB at once */
 
 enum { MAPPED_PAGES = 512 + 512 + 451 + 509 };
-
-struct edu {
-	char name[32];
-	int number;
-	struct vfd_group *group;
-	struct vfd_device *device;
-	volatile unsigned char *registers;
-};
-
-static bool find_edu(struct edu *edu)
-{
-	FILE *list = fopen("/run/vfio-pci", "re");
-	bool found = list && fscanf(list, "%31s %d", edu->name, &edu->number) == 2;
-
-	if (list)
-		fclose(list);
-	return found;
-}
-
-static void master_on(struct rig *rig, struct edu *edu)
-{
-	uint16_t command = 0;
-
-	vfd_device_read(edu->device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2, &rig->err);
-	command |= PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY;
-	ok_code(vfd_device_write(edu->device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2,
-				 &rig->err),
-		0, &rig->err, "bus mastering on");
-}
-
-static void open_edu(struct rig *rig, struct edu *edu)
-{
-	void *registers = NULL;
-
-	ok_code(vfd_device_open(edu->group, edu->name, &edu->device, &rig->err), 0, &rig->err, "open %s",
-		edu->name);
-	ok_code(vfd_device_map(edu->device, VFIO_PCI_BAR0_REGION_INDEX, 0, EDU_BAR_SIZE, &registers,
-			       &rig->err),
-		0, &rig->err, "map its BAR 0");
-	edu->registers = registers;
-	master_on(rig, edu);
-}
-
-static void put(struct edu *edu, uint32_t at, uint64_t value)
-{
-	*(volatile uint64_t *)(edu->registers + at) = value;
-}
-
-static void dma(struct edu *edu, uint64_t from, uint64_t to, uint64_t command)
-{
-	put(edu, EDU_SOURCE, from);
-	put(edu, EDU_DESTINATION, to);
-	put(edu, EDU_COUNT, EDU_MOST);
-	put(edu, EDU_COMMAND, command | EDU_START);
-	for (int i = 0; i < 3000 && *(volatile uint64_t *)(edu->registers + EDU_COMMAND) & EDU_START; i++)
-		usleep(1000);
-}
-
-/* The device reads the first half of a page of RAM and writes it to another. */
-static void copy_page(struct edu *edu, uint64_t from, uint64_t to)
-{
-	dma(edu, RIG_IOVA + from * RIG_PAGE, EDU_BUFFER, 0);
-	dma(edu, EDU_BUFFER, RIG_IOVA + to * RIG_PAGE, EDU_TO_RAM);
-}
 
 static void begin(struct rig *rig, struct edu *edu, struct vfd_plan *plan)
 {
@@ -98,7 +18,7 @@ static void begin(struct rig *rig, struct edu *edu, struct vfd_plan *plan)
 		"attach the group of %s", edu->name);
 	ok(vfd_group_number(edu->group) == edu->number, "it is group %d", edu->number);
 	rig_map_all(rig);
-	open_edu(rig, edu);
+	edu_open(rig, edu);
 	ok_code(vfd_track_start(rig->container, NULL, plan, &rig->err), 0, &rig->err, "start tracking");
 }
 
@@ -142,7 +62,7 @@ static void deferred_until_the_end(struct edu *edu)
 	begin(&rig, edu, &plan);
 	check_plan(&plan, edu);
 	memset(rig.memory, 0x5a, RIG_PAGE);
-	copy_page(edu, 0, 600);
+	edu_copy(edu, 0, 600);
 	ok(rig.memory[600 * RIG_PAGE] == 0x5a && rig.memory[600 * RIG_PAGE + EDU_MOST - 1] == 0x5a,
 	   "the device wrote RAM");
 	ok_code(vfd_track_harvest(rig.container, 0, &harvest, &rig.err), 0, &rig.err, "a harvest");
@@ -152,7 +72,7 @@ static void deferred_until_the_end(struct edu *edu)
 	ok_code(vfd_group_detach(&edu->group, 0, &rig.err), VFD_EDIRTY, &rig.err, "detach now");
 	ok(rig_calls() == before, "without a system call");
 	ok_code(vfd_device_quiesce(edu->device, &rig.err), 0, &rig.err, "quiesce: bus mastering off");
-	copy_page(edu, 0, 700);
+	edu_copy(edu, 0, 700);
 	ok(rig.memory[700 * RIG_PAGE] == 0, "then it cannot write");
 	ok_code(vfd_track_harvest(rig.container, VFD_HARVEST_FINAL, &harvest, &rig.err), 0, &rig.err,
 		"the final harvest");
@@ -178,7 +98,7 @@ static void leaves_before_the_other(struct edu *edu)
 	ok_code(rig_attach(&rig, 0), 0, &rig.err, "a vfdtest device beside it");
 	rig_open_device(&rig, 0);
 	rig_write(0, 10, 1, 1);
-	copy_page(edu, 0, 600);
+	edu_copy(edu, 0, 600);
 	ok_code(vfd_group_detach(&edu->group, VFD_COLLECT, &rig.err), 0, &rig.err, "edu leaves");
 	ok_code(vfd_track_harvest(rig.container, VFD_HARVEST_FINAL, NULL, &rig.err), 0, &rig.err,
 		"what it left behind");
@@ -242,7 +162,7 @@ static void round_of(struct sending *s, struct edu *edu, unsigned number)
 	s->cpu = (struct pages){ 0 };
 	cpu_writes(s, number * 50, 20, (unsigned char)(number + 1));
 	cpu_writes(s, 1600 + number * 30, 7, (unsigned char)(number + 2));
-	copy_page(edu, number * 50, 1000 + number);
+	edu_copy(edu, number * 50, 1000 + number);
 	cpu_reports(s);
 	ok_code(vfd_track_harvest(s->rig->container, 0, NULL, &s->rig->err), 0, &s->rig->err, "round %u",
 		number);
@@ -280,7 +200,7 @@ int main(void)
 {
 	struct edu edu = { 0 };
 
-	if (!find_edu(&edu)) {
+	if (!edu_find(&edu)) {
 		ok(false, "no edu device is bound to vfio-pci: run with --device edu --bind 1234:11e8");
 		return done();
 	}

@@ -354,6 +354,31 @@ START_TEST(aliases_are_one)
 }
 END_TEST
 
+/* Memory in any order of IOVA */
+START_TEST(in_any_order)
+{
+	begin(8);
+	for (uint64_t i = 1; i < 32; i++)
+		OK(map_pages(f, (i * 11 % 32) * 16, i * 8, 8, RW));
+	nothing_found("just mapped");
+	ck_assert_uint_eq(result.audited_bytes, 32 * 8 * PAGE);
+	for (uint64_t i = 0; i < 32; i++)
+		dma(i * 16 + 5);
+	ck_assert_uint_eq(look(VFD_AUDIT_FINAL), 32 * PAGE);
+	for (uint64_t i = 0; i < 32; i++) {
+		ck_assert_ptr_eq(found[i].memory, f->memory + (i * 8 + 5) * PAGE);
+		ck_assert_uint_eq(found[i].iova, ((i * 11 % 32) * 16 + 5) * PAGE);
+	}
+	struct vfd_pin held = pin(13 * 8 + 5);
+	for (int i = 0; i < 4; i++) {
+		dma(13 * 11 % 32 * 16 + 5);
+		ck_assert_uint_eq(look(VFD_AUDIT_FINAL), 0);
+	}
+	unpin(&held);
+	end();
+}
+END_TEST
+
 START_TEST(mappings_come_and_go)
 {
 	begin(64);
@@ -719,6 +744,7 @@ int main(void)
 	tcase_add_loop_test(tcase, at_every_moment, 0, (int)(sizeof actions / sizeof actions[0]));
 	tcase_add_test(tcase, neighbours_are_one);
 	tcase_add_test(tcase, aliases_are_one);
+	tcase_add_test(tcase, in_any_order);
 	tcase_add_test(tcase, mappings_come_and_go);
 	tcase_add_test(tcase, more_than_there_is_room_for);
 	tcase_add_test(tcase, memory_that_is_gone);
