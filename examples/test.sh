@@ -247,7 +247,7 @@ on_disk() {
 
 test_nvme_on_kernel() {
 	check "the guest ran vfd-nvme, and its kernel did not complain" boot_nvme
-	[ -s "$tmp/out/no-pins.code" ] || return 0
+	[ -s "$tmp/out/audit-no-pins.code" ] || return 0
 	check "vfd-nvme: reads what it wrote" left verify 0 "wrote and read 5001 blocks"
 	check "vfd-nvme: the last block is on the disk" same "$(on_disk 5000)" 5000
 	check "vfd-nvme: nothing is behind it" same "$(on_disk 5001)" 0
@@ -259,7 +259,21 @@ test_nvme_on_kernel() {
 	check "vfd-nvme --migrate: no page too many" left migrate 0 "ok: sent is at most 1.05 times"
 	check "vfd-nvme --migrate: the kernel says all pages" left migrate 0 "16384 of 16384 pages of data"
 	check "vfd-nvme --migrate --no-pins: the copy differs" left no-pins 1 "FAILED: the copy is identical"
-	grep -hE '^(all rounds|[0-9]+ reads|the kernel|tracking|off|on)\b' "$tmp/out/migrate" "$tmp/out/bench" | sed 's/^/# /'
+	test_audit_on_kernel
+	grep -hE '^(all rounds|[0-9]+ reads|the kernel|tracking|off|on|[0-9]+ checks)\b' "$tmp"/out/{migrate,bench,audit,audit-no-pins} |
+		sed 's/^/# /'
+}
+
+test_audit_on_kernel() {
+	if grep -q VFD_EUNSUPPORTED "$tmp/out/audit"; then
+		skipped=$((skipped + 1))
+		skip "vfd-nvme --audit" "$(tail -n 1 "$tmp/out/audit")"
+		return 0
+	fi
+	check "vfd-nvme --audit: nothing is written without a pin" left audit 0 "ok: 0 pages were written without a pin"
+	check "vfd-nvme --audit: and there were changes to judge" grep -qE '^11 checks: [1-9][0-9]{3,} changed pages' "$tmp/out/audit"
+	check "vfd-nvme --audit --no-pins: it is found" left audit-no-pins 1 "not pinned, and written: "
+	check "vfd-nvme --audit --no-pins: thousands of pages" grep -qE '^FAILED: [1-9][0-9]{3} pages were written' "$tmp/out/audit-no-pins"
 }
 
 # ---- programs that hand over what they own ----------------------------------------------

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "audit.h"
 #include "options.h"
 #include "pin.h"
 #include "track.h"
@@ -31,6 +32,7 @@ void container_free(struct vfd_container *container)
 {
 	while (container->groups)
 		group_free(container->groups);
+	audit_free(container->audit);
 	pinsets_free(&container->space);
 	space_end(&container->space);
 	gate_end(&container->gate);
@@ -216,6 +218,8 @@ int vfd_container_release(struct vfd_container **container, struct vfd_error *er
 			"this process opened the container: vfd_container_close it; release is for children");
 	for (struct vfd_group *g = c->groups; g; g = g->next)
 		release_group(g);
+	if (c->audit)
+		stores_close(&c->audit->stores);
 	c->sys->close(c->sys, c->fd);
 	forkguard_end(&c->guard);
 	*container = NULL;

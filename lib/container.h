@@ -21,6 +21,7 @@ struct vfd_container {
 	bool borrowed;	   /* adopted by duplicates: the owner's descriptors keep the container alive */
 	bool had_physical; /* since the IOMMU was set: the kernel lists IOVA ranges from then on */
 	struct vfd_group *groups;
+	struct vfd_audit *audit; /* NULL: none. Changed with the gate closed. */
 	struct space space;
 };
 

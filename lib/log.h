@@ -74,6 +74,10 @@ bool log_forked(const struct vfd_log *log);
 
 bool log_is_identity(const struct vfd_log *log);
 
+/* As vfd_consumer_add(), for who only looks: regions may go with pages owed to it. */
+int log_observer_add(struct vfd_log *log, const char *name, struct vfd_consumer **consumer,
+		     struct vfd_error *err);
+
 /* A container uses the log: it cannot be destroyed. */
 void log_user_add(struct vfd_log *log);
 void log_user_remove(struct vfd_log *log);

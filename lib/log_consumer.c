@@ -162,6 +162,7 @@ int consumer_create(struct vfd_log *log, unsigned index, const char *name, const
 	log->consumers[index].log = log;
 	log->consumers[index].index = index;
 	log->consumers[index].live = true;
+	log->consumers[index].observer = false;
 	log->live |= UINT32_C(1) << index;
 	return 0;
 }
@@ -185,7 +186,7 @@ static int add_consumer(struct vfd_log *log, const char *name, struct vfd_consum
 	return ret;
 }
 
-int vfd_consumer_add(struct vfd_log *log, const char *name, struct vfd_consumer **consumer,
+static int add_alone(struct vfd_log *log, const char *name, bool observer, struct vfd_consumer **consumer,
 		     struct vfd_error *err)
 {
 	int ret = log_enter_alone(log, "vfd_consumer_add", err);
@@ -194,8 +195,22 @@ int vfd_consumer_add(struct vfd_log *log, const char *name, struct vfd_consumer 
 		return ret;
 	fold_range(log, RANGE_ALL); /* what was marked before is not owed to the new one */
 	ret = add_consumer(log, name, consumer, err);
+	if (!ret)
+		(*consumer)->observer = observer;
 	log_leave_alone(log);
 	return ret;
+}
+
+int vfd_consumer_add(struct vfd_log *log, const char *name, struct vfd_consumer **consumer,
+		     struct vfd_error *err)
+{
+	return add_alone(log, name, false, consumer, err);
+}
+
+int log_observer_add(struct vfd_log *log, const char *name, struct vfd_consumer **consumer,
+		     struct vfd_error *err)
+{
+	return add_alone(log, name, true, consumer, err);
 }
 
 static int check_remove(const struct vfd_consumer *consumer, unsigned flags, struct vfd_error *err)

@@ -137,6 +137,7 @@ struct vfd_consumer {
 	struct vfd_log *log;
 	unsigned index;
 	bool live;
+	bool observer; /* only looks: what is owed to it is nobody's loss */
 };
 
 struct stripe_lock {

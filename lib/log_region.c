@@ -195,7 +195,7 @@ static int check_region_clean(struct vfd_log *log, const struct region *region, 
 	int ret = 0;
 
 	for (unsigned i = 0; i < MAX_CONSUMERS && !ret; i++)
-		if (region->planes[i])
+		if (region->planes[i] && !log->consumers[i].observer)
 			ret = check_clean(log, i, (struct range){ region->address, region->last },
 					  "vfd_region_remove", err);
 	return ret;

@@ -75,6 +75,8 @@ bool pins_hold(struct space *space, struct range where, struct pin_holder *holde
 bool pins_writing(struct space *space);
 /* Owe what is pinned for writing now. */
 void pins_mark(struct space *space);
+/* Call visit with the IOVAs of each pin for writing, logged, that is held at some moment of the call. */
+void pins_each_writing(struct space *space, void (*visit)(struct range where, void *arg), void *arg);
 /* VFD_EPINNED if anything is pinned. */
 int pins_refuse(struct space *space, const char *operation, struct vfd_error *err);
 /* Nobody uses the sets any more, and nothing is pinned. */

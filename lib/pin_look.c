@@ -103,6 +103,28 @@ bool pins_writing(struct space *space)
 	return writing;
 }
 
+struct visitor {
+	void (*visit)(struct range where, void *arg);
+	void *arg;
+};
+
+static bool visit_writing(const struct vfd_pinset *set, const struct seen *seen, void *arg)
+{
+	const struct visitor *visitor = arg;
+
+	(void)set;
+	if (seen->log_address != NOT_LOGGED)
+		visitor->visit(seen->where, visitor->arg);
+	return true;
+}
+
+void pins_each_writing(struct space *space, void (*visit)(struct range where, void *arg), void *arg)
+{
+	struct visitor visitor = { visit, arg };
+
+	each_pin(space, visit_writing, &visitor);
+}
+
 /* A pin that was let go meanwhile has marked its pages itself; should its region be gone, the log ignores this. */
 static bool mark_seen(const struct vfd_pinset *set, const struct seen *seen, void *arg)
 {

@@ -46,6 +46,12 @@ static inline uint64_t max_u64(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+/* Of two ranges that meet */
+static inline struct range range_common(struct range a, struct range b)
+{
+	return (struct range){ max_u64(a.first, b.first), min_u64(a.last, b.last) };
+}
+
 static inline bool is_power_of_two(uint64_t v)
 {
 	return v && !(v & (v - 1));

@@ -37,6 +37,7 @@ struct space {
 	atomic_bool attached; /* the kernel has an IOMMU set, and every mapping of the table */
 	atomic_bool tracking; /* asked for; survives detach and attach */
 	atomic_bool started;  /* the kernel keeps a record now */
+	uint64_t stops;	      /* how often it was turned off. Changed with the container's gate closed. */
 
 	unsigned physical;	/* groups attached whose writes the kernel cannot see */
 	unsigned unanswered;	/* groups attached with devices whose writes nobody knows, but for type1 */

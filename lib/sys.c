@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "memlock.h"
@@ -195,6 +196,13 @@ static void linux_memlock(UNUSED const struct sys *sys, struct sys_memlock *out)
 	errno = saved;
 }
 
+static int linux_userfaultfd(UNUSED const struct sys *sys, int flags)
+{
+	long fd = syscall(SYS_userfaultfd, flags | O_CLOEXEC);
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
 const struct sys sys_linux = {
 	.open = linux_open,
 	.dup = linux_dup,
@@ -212,4 +220,5 @@ const struct sys sys_linux = {
 	.unmap = linux_unmap,
 	.count_holders = linux_count_holders,
 	.memlock = linux_memlock,
+	.userfaultfd = linux_userfaultfd,
 };

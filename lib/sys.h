@@ -43,6 +43,8 @@ struct sys {
 	void (*count_holders)(const struct sys *sys, unsigned *descriptors, unsigned *areas);
 	/* RLIMIT_MEMLOCK as type1 applies it, and what counts against it. */
 	void (*memlock)(const struct sys *sys, struct sys_memlock *out);
+	/* A userfaultfd of this process (close-on-exec is added), or -errno. */
+	int (*userfaultfd)(const struct sys *sys, int flags);
 };
 
 /* The real kernel. */

@@ -114,6 +114,7 @@ int track_stop(struct space *space, struct vfd_error *err)
 				"the kernel refused; tracking is still on");
 	space->started = false;
 	space->tracking = false;
+	space->stops++;
 	space_owe_nothing(space);
 	give_back(space);
 	return 0;

@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include <linux/fs.h>
+#include <linux/userfaultfd.h>
 #include <linux/vfio.h>
 
 /* linux/vfio.h has a raw pointer in struct vfio_bitmap: 20 bytes on i386, where the kernel reads 24. These have the
@@ -140,6 +142,40 @@ _Static_assert(sizeof(struct uapi_precopy_info) == 24, "the kernel writes 24 byt
 
 #ifndef VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL
 #define VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL 3
+#endif
+
+/* ---- PAGEMAP_SCAN of /proc/self/pagemap, and the userfaultfd that goes with it: Linux 6.7 ---- */
+
+struct uapi_scan {
+	uint64_t size;
+	uint64_t flags;
+	uint64_t start, end;
+	uint64_t walk_end; /* filled in: how far it came */
+	uint64_t vec, vec_len;
+	uint64_t max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask;
+	uint64_t return_mask;
+};
+
+struct uapi_scanned {
+	uint64_t start, end;
+	uint64_t categories;
+};
+
+_Static_assert(sizeof(struct uapi_scan) == 96, "the kernel reads 96 bytes");
+
+#define UAPI_PAGEMAP_SCAN      _IOWR('f', 16, struct uapi_scan)
+#define UAPI_SCAN_WP_MATCHING  (UINT64_C(1) << 0) /* write-protect what was written, in the same step */
+#define UAPI_PAGE_IS_WPALLOWED (UINT64_C(1) << 0)
+#define UAPI_PAGE_IS_WRITTEN   (UINT64_C(1) << 1)
+#define UAPI_PAGE_IS_PRESENT   (UINT64_C(1) << 3)
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
 
 #endif

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_limits real_memory real_plan real_random random_model)
+[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_random random_model)
 skipped=0 seed=${VFD_SEED:-1}
 
 need cmake make qemu-system-x86_64 cpio
@@ -30,7 +30,7 @@ compile() {
 # What else QEMU and the guest need for a program.
 options() {
 	case $1 in
-	real_edu | real_limits) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
+	real_edu | real_audit | real_limits) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
 	real_memory) echo "--device edu --bind 1234:11e8 --ndevices 1 --append hugepages=16 --modprobe brd:rd_size=20480 --modprobe ext4" ;;
 	real_random) echo "--ndevices 2 --timeout 360" ;;
 	*) echo "--ndevices 4" ;;

@@ -21,3 +21,5 @@ keep bench --bench --reads 5000
 keep too-many --blocks 131073
 keep migrate --migrate --reads "$reads"
 keep no-pins --migrate --reads 20000 --no-pins
+keep audit --audit --reads 10000
+keep audit-no-pins --audit --reads 2000 --no-pins

@@ -11,26 +11,28 @@
 enum { DATA_SIZE = 64 << 20 };
 
 static const char usage_text[] =
-	"usage: vfd-nvme ADDRESS --blocks N [--bench] [--migrate] [--reads N] [--rounds N] [--seed N] "
-	"[--no-pins]\n"
+	"usage: vfd-nvme ADDRESS --blocks N [--bench] [--audit] [--migrate] [--reads N] [--rounds N] "
+	"[--seed N] [--no-pins]\n"
 	"\n"
 	"Drive an NVMe controller that is bound to vfio-pci (0000:3b:00.0): OVERWRITE the first N blocks, "
 	"read and compare them.\n"
 	"\n"
 	"  --bench     then read at random, with dirty tracking off and on: IOPS and latencies\n"
+	"  --audit     then read at random, and report what the controller wrote without a pin (Linux 6.7)\n"
 	"  --migrate   then copy the memory in rounds while the controller reads blocks into it; compare at "
 	"the end\n"
 	"  --reads N   that many reads (10000)\n"
 	"  --rounds N  of the migration (25)\n"
 	"  --seed N    of the random numbers (1)\n"
-	"  --no-pins   break the promise to pin what the device writes: the copy must then differ\n"
+	"  --no-pins   break the promise to pin what the device writes: the audit must then find it, and the "
+	"copy differ\n"
 	"\n"
 	"Exit: 0; 1: something differs or failed; 2: wrong use.\n";
 
 struct options {
 	const char *address;
 	struct workload work;
-	bool bench, migrate, no_pins;
+	bool bench, audit, migrate, no_pins;
 };
 
 struct vfd_error nvme_error;
@@ -106,6 +108,9 @@ static void set(struct options *o, int option)
 	case 'b':
 		o->bench = true;
 		break;
+	case 'a':
+		o->audit = true;
+		break;
 	case 'm':
 		o->migrate = true;
 		break;
@@ -122,9 +127,11 @@ static void set(struct options *o, int option)
 static struct options parse(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "blocks", required_argument, NULL, 'n' },
 		{ "bench", no_argument, NULL, 'b' },
+		{ "audit", no_argument, NULL, 'a' },
 		{ "migrate", no_argument, NULL, 'm' },
+		/* how */
+		{ "blocks", required_argument, NULL, 'n' },
 		{ "reads", required_argument, NULL, 'r' },
 		{ "rounds", required_argument, NULL, 'o' },
 		{ "seed", required_argument, NULL, 's' },
@@ -156,6 +163,8 @@ int main(int argc, char **argv)
 	n.forget_pins = o.no_pins;
 	if (o.bench)
 		bench(&n, &o.work);
+	if (o.audit)
+		failed += audit(&n, &o.work);
 	if (o.migrate) {
 		failed += migrate(&n, &o.work);
 	} else {

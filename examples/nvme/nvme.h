@@ -114,6 +114,8 @@ struct workload {
 /* A read of random length from a random block into random memory. */
 bool start_random(struct nvme *n, struct workload *w);
 void bench(struct nvme *n, const struct workload *w);
+/* audit.c: does this driver keep its promise? 0, or 1 if the device writes what is not pinned. */
+int audit(struct nvme *n, const struct workload *w);
 int migrate(struct nvme *n, const struct workload *w);
 
 uint64_t now_ns(void);

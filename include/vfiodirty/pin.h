@@ -69,7 +69,7 @@ enum vfd_pin_flags {
  * report, and in a type1 v1 container: nothing is deferred to the final harvest (VFD_SOURCE_PINS in the plan). Best called right after
  * vfd_device_open(), before the device is told of any memory; while tracking, what was written before the call stays owed as a whole.
  *
- * A wrong declaration loses pages. Memory of descriptor rings and completion queues is written by the device too.
+ * A wrong declaration loses pages: see audit.h. Memory of descriptor rings and completion queues is written by the device too.
  *
  * @return 0; VFD_ESTATE (the device is closed); VFD_EINVALID; VFD_EFORKED
  */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "uapi.h"
 
 #define ERRNOS_MAX 9
 
@@ -28,6 +29,7 @@ static const struct rule {
 	{ MODEL_MAP_SCRATCH, 0, 0, 0, "map_scratch", { ENOMEM } },
 	{ MODEL_POPULATE, 0, 0, 0, "populate", { ENOMEM } },
 	{ MODEL_UNMAP, 0, 0, 0, "unmap", { 0 } },
+	{ MODEL_USERFAULTFD, 0, 0, 0, "userfaultfd", { EPERM, ENOSYS, EMFILE, ENOMEM } },
 
 #define CONTAINER MODEL_IOCTL, MODEL_FILE_CONTAINER
 	{ CONTAINER, VFIO_GET_API_VERSION, 0, "GET_API_VERSION", { 0 } },
@@ -73,6 +75,12 @@ static const struct rule {
 	{ DEVICE, VFIO_DEVICE_GET_REGION_INFO, 0, "GET_REGION_INFO", { EFAULT, EINVAL, ENOMEM } },
 	{ DEVICE, VFIO_DEVICE_GET_IRQ_INFO, 0, "GET_IRQ_INFO", { EFAULT, EINVAL } },
 	{ DEVICE, VFIO_DEVICE_SET_IRQS, 0, "SET_IRQS", { EFAULT, EINVAL, ENOMEM, EBADF, ENOSPC } },
+#define PROCESS MODEL_IOCTL, MODEL_FILE_PROCESS
+	{ PROCESS, UFFDIO_API, 0, "UFFDIO_API", { EINVAL, EFAULT } },
+	{ PROCESS, UFFDIO_REGISTER, 0, "UFFDIO_REGISTER", { EBUSY, EINVAL, ENOMEM } },
+	{ PROCESS, UFFDIO_UNREGISTER, 0, "UFFDIO_UNREGISTER", { EINVAL, ENOMEM } },
+	{ PROCESS, UAPI_PAGEMAP_SCAN, 0, "PAGEMAP_SCAN", { EFAULT, ENOMEM, EINTR } },
+
 	{ DEVICE, VFIO_DEVICE_RESET, 0, "DEVICE_RESET", { EINVAL, EIO, EAGAIN, ENOTTY } },
 };
 
@@ -157,7 +165,7 @@ void model_fault_text(struct model *m, const struct model_fault *fault, char *te
 	if (fault->call == MODEL_ANY && fault->nth && fault->nth <= s->trace_count)
 		name = trace_name(&s->trace[fault->nth - 1]);
 	else if (fault->call != MODEL_ANY)
-		for (int file = MODEL_FILE_NONE; file <= MODEL_FILE_DEVICE; file++) {
+		for (int file = MODEL_FILE_NONE; file <= MODEL_FILE_PROCESS; file++) {
 			wanted.file = (enum model_file)file;
 			if (rule_for(&wanted))
 				name = trace_name(&wanted);

@@ -35,6 +35,12 @@ void file_put(struct model *m, struct file *file)
 	case FILE_DEVICE:
 		device_unref(m, file->device);
 		break;
+	case FILE_USERFAULT:
+		userfault_release(m, file);
+		break;
+	case FILE_PAGEMAP:
+	case FILE_MEMORY:
+		break;
 	}
 	free(file);
 }

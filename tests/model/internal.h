@@ -142,7 +142,14 @@ long compat_extension(unsigned long extension);
 
 /* ---- container, group, device ---- */
 
-enum file_kind { FILE_CONTAINER, FILE_GROUP, FILE_DEVICE };
+enum file_kind {
+	FILE_CONTAINER,
+	FILE_GROUP,
+	FILE_DEVICE,
+	FILE_USERFAULT, /* the rest is of the process itself */
+	FILE_PAGEMAP,
+	FILE_MEMORY,
+};
 
 struct file {
 	enum file_kind kind;
@@ -259,6 +266,16 @@ int access_read(struct model *m, struct device *d, uint64_t iova, void *data, si
 /* vfdtest.c: what VFDTEST_WRITE leaves in memory */
 void vfdtest_fill(void *bytes, uint64_t iova, size_t size, uint64_t value);
 
+/* ---- stores.c: which pages a CPU has stored to ---- */
+
+int userfault_open(struct model *m);
+int userfault_ioctl(struct model *m, struct file *file, unsigned long request, void *argument);
+/* The last descriptor is closed. */
+void userfault_release(struct model *m, const struct file *file);
+int pagemap_scan(struct model *m, unsigned long request, void *argument);
+/* Somebody pins the pages for writing: to the kernel that is a store. */
+void stores_noted(struct model *m, uint64_t address, uint64_t size);
+
 /* ---- truth.c ---- */
 
 void truth_wrote(struct model *m, uint64_t address, uint64_t size);
@@ -323,6 +340,11 @@ struct model_state {
 	size_t fd_room;
 	struct area *areas;
 	size_t area_count, area_room;
+
+	struct file *userfault;	    /* of the watched pages; one is enough */
+	struct pageset watched;	    /* by address */
+	struct pageset not_written; /* of those: write-protected */
+	struct pageset foreign;	    /* registered with a userfaultfd of someone else */
 
 	bool recording;
 	struct pageset truth, returned, spoiled, dropped;

@@ -154,6 +154,9 @@ void model_free(struct model *m)
 	pageset_empty(&s->returned);
 	pageset_empty(&s->spoiled);
 	pageset_empty(&s->dropped);
+	pageset_empty(&s->watched);
+	pageset_empty(&s->not_written);
+	pageset_empty(&s->foreign);
 	pthread_mutex_destroy(&s->lock);
 	free(s->fds);
 	free(s->areas);

@@ -12,7 +12,7 @@
  *	ck_assert_ptr_null(model_crashed(m));
  *	model_free(m);
  *
- * Paths: /dev/vfio/vfio, /dev/vfio/N, /dev/vfio/noiommu-N, /sys/kernel/iommu_groups/N/name (emulated and no-IOMMU groups only, as in
+ * Paths: /proc/self/pagemap and mem, /dev/vfio/vfio, /dev/vfio/N, /dev/vfio/noiommu-N, /sys/kernel/iommu_groups/N/name (emulated and no-IOMMU groups only, as in
  * the kernel) and the links /sys/bus/{pci,platform,mdev}/devices/NAME/iommu_group. Descriptors are fake: they start at
  * MODEL_FIRST_FD. Memory is real: a device's write lands in this process, bitmaps are written where the caller
  * said, and a bad address is EFAULT, not a crash.
@@ -122,6 +122,16 @@ void model_unplug(struct model *model, int group);
 /* They come back, under the same number. -EBUSY while going, -EEXIST while there. */
 int model_plug(struct model *model, int group);
 
+/* ---- CPUs at work ------------------------------------------------------------------------------------------- */
+
+/* A CPU stores bytes to this process' memory, as a program would, and the kernel notes it where a userfaultfd wants to know. 0 or -EFAULT. */
+int model_store(struct model *model, void *memory, const void *bytes, size_t size);
+
+/* Someone else registers these pages with a userfaultfd of his own. */
+void model_register(struct model *model, const void *memory, uint64_t size);
+/* Pages that are registered now: by him, and by the code under test. */
+uint64_t model_registered(struct model *model, bool foreign);
+
 /* ---- the oracle -------------------------------------------------------------------------------------------- */
 
 /*
@@ -193,6 +203,7 @@ enum model_call {
 	MODEL_MAP_SCRATCH,
 	MODEL_POPULATE,
 	MODEL_UNMAP,
+	MODEL_USERFAULTFD,
 };
 
 /*
@@ -226,6 +237,7 @@ enum model_file {
 	MODEL_FILE_CONTAINER,
 	MODEL_FILE_GROUP,
 	MODEL_FILE_DEVICE,
+	MODEL_FILE_PROCESS, /* a userfaultfd; /proc/self/pagemap and mem */
 };
 
 /* One call that was made. */

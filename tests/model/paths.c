@@ -37,6 +37,10 @@ int path_open(struct model *m, const char *path)
 
 	if (g)
 		return group_open(m, g);
+	if (strcmp(path, "/proc/self/pagemap") == 0)
+		return files_install(m, file_new(FILE_PAGEMAP));
+	if (strcmp(path, "/proc/self/mem") == 0)
+		return files_install(m, file_new(FILE_MEMORY));
 	if (strcmp(path, CONTAINER_PATH) != 0)
 		return -ENOENT;
 	file = file_new(FILE_CONTAINER);

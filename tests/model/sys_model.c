@@ -61,6 +61,12 @@ static int dispatch(struct call *call, struct file *file, unsigned long request,
 		return container_ioctl(call, file->container, request, argument);
 	case FILE_GROUP:
 		return group_ioctl(call, file, request, argument);
+	case FILE_USERFAULT:
+		return userfault_ioctl(call->model, file, request, argument);
+	case FILE_PAGEMAP:
+		return pagemap_scan(call->model, request, argument);
+	case FILE_MEMORY:
+		return -ENOTTY;
 	case FILE_DEVICE:
 	default:
 		return device_ioctl(call, file->device, request, argument);
@@ -99,6 +105,21 @@ static size_t shortened(const struct call *call, size_t size)
 	return call->fails && call->step && !call->error ? size / 2 : size;
 }
 
+/* As /proc/self/mem: what is not there is EIO, behind something that is, a short read. */
+static ssize_t memory_read(void *data, size_t size, uint64_t address)
+{
+	size_t done = user_read(data, address, size);
+
+	return done ? (ssize_t)done : -EIO;
+}
+
+static bool is_memory(struct model *m, int fd)
+{
+	const struct file *file = files_lookup(m, fd);
+
+	return file && file->kind == FILE_MEMORY;
+}
+
 static ssize_t m_pread(const struct sys *sys, int fd, void *data, size_t size, uint64_t offset)
 {
 	struct call call;
@@ -109,6 +130,8 @@ static ssize_t m_pread(const struct sys *sys, int fd, void *data, size_t size, u
 	d = device_behind(call.model, fd, &result);
 	if (call_refused(&call))
 		result = -call.error;
+	else if (is_memory(call.model, fd))
+		result = memory_read(data, shortened(&call, size), offset);
 	else if (d)
 		result = device_read(d, data, shortened(&call, size), offset);
 	return (ssize_t)call_end(&call, result);
@@ -242,6 +265,15 @@ static void m_memlock(const struct sys *sys, struct sys_memlock *out)
 		out->limit = UINT64_MAX;
 }
 
+static int m_userfaultfd(const struct sys *sys, int flags)
+{
+	struct call call;
+
+	(void)flags;
+	call_begin(&call, model_of(sys), MODEL_USERFAULTFD, -1, 0, NULL);
+	return (int)call_end(&call, call_refused(&call) ? -call.error : userfault_open(call.model));
+}
+
 const struct sys sys_model = {
 	.open = m_open,
 	.dup = m_dup,
@@ -259,4 +291,5 @@ const struct sys sys_model = {
 	.unmap = m_unmap,
 	.count_holders = m_count_holders,
 	.memlock = m_memlock,
+	.userfaultfd = m_userfaultfd,
 };

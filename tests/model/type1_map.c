@@ -101,6 +101,7 @@ int type1_iommu_map(struct model *m, struct type1 *t, struct mapping *map)
 		return -ENOMEM;
 	t->locked += map->size;
 	map->iommu_mapped = true;
+	stores_noted(m, map->vaddr, map->size);
 	return 0;
 }
 

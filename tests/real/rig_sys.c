@@ -133,6 +133,11 @@ static void memlock_counted(const struct sys *sys, struct sys_memlock *out)
 	counted(sys)->memlock(&sys_linux, out);
 }
 
+static int userfaultfd_counted(const struct sys *sys, int flags)
+{
+	return counted(sys)->userfaultfd(&sys_linux, flags);
+}
+
 const struct sys rig_sys = {
 	.open = open_counted,
 	.dup = dup_counted,
@@ -150,4 +155,5 @@ const struct sys rig_sys = {
 	.unmap = unmap_counted,
 	.count_holders = count_holders_counted,
 	.memlock = memlock_counted,
+	.userfaultfd = userfaultfd_counted,
 };
