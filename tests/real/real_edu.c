@@ -6,89 +6,17 @@
 #include "rig.h"
 
 #include <inttypes.h>
-#include <linux/pci_regs.h>
-#include <linux/vfio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* hw/misc/edu.c of QEMU: registers in BAR 0 */
-#define EDU_SOURCE	0x80
-#define EDU_DESTINATION 0x88
-#define EDU_COUNT	0x90
-#define EDU_COMMAND	0x98
-#define EDU_START	1
-#define EDU_TO_RAM	2
-#define EDU_BUFFER	0x40000 /* the device's own address of its 4 KiB */
-#define EDU_BAR_SIZE	0x100000
-
-#define EDU_MOST	0x800 /* QEMU 7.2 refuses all of its 4 KiB at once */
 
 enum { MAPPED_PAGES = 512 + 512 + 451 + 509 };
-
-struct edu {
-	char name[32];
-	int number;
-	struct vfd_group *group;
-	struct vfd_device *device;
-	volatile unsigned char *registers;
-};
-
-static bool find_edu(struct edu *edu)
-{
-	FILE *list = fopen("/run/vfio-pci", "re");
-	bool found = list && fscanf(list, "%31s %d", edu->name, &edu->number) == 2;
-
-	if (list)
-		fclose(list);
-	return found;
-}
-
-static void master_on(struct rig *rig, struct edu *edu)
-{
-	uint16_t command = 0;
-
-	vfd_device_read(edu->device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2, &rig->err);
-	command |= PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY;
-	ok_code(vfd_device_write(edu->device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2,
-				 &rig->err),
-		0, &rig->err, "bus mastering on");
-}
-
-static void open_edu(struct rig *rig, struct edu *edu)
-{
-	void *registers = NULL;
-
-	ok_code(vfd_device_open(edu->group, edu->name, &edu->device, &rig->err), 0, &rig->err, "open %s",
-		edu->name);
-	ok_code(vfd_device_map(edu->device, VFIO_PCI_BAR0_REGION_INDEX, 0, EDU_BAR_SIZE, &registers,
-			       &rig->err),
-		0, &rig->err, "map its BAR 0");
-	edu->registers = registers;
-	master_on(rig, edu);
-}
-
-static void put(struct edu *edu, uint32_t at, uint64_t value)
-{
-	*(volatile uint64_t *)(edu->registers + at) = value;
-}
-
-static void dma(struct edu *edu, uint64_t from, uint64_t to, uint64_t command)
-{
-	put(edu, EDU_SOURCE, from);
-	put(edu, EDU_DESTINATION, to);
-	put(edu, EDU_COUNT, EDU_MOST);
-	put(edu, EDU_COMMAND, command | EDU_START);
-	for (int i = 0; i < 3000 && *(volatile uint64_t *)(edu->registers + EDU_COMMAND) & EDU_START; i++)
-		usleep(1000);
-}
 
 /* The device reads the first half of a page of RAM and writes it to another. */
 static void copy_page(struct edu *edu, uint64_t from, uint64_t to)
 {
-	dma(edu, RIG_IOVA + from * RIG_PAGE, EDU_BUFFER, 0);
-	dma(edu, EDU_BUFFER, RIG_IOVA + to * RIG_PAGE, EDU_TO_RAM);
+	edu_load(edu, RIG_IOVA + from * RIG_PAGE, EDU_MOST);
+	edu_store(edu, RIG_IOVA + to * RIG_PAGE, EDU_MOST);
 }
 
 static void begin(struct rig *rig, struct edu *edu, struct vfd_plan *plan)
@@ -98,7 +26,7 @@ static void begin(struct rig *rig, struct edu *edu, struct vfd_plan *plan)
 		"attach the group of %s", edu->name);
 	ok(vfd_group_number(edu->group) == edu->number, "it is group %d", edu->number);
 	rig_map_all(rig);
-	open_edu(rig, edu);
+	edu_open(edu, rig);
 	ok_code(vfd_track_start(rig->container, NULL, plan, &rig->err), 0, &rig->err, "start tracking");
 }
 
@@ -280,7 +208,7 @@ int main(void)
 {
 	struct edu edu = { 0 };
 
-	if (!find_edu(&edu)) {
+	if (!edu_find(&edu)) {
 		ok(false, "no edu device is bound to vfio-pci: run with --device edu --bind 1234:11e8");
 		return done();
 	}

@@ -212,7 +212,12 @@ struct pages rig_deliver(struct rig *rig)
 
 void rig_open(struct rig *rig)
 {
-	struct vfd_container_options options = { .struct_size = sizeof options };
+	rig_open_with(rig, 0);
+}
+
+void rig_open_with(struct rig *rig, uint32_t flags)
+{
+	struct vfd_container_options options = { .struct_size = sizeof options, .flags = flags };
 	struct vfd_region region = { .struct_size = sizeof region,
 				     .address = RIG_LOG,
 				     .size = RIG_PAGES * RIG_PAGE };

@@ -61,6 +61,7 @@ extern void (*rig_around_get)(void *bitmap, uint64_t bytes, bool after);
 
 /* A log with one region, an open container. Aborts the program if that fails: nothing else would work either. */
 void rig_open(struct rig *rig);
+void rig_open_with(struct rig *rig, uint32_t flags); /* of the container */
 /* Map four mappings over all of the memory: neighbours, an odd number of pages, a hole of 64 pages between the last two. */
 void rig_map_all(struct rig *rig);
 int rig_map(struct rig *rig, uint64_t page, uint64_t count, uint32_t flags);
@@ -86,6 +87,26 @@ int rig_group_number(unsigned index);
 /* What the devices wrote, and forget it. */
 struct pages rig_truth(struct rig *rig);
 void rig_forget(struct rig *rig);
+
+/* ---- QEMU's edu ---- */
+
+enum { EDU_MOST = 0x800 }; /* bytes: QEMU 7.2 refuses all of its 4 KiB at once */
+
+struct edu {
+	char name[32];
+	int number; /* of its group */
+	struct vfd_group *group;
+	struct vfd_device *device;
+	volatile unsigned char *registers;
+};
+
+/* Whether one is bound to vfio-pci; its name and the number. */
+bool edu_find(struct edu *edu);
+/* Its group is attached. Three checks. */
+void edu_open(struct edu *edu, struct rig *rig);
+/* RAM to the device's own memory; and back. */
+void edu_load(struct edu *edu, uint64_t iova, uint64_t size);
+void edu_store(struct edu *edu, uint64_t iova, uint64_t size);
 
 /* ---- the log ---- */
 
