@@ -23,7 +23,7 @@ struct space;
 /* Low bits of a place's state; the rest counts its uses. */
 enum { PLACE_FREE = 0, PLACE_TENTATIVE = 1, PLACE_HELD = 2, PLACE_BITS = 3, PLACE_USE = 4 };
 
-/* One pin. A cache line. */
+/* One pin. What others look at is in one cache line. */
 struct pin_place {
 	_Alignas(CACHE_LINE) _Atomic(uint32_t) state;
 	uint32_t next;		       /* free place; of the owner only, as is inbox */
@@ -40,15 +40,18 @@ struct pin_hint {
 	uint64_t memory, iova, last; /* last: bytes behind the first */
 	uint64_t log_address;	     /* NOT_LOGGED: nothing to mark */
 	struct log_inbox inbox;
-	uint32_t flags; /* of the mappings: VFD_MAP_READ, VFD_MAP_WRITE */
+	uint32_t
+		flags; /* of the mappings, PIN_ACCESS of them; 0: asked for a translation, log address and inbox are not known */
 };
+
+enum { PIN_ACCESS = VFD_MAP_READ | VFD_MAP_WRITE };
 
 enum { PIN_HINTS = 32, PIN_HINT_SHIFT = 21 };
 
 struct vfd_pinset {
 	_Alignas(CACHE_LINE) struct vfd_container *container; /* two sets share no cache line */
 	struct space *space;
-	const struct forkguard *guard;
+	struct forkguard guard;	 /* a copy of the container's */
 	struct vfd_pinset *next; /* of the space: changed with the container's gate closed */
 	struct pin_place *places;
 	unsigned page_shift; /* of the log */

@@ -5,43 +5,35 @@
 
 static const char *const pin_op = "pin";
 
-static bool follows(const struct pin_hint *hint, const struct mapping *m)
+/* Whether the mapping goes on where the hint ends. A look at where it lies often says no; the mapping itself is not in the cache. */
+static bool follows(const struct pin_hint *hint, const struct index_cursor *at)
 {
-	return !m->leaving && m->where.first == hint->iova + hint->last + 1 &&
-	       (uintptr_t)m->memory == hint->memory + hint->last + 1 && m->flags == hint->flags &&
+	const struct mapping *m = at->item;
+	uint64_t offset = hint->last + 1;
+
+	return at->where.first == hint->iova + offset && !m->leaving &&
+	       (uintptr_t)m->memory == hint->memory + offset && (m->flags & PIN_ACCESS) == hint->flags &&
 	       m->logged == (hint->log_address != NOT_LOGGED) &&
-	       (!m->logged || m->log_address == hint->log_address + hint->last + 1);
+	       (!m->logged || m->log_address == hint->log_address + offset);
 }
 
 /* Long runs of small mappings need not be walked to their end. */
 enum { MOST_NEIGHBOURS = 64 };
 
-static void extend(struct vfd_pinset *set, struct pin_hint *hint, const struct mapping *m)
+static void fill_hint(struct vfd_pinset *set, struct pin_hint *hint, struct index_cursor *at)
 {
-	struct index_cursor at;
-	bool more = index_seek(&set->space->table.iova, m->where.first, &at);
+	const struct mapping *m = at->item;
 
-	for (int i = 0; more && i < MOST_NEIGHBOURS; i++) {
-		more = index_next(&at);
-		if (!more || !follows(hint, at.item))
-			return;
-		hint->last += range_size(at.where);
-	}
-}
-
-static void fill_hint(struct vfd_pinset *set, struct pin_hint *hint, const struct mapping *m)
-{
 	*hint = (struct pin_hint){
 		.generation = set->space->table.generation,
 		.memory = (uintptr_t)m->memory,
-		.iova = m->where.first,
-		.last = m->where.last - m->where.first,
+		.iova = at->where.first,
+		.last = at->where.last - at->where.first,
 		.log_address = m->logged ? m->log_address : NOT_LOGGED,
-		.flags = m->flags,
+		.flags = m->flags & PIN_ACCESS,
 	};
-	if (m->logged)
-		log_inbox_get(set->space->log, m->log_address, &hint->inbox);
-	extend(set, hint, m);
+	for (int i = 0; i < MOST_NEIGHBOURS && index_next(at) && follows(hint, at); i++)
+		hint->last += range_size(at->where);
 }
 
 COLD int fail_unmapped(enum by by, uint64_t address, bool leaving, struct vfd_error *err)
@@ -51,25 +43,56 @@ COLD int fail_unmapped(enum by by, uint64_t address, bool leaving, struct vfd_er
 			  leaving ? "is being unmapped by another thread" : "is not mapped in the container");
 }
 
-int pin_hint_refresh(struct vfd_pinset *set, enum by by, uint64_t address, struct pin_hint *hint,
+/* To translate takes no mapping, where no other follows. */
+static bool translates(const struct table *table, uint64_t address, struct pin_hint *hint)
+{
+	struct index_entry here, next;
+
+	if (!table_find_memory(table, address, &here, &next) || next.where.first == here.where.last + 1)
+		return false;
+	*hint = (struct pin_hint){
+		.generation = table->generation,
+		.memory = here.where.first,
+		.iova = here.value,
+		.last = here.where.last - here.where.first,
+	};
+	return true;
+}
+
+/* Table entered. */
+static int look_up(struct vfd_pinset *set, enum by by, uint64_t address, struct pin_hint *hint,
+		   struct vfd_error *err)
+{
+	struct index_cursor at;
+	enum vfd_find order = by == BY_PROCESS ? VFD_FIND_MEMORY : VFD_FIND_IOVA;
+
+	if (!table_seek(&set->space->table, order, address, &at))
+		return fail_unmapped(by, address, false, err);
+	if (((const struct mapping *)at.item)->leaving)
+		return fail_unmapped(by, address, true, err);
+	fill_hint(set, hint, &at);
+	return 0;
+}
+
+int pin_hint_refresh(struct vfd_pinset *set, enum by by, uint64_t address, bool to_pin, struct pin_hint *hint,
 		     struct vfd_error *err)
 {
 	struct table *table = &set->space->table;
-	enum vfd_find order = by == BY_PROCESS ? VFD_FIND_MEMORY : VFD_FIND_IOVA;
-	bool leaving = false;
+	int rc = 0;
 
-	if (!table_keeps(table, order))
+	if (by == BY_PROCESS && !table_keeps(table, VFD_FIND_MEMORY))
 		return fail(
 			err, VFD_ESTATE, pin_op,
 			"the container was opened without VFD_FIND_MEMORY: it cannot find process addresses");
 	table_enter(table);
-	const struct mapping *m = table_find(table, order, address);
-	if (m && m->leaving)
-		leaving = true;
-	else if (m)
-		fill_hint(set, hint, m);
+	if (to_pin || by == BY_DEVICE || !translates(table, address, hint))
+		rc = look_up(set, by, address, hint, err);
+	if (!rc && to_pin && hint->log_address != NOT_LOGGED)
+		log_inbox_get(set->space->log, hint->log_address, &hint->inbox);
 	table_leave(table);
-	return m && !leaving ? 0 : fail_unmapped(by, address, leaving, err);
+	if (!rc && !to_pin)
+		hint->flags = 0;
+	return rc;
 }
 
 int pin_fail_leaves(const struct pin_hint *hint, enum by by, uint64_t address, struct vfd_error *err)

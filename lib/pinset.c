@@ -31,7 +31,7 @@ static struct vfd_pinset *make(struct vfd_container *c, const struct vfd_pinset_
 	memset(set->places, 0, capacity * sizeof *set->places);
 	set->container = c;
 	set->space = &c->space;
-	set->guard = &c->guard;
+	set->guard = c->guard;
 	set->capacity = capacity;
 	set->page_shift = c->space.log ? (unsigned)__builtin_ctzll(vfd_log_page_size(c->space.log)) : 12;
 	memcpy(set->name, name, strnlen(name, sizeof set->name - 1));

@@ -35,20 +35,32 @@ bool table_keeps(const struct table *table, enum vfd_find by)
 	return by == VFD_FIND_IOVA || table->wanted[other_of(by)];
 }
 
-static const struct mapping *find_iova(const struct table *table, uint64_t iova)
+static bool seek_iova(const struct table *table, uint64_t iova, struct index_cursor *at)
 {
-	struct index_cursor at;
-
-	return index_seek(&table->iova, iova, &at) && at.where.first <= iova ? at.item : NULL;
+	return index_seek(&table->iova, iova, at) && at->where.first <= iova;
 }
 
-const struct mapping *table_find(const struct table *table, enum vfd_find by, uint64_t address)
+bool table_seek(const struct table *table, enum vfd_find by, uint64_t address, struct index_cursor *at)
 {
 	struct index_entry hit;
 
 	if (by == VFD_FIND_IOVA)
-		return find_iova(table, address);
-	return index_stab(&table->other[other_of(by)], address, &hit) ? find_iova(table, hit.value) : NULL;
+		return seek_iova(table, address, at);
+	return index_stab(&table->other[other_of(by)], address, &hit) && seek_iova(table, hit.value, at);
+}
+
+const struct mapping *table_find(const struct table *table, enum vfd_find by, uint64_t address)
+{
+	struct index_cursor at;
+
+	return table_seek(table, by, address, &at) ? at.item : NULL;
+}
+
+bool table_find_memory(const struct table *table, uint64_t address, struct index_entry *here,
+		       struct index_entry *next)
+{
+	index_around(&table->other[BY_MEMORY], address, here, next);
+	return here->where.first <= address && address <= here->where.last;
 }
 
 void table_around(const struct table *table, enum vfd_find by, uint64_t address, struct range *below,

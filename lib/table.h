@@ -87,6 +87,14 @@ static inline void table_leave(struct table *table)
  * the one with the lowest IOVA. Table entered. */
 const struct mapping *table_find(const struct table *table, enum vfd_find by, uint64_t address);
 
+/* The same, to go on from there in IOVA order; false: none. Table entered. */
+bool table_seek(const struct table *table, enum vfd_find by, uint64_t address, struct index_cursor *at);
+
+/* The memory that contains address and what begins next in memory order: their values are IOVAs. No mapping is looked at, and one
+ * that is covered by another may be missed. False: none, or missed. Table entered. */
+bool table_find_memory(const struct table *table, uint64_t address, struct index_entry *here,
+		       struct index_entry *next);
+
 /* Whether that order is kept. */
 bool table_keeps(const struct table *table, enum vfd_find by);
 

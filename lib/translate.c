@@ -10,7 +10,7 @@ HOT int translate(struct vfd_pinset *set, enum by by, uint64_t address, struct v
 	if (!rc && !out)
 		rc = fail(err, VFD_EINVALID, "translate", "out is NULL");
 	if (!rc)
-		rc = find_hint(set, by, address, 0, &hint, err);
+		rc = find_hint(set, by, address, 0, false, &hint, err);
 	if (rc)
 		return rc;
 	uint64_t offset = address - hint_start(hint, by);

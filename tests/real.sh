@@ -3,7 +3,7 @@
 #
 # real.sh [NAME...]: build the programs of tests/real and run them on a real kernel, in QEMU; all, or those named.
 # random_model needs no kernel: it plays a million random operations on the model, as real_random plays
-# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which.
+# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice.
 # Prints their checks in TAP, then: N passed, N failed, N skipped.
 set -euo pipefail
 
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_random random_model)
+[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_random random_model)
 skipped=0 seed=${VFD_SEED:-1}
 
 need cmake make qemu-system-x86_64 cpio
@@ -32,6 +32,7 @@ options() {
 	case $1 in
 	real_edu | real_audit | real_limits) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
 	real_memory) echo "--device edu --bind 1234:11e8 --ndevices 1 --append hugepages=16 --modprobe brd:rd_size=20480 --modprobe ext4" ;;
+	real_pins) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
 	real_random) echo "--ndevices 2 --timeout 360" ;;
 	*) echo "--ndevices 4" ;;
 	esac
@@ -59,6 +60,7 @@ relay_skip() {
 start() {
 	case $1 in
 	random_model) random_model ;;
+	real_pins) in_guest "$1" "${VFD_SECONDS:-10}" ;;
 	real_random) in_guest "$1" "${VFD_OPERATIONS:-100000}" "$seed" ;;
 	*) in_guest "$1" ;;
 	esac

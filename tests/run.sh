@@ -46,7 +46,7 @@ examples    the examples, on the real kernel
 mutants     the library broken on purpose: do the tests notice?
 traps       each trap of the kernel: closed, tested, and does its test notice when it is not?
 cross       unit tests for aarch64, s390x and i386, emulated; only with --full, or if asked for
-long        more random operations, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
+long        more random operations, a minute of pins, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
 speed       does tests/bench/run.sh run, and is no operation longer than recorded? also only then
 END
 }
@@ -100,7 +100,7 @@ step_long() {
 	[ "$full" = yes ] || skip_all "takes long; --full runs it"
 	VFD_LONG=yes VFD_TEST_TIMEOUT=1800 tests/unit.sh release test_index test_table test_bitmap test_log_ratio
 	on_bench tests/kernel/benchtest.sh
-	VFD_SEED=2 on_bench tests/real.sh real_random random_model
+	VFD_SEED=2 VFD_SECONDS=60 on_bench tests/real.sh real_random random_model real_pins
 }
 
 step_cross() {

@@ -134,7 +134,7 @@ VFD_API uint32_t vfd_pinset_held(const struct vfd_pinset *set);
 struct vfd_translation {
 	uint64_t iova;
 	void *memory;
-	uint64_t size;	     /**< bytes from here on that stay contiguous in both */
+	uint64_t size;	     /**< bytes from here on that stay contiguous in both, at least */
 	uint64_t generation; /**< what vfd_pinset_generation() said when this was true */
 };
 

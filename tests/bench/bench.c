@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "bench.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -107,6 +108,44 @@ static struct samples ratios(const struct samples *a, const struct samples *b)
 	for (size_t i = 0; i < out.count; i++)
 		out.values[i] = a->values[i] / b->values[i];
 	return out;
+}
+
+struct job {
+	void (*work)(unsigned index, void *arg);
+	void *arg;
+	unsigned index;
+	pthread_barrier_t *start;
+	double began, ended;
+};
+
+static void *run_job(void *arg)
+{
+	struct job *job = arg;
+
+	pthread_barrier_wait(job->start);
+	job->began = wall_ns();
+	job->work(job->index, job->arg);
+	job->ended = wall_ns();
+	return NULL;
+}
+
+double two_threads(void (*work)(unsigned index, void *arg), void *arg)
+{
+	pthread_barrier_t start;
+	struct job jobs[2];
+	pthread_t threads[2];
+
+	pthread_barrier_init(&start, NULL, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		jobs[i] = (struct job){ .work = work, .arg = arg, .index = i, .start = &start };
+		must("pthread_create", pthread_create(&threads[i], NULL, run_job, &jobs[i]));
+	}
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&start);
+	double began = jobs[0].began < jobs[1].began ? jobs[0].began : jobs[1].began;
+	double ended = jobs[0].ended > jobs[1].ended ? jobs[0].ended : jobs[1].ended;
+	return ended - began;
 }
 
 /* ---- rows ---- */

@@ -67,6 +67,9 @@ struct figure {
 
 struct figure figure_of(const struct samples *samples);
 
+/* Wall time of work(0, arg) and work(1, arg), each in a thread of its own. */
+double two_threads(void (*work)(unsigned index, void *arg), void *arg);
+
 /* ---- rows ---- */
 
 struct row {

@@ -4,6 +4,8 @@
  * instructions NAME: prints how many operations that was. instructions alone: the names, and what is measured.
  * instructions kernels: which bitmap kernels this processor gets; the counts depend on them. */
 
+#include "instructions.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,13 +15,11 @@
 #include "mappings.h"
 #include "quick.h"
 
-#define MEASURED __attribute__((noinline)) static void
-
 static struct mappings mappings;
 static struct vfd_log *dirty_log;
 static uint64_t *words, seed = 1;
 
-enum { TIMES = 4096, WORDS = 1 << 15, DIRTY = 1000 };
+enum { WORDS = 1 << 15, DIRTY = 1000 };
 
 /* ---- mappings, 65 536 ---- */
 
@@ -221,11 +221,7 @@ static uint64_t harvest_spread(void)
 
 /* ---- all ---- */
 
-static const struct operation {
-	const char *name;
-	uint64_t (*run)(void); /* returns how many operations were measured */
-	const char *measured;
-} operations[] = {
+static const struct operation operations[] = {
 	{ "lookup", lookup, "measured_lookups" },
 	{ "insert", churn_iova, "measured_insert" },
 	{ "remove", churn_iova, "measured_remove" },
@@ -243,17 +239,24 @@ static const struct operation {
 	{ "harvest-mapping-spread", harvest_spread, "measured_harvest" },
 };
 
-enum { OPERATIONS = sizeof operations / sizeof *operations };
+/* Without a name: list them. */
+static void each(const struct operation *all, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!name)
+			printf("%s %s\n", all[i].name, all[i].measured);
+		else if (!strcmp(name, all[i].name))
+			printf("%llu\n", (unsigned long long)all[i].run());
+	}
+}
 
 int main(int argc, char **argv)
 {
-	if (argc > 1 && !strcmp(argv[1], "kernels"))
+	const char *name = argc > 1 ? argv[1] : NULL;
+
+	if (name && !strcmp(name, "kernels"))
 		puts(bitmap_ops_best()->name);
-	for (size_t i = 0; i < OPERATIONS; i++) {
-		if (argc < 2)
-			printf("%s %s\n", operations[i].name, operations[i].measured);
-		else if (!strcmp(argv[1], operations[i].name))
-			printf("%llu\n", (unsigned long long)operations[i].run());
-	}
+	each(operations, sizeof operations / sizeof *operations, name);
+	each(pin_operations, pin_operations_count, name);
 	return 0;
 }

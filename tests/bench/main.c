@@ -10,7 +10,8 @@ int main(int argc, char **argv)
 	static const struct group groups[] = {
 		{ "machine", rows_machine }, { "lookup", rows_lookup },	    { "insert", rows_insert },
 		{ "merge", rows_merge },     { "marking", rows_marking },   { "runs", rows_runs },
-		{ "take", rows_take },	     { "parallel", rows_parallel }, { "memory", rows_memory },
+		{ "take", rows_take },	     { "parallel", rows_parallel }, { "pins", rows_pins },
+		{ "memory", rows_memory },
 	};
 
 	options_parse(argc, argv);

@@ -114,6 +114,55 @@ void *tree_find(struct tree *tree, uint64_t address)
 	return node ? (*node)->item : NULL;
 }
 
+/* ---- pins ---- */
+
+void counted_make(struct counted *c, uint64_t start, uint64_t iova, uint64_t size)
+{
+	size_t pieces = size >> PIECE_SHIFT;
+
+	*c = (struct counted){ .start = start };
+	c->iovas = calloc(pieces, sizeof *c->iovas);
+	c->uses = calloc(pieces, sizeof *c->uses);
+	if (!c->iovas || !c->uses)
+		give_up("no memory", -1);
+	for (size_t i = 0; i < pieces; i++)
+		c->iovas[i] = iova + ((uint64_t)i << PIECE_SHIFT);
+	pthread_mutex_init(&c->mutex, NULL);
+}
+
+void counted_free(struct counted *c)
+{
+	pthread_mutex_destroy(&c->mutex);
+	free(c->iovas);
+	free(c->uses);
+}
+
+static size_t piece_of(const struct counted *c, uint64_t address)
+{
+	return (address - c->start) >> PIECE_SHIFT;
+}
+
+uint64_t counted_translate(const struct counted *c, uint64_t address)
+{
+	return c->iovas[piece_of(c, address)] + (address & ((UINT64_C(1) << PIECE_SHIFT) - 1));
+}
+
+uint64_t counted_pin(struct counted *c, uint64_t address)
+{
+	pthread_mutex_lock(&c->mutex);
+	c->uses[piece_of(c, address)]++;
+	uint64_t iova = counted_translate(c, address);
+	pthread_mutex_unlock(&c->mutex);
+	return iova;
+}
+
+void counted_unpin(struct counted *c, uint64_t address)
+{
+	pthread_mutex_lock(&c->mutex);
+	c->uses[piece_of(c, address)]--;
+	pthread_mutex_unlock(&c->mutex);
+}
+
 /* ---- runs of set bits ---- */
 
 static uint64_t smaller(uint64_t a, uint64_t b)

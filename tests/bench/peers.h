@@ -4,6 +4,7 @@
 
 /* What ours is held against. Written here from descriptions of how others do it: models of them, not their code. */
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,6 +44,27 @@ void tree_add(struct tree *tree, struct flat_entry *entry);
 void tree_remove(struct tree *tree, struct flat_entry *entry);
 void tree_free(struct tree *tree);
 void *tree_find(struct tree *tree, uint64_t address);
+
+/* ---- pins ---- */
+
+/* As drivers do it that have registered memory: one lock, a directory of 2 MiB pieces, in each the IOVA and how many registrations
+ * or buffers use it. */
+enum { PIECE_SHIFT = 21 };
+
+struct counted {
+	uint64_t start; /* of the memory */
+	uint64_t *iovas;
+	uint64_t *uses;
+	pthread_mutex_t mutex;
+};
+
+void counted_make(struct counted *c, uint64_t start, uint64_t iova, uint64_t size);
+void counted_free(struct counted *c);
+/* Returns the IOVA. */
+uint64_t counted_pin(struct counted *c, uint64_t address);
+void counted_unpin(struct counted *c, uint64_t address);
+/* The IOVA alone, without the lock */
+uint64_t counted_translate(const struct counted *c, uint64_t address);
 
 /* ---- runs of set bits ---- */
 

@@ -51,9 +51,9 @@ static int quick_ioctl(const struct sys *sys, int fd, unsigned long request, voi
 	}
 }
 
-void quick_begin(struct quick *q, uint64_t bytes)
+static void open_with(struct quick *q, uint64_t bytes, uint32_t flags)
 {
-	struct vfd_container_options how = { .struct_size = sizeof how };
+	struct vfd_container_options how = { .struct_size = sizeof how, .flags = flags };
 	struct vfd_group *group;
 
 	q->model = model_new(NULL);
@@ -62,6 +62,16 @@ void quick_begin(struct quick *q, uint64_t bytes)
 	how.log = q->log = log_of(bytes);
 	must("open", container_open_on(&q->model->sys, &how, &q->container, NULL));
 	must("vfd_group_attach", vfd_group_attach(q->container, 7, &group, NULL));
+}
+
+void quick_open(struct quick *q, uint64_t bytes)
+{
+	open_with(q, bytes, VFD_FIND_MEMORY);
+}
+
+void quick_begin(struct quick *q, uint64_t bytes)
+{
+	open_with(q, bytes, 0);
 	must("vfd_track_start", vfd_track_start(q->container, NULL, NULL, NULL));
 }
 
@@ -74,11 +84,16 @@ void quick_end(struct quick *q)
 
 void quick_map(struct quick *q, uint64_t iova, uint64_t size)
 {
+	quick_map_memory(q, iova, PAGE, size);
+}
+
+void quick_map_memory(struct quick *q, uint64_t iova, uint64_t memory, uint64_t size)
+{
 	struct vfd_mapping mapping = { .struct_size = sizeof mapping,
 				       .flags = VFD_MAP_READ | VFD_MAP_WRITE,
 				       .iova = iova,
 				       .size = size,
-				       .memory = (void *)(uintptr_t)PAGE };
+				       .memory = (void *)(uintptr_t)memory };
 
 	must("vfd_map", vfd_map(q->container, &mapping, NULL));
 }

@@ -24,11 +24,15 @@ extern bool quick_writes_all;
 /* Nanoseconds spent in GET_BITMAP so far. */
 extern double quick_inside_ns;
 
-/* A log of `bytes` keyed by IOVA, a container that tracks. Nothing is mapped. */
+/* A log of `bytes` keyed by IOVA, a container that finds process addresses too. Nothing is mapped. */
+void quick_open(struct quick *q, uint64_t bytes);
+/* The same, and it tracks; finds IOVAs only. */
 void quick_begin(struct quick *q, uint64_t bytes);
 void quick_end(struct quick *q);
 
 void quick_map(struct quick *q, uint64_t iova, uint64_t size);
+/* At an address that nobody looks behind. */
+void quick_map_memory(struct quick *q, uint64_t iova, uint64_t memory, uint64_t size);
 void quick_harvest(struct quick *q);
 
 #endif

@@ -12,6 +12,7 @@ void rows_marking(void);  /* the same against QEMU's word loop, while another th
 void rows_runs(void);	  /* runs of dirty pages */
 void rows_take(void);	  /* take, iterate, commit */
 void rows_parallel(void); /* two threads, one log */
+void rows_pins(void);	  /* pin and unpin, translate */
 void rows_memory(void);	  /* what a log occupies */
 
 #endif

@@ -103,10 +103,10 @@ static void each_kind(struct edu *edu)
 
 		if (!ok(memory != MAP_FAILED, "%s: there is some", kind->name))
 			continue;
-		rig_open_on(&rig, memory);
+		rig_open_on(&rig, memory, 0);
 		emulated(&rig, kind->name);
 		rig_close(&rig);
-		rig_open_on(&rig, kind->make());
+		rig_open_on(&rig, kind->make(), 0);
 		physical(&rig, edu, kind->name);
 		rig_close(&rig);
 	}
@@ -120,7 +120,7 @@ static void large_pages_meet(void)
 	const uint64_t large = 512 * RIG_PAGE, odd = 64 * RIG_PAGE;
 	struct rig rig;
 
-	rig_open_on(&rig, memory_huge());
+	rig_open_on(&rig, memory_huge(), 0);
 	rig_attach(&rig, 0);
 	struct vfd_mapping mapping = { .struct_size = sizeof mapping,
 				       .flags = RIG_RW,
@@ -139,7 +139,7 @@ static void large_pages_meet(void)
 
 static void begin_physical(struct rig *rig, struct edu *edu, unsigned char *memory)
 {
-	rig_open_on(rig, memory);
+	rig_open_on(rig, memory, 0);
 	ok_code(vfd_group_attach_device(rig->container, edu->name, &edu->group, &rig->err), 0, &rig->err,
 		"behind the IOMMU");
 	ok_code(vfd_track_start(rig->container, NULL, NULL, &rig->err), 0, &rig->err, "start");

@@ -212,17 +212,22 @@ struct pages rig_deliver(struct rig *rig)
 
 void rig_open(struct rig *rig)
 {
+	rig_open_with(rig, 0);
+}
+
+void rig_open_with(struct rig *rig, uint32_t flags)
+{
 	void *memory =
 		mmap(NULL, RIG_PAGES * RIG_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		die("memory", strerror(errno));
-	rig_open_on(rig, memory);
+	rig_open_on(rig, memory, flags);
 }
 
-void rig_open_on(struct rig *rig, unsigned char *memory)
+void rig_open_on(struct rig *rig, unsigned char *memory, uint32_t flags)
 {
-	struct vfd_container_options options = { .struct_size = sizeof options };
+	struct vfd_container_options options = { .struct_size = sizeof options, .flags = flags };
 	struct vfd_region region = { .struct_size = sizeof region,
 				     .address = RIG_LOG,
 				     .size = RIG_PAGES * RIG_PAGE };

@@ -61,8 +61,9 @@ extern void (*rig_around_get)(void *bitmap, uint64_t bytes, bool after);
 
 /* A log with one region, an open container. Aborts the program if that fails: nothing else would work either. */
 void rig_open(struct rig *rig);
-/* The same over memory of RIG_PAGES pages, which rig_close() unmaps. */
-void rig_open_on(struct rig *rig, unsigned char *memory);
+/* The same with flags of the container, and over memory of RIG_PAGES pages, which rig_close() unmaps. */
+void rig_open_with(struct rig *rig, uint32_t flags);
+void rig_open_on(struct rig *rig, unsigned char *memory, uint32_t flags);
 /* Map four mappings over all of the memory: neighbours, an odd number of pages, a hole of 64 pages between the last two. */
 void rig_map_all(struct rig *rig);
 int rig_map(struct rig *rig, uint64_t page, uint64_t count, uint32_t flags);

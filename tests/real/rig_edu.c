@@ -55,18 +55,28 @@ static void put(struct edu *edu, uint32_t at, uint64_t value)
 	*(volatile uint64_t *)(edu->registers + at) = value;
 }
 
-static void dma(struct edu *edu, uint64_t from, uint64_t to, uint64_t command)
+static void dma(struct edu *edu, uint64_t from, uint64_t to, uint64_t size, uint64_t command)
 {
 	put(edu, EDU_SOURCE, from);
 	put(edu, EDU_DESTINATION, to);
-	put(edu, EDU_COUNT, EDU_MOST);
+	put(edu, EDU_COUNT, size);
 	put(edu, EDU_COMMAND, command | EDU_START);
 	for (int i = 0; i < 3000 && *(volatile uint64_t *)(edu->registers + EDU_COMMAND) & EDU_START; i++)
 		usleep(1000);
 }
 
+void edu_load(struct edu *edu, uint64_t iova, uint64_t size)
+{
+	dma(edu, iova, EDU_BUFFER, size, 0);
+}
+
+void edu_store(struct edu *edu, uint64_t iova, uint64_t size)
+{
+	dma(edu, EDU_BUFFER, iova, size, EDU_TO_RAM);
+}
+
 void edu_copy(struct edu *edu, uint64_t from, uint64_t to)
 {
-	dma(edu, RIG_IOVA + from * RIG_PAGE, EDU_BUFFER, 0);
-	dma(edu, EDU_BUFFER, RIG_IOVA + to * RIG_PAGE, EDU_TO_RAM);
+	edu_load(edu, RIG_IOVA + from * RIG_PAGE, EDU_MOST);
+	edu_store(edu, RIG_IOVA + to * RIG_PAGE, EDU_MOST);
 }

@@ -22,5 +22,8 @@ bool edu_find(struct edu *edu);
 void edu_open(struct rig *rig, struct edu *edu);
 /* The device reads the first half of a page of RAM and writes it to another. Pages of the rig. */
 void edu_copy(struct edu *edu, uint64_t from, uint64_t to);
+/* One way: from RAM into the device, from the device to RAM. At most EDU_MOST bytes. */
+void edu_load(struct edu *edu, uint64_t iova, uint64_t size);
+void edu_store(struct edu *edu, uint64_t iova, uint64_t size);
 
 #endif

@@ -274,6 +274,43 @@ START_TEST(translation)
 }
 END_TEST
 
+/* What a translation left in the set is not enough to pin by: it says nothing of access and log. */
+START_TEST(a_pin_after_a_translation)
+{
+	struct vfd_translation t;
+
+	begin(0, 1, 16);
+	OK(map_pages(f, 200, 100, 16, VFD_MAP_READ));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_translate(set, f->memory + 3 * PAGE, &t, &f->err));
+	OK(pin_pages(3, 1, VFD_PIN_WRITE, &pin));
+	ck_assert_uint_eq(owed(), 1);
+	OK(vfd_translate_iova(set, 200 * PAGE, &t, &f->err));
+	REFUSED(-EACCES, vfd_pin_iova(set, 200 * PAGE, PAGE, VFD_PIN_WRITE, &other, &f->err));
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	end();
+}
+END_TEST
+
+/* Marks are kept in words of 64 pages. */
+START_TEST(marks_across_words)
+{
+	begin(0, 1, 256);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	for (uint64_t count = 1; count <= 130; count += 43) {
+		for (uint64_t first = 60; first < 66; first++) {
+			OK(pin_pages(first, count, VFD_PIN_WRITE, &pin));
+			ck_assert_uint_eq(owed(), count);
+			deliver();
+			OK(vfd_unpin(set, &pin, 1, &f->err));
+			ck_assert_uint_eq(owed(), count);
+			deliver();
+		}
+	}
+	end();
+}
+END_TEST
+
 START_TEST(waiting)
 {
 	begin(0, 1, 16);
@@ -314,6 +351,8 @@ int main(void)
 	tcase_add_test(tcase, by_process_address_only_if_asked_for);
 	tcase_add_test(tcase, lists);
 	tcase_add_test(tcase, translation);
+	tcase_add_test(tcase, a_pin_after_a_translation);
+	tcase_add_test(tcase, marks_across_words);
 	tcase_add_test(tcase, waiting);
 	tcase_add_test(tcase, a_failed_unmap_lets_pins_in_again);
 	suite_add_tcase(suite, tcase);
