@@ -48,6 +48,92 @@ _Static_assert(sizeof(struct uapi_dirty_get) == 48, "the kernel reads 48 bytes")
 /* The size of struct vfio_iommu_type1_dma_unmap without its flexible array. */
 #define UAPI_UNMAP_PLAIN_SIZE 24
 
+/* ---- VFIO_DEVICE_FEATURE: a head, and behind it what the feature says. Older headers lack most of it. ---- */
+
+struct uapi_feature {
+	uint32_t argsz; /* of the head and what follows */
+	uint32_t flags; /* the number of a feature, and what to do with it */
+};
+
+#define UAPI_DEVICE_FEATURE                                                                                  \
+	_IO(VFIO_TYPE, VFIO_BASE + 17) /* on a device only; elsewhere the number means other things */
+
+#define UAPI_FEATURE_MASK	   0xffffu
+#define UAPI_FEATURE_GET	   (1u << 16)
+#define UAPI_FEATURE_SET	   (1u << 17)
+#define UAPI_FEATURE_PROBE	   (1u << 18)
+
+#define UAPI_FEATURE_MIGRATION	   1u /* struct uapi_migration */
+#define UAPI_FEATURE_MIG_STATE	   2u /* struct uapi_mig_state */
+#define UAPI_FEATURE_LOG_START	   6u /* struct uapi_log_control */
+#define UAPI_FEATURE_LOG_STOP	   7u /* nothing */
+#define UAPI_FEATURE_LOG_REPORT	   8u /* struct uapi_log_report */
+#define UAPI_FEATURE_MIG_DATA_SIZE 9u /* struct uapi_mig_data_size */
+
+struct uapi_log_range {
+	uint64_t iova;
+	uint64_t length;
+};
+
+struct uapi_log_control {   /* DMA_LOGGING_START */
+	uint64_t page_size; /* wanted; what comes back may be larger */
+	uint32_t num_ranges;
+	uint32_t reserved;
+	uint64_t ranges; /* address of an array of struct uapi_log_range */
+};
+
+struct uapi_log_report { /* DMA_LOGGING_REPORT */
+	uint64_t iova;
+	uint64_t length;
+	uint64_t page_size; /* bytes per bit */
+	uint64_t
+		bitmap; /* address of native 64-bit words; the kernel trusts the caller that they are enough */
+};
+
+struct uapi_migration {
+	uint64_t flags;
+};
+
+#define UAPI_MIGRATION_STOP_COPY (1u << 0)
+#define UAPI_MIGRATION_P2P	 (1u << 1)
+#define UAPI_MIGRATION_PRE_COPY	 (1u << 2)
+
+struct uapi_mig_state { /* MIG_DEVICE_STATE */
+	uint32_t state;
+	int32_t data_fd; /* -1: none */
+};
+
+enum uapi_mig {
+	UAPI_MIG_ERROR,
+	UAPI_MIG_STOP,
+	UAPI_MIG_RUNNING,
+	UAPI_MIG_STOP_COPY,
+	UAPI_MIG_RESUMING,
+	UAPI_MIG_RUNNING_P2P,
+	UAPI_MIG_PRE_COPY,
+	UAPI_MIG_PRE_COPY_P2P,
+};
+
+struct uapi_mig_data_size {
+	uint64_t stop_copy_length; /* bytes, an estimate */
+};
+
+/* On the data descriptor, not the device. */
+struct uapi_precopy_info {
+	uint32_t argsz;
+	uint32_t flags;
+	uint64_t initial_bytes;
+	uint64_t dirty_bytes;
+};
+
+#define UAPI_MIG_GET_PRECOPY_INFO _IO(VFIO_TYPE, VFIO_BASE + 21)
+
+_Static_assert(sizeof(struct uapi_log_control) == 24, "the kernel reads 24 bytes");
+_Static_assert(sizeof(struct uapi_log_report) == 32, "the kernel reads 32 bytes");
+_Static_assert(sizeof(struct uapi_precopy_info) == 24, "the kernel writes 24 bytes");
+
+/* ---- what older headers lack, under its own name ---- */
+
 #ifndef VFIO_NOIOMMU_IOMMU
 #define VFIO_NOIOMMU_IOMMU 8
 #endif
