@@ -23,7 +23,7 @@ static struct uapi_feature head_of(size_t size, uint32_t flags)
 
 static int feature(const struct sys *sys, int fd, void *arg)
 {
-	int rc = sys->ioctl(sys, fd, UAPI_DEVICE_FEATURE, arg);
+	int rc = sys->ioctl(sys, fd, VFIO_DEVICE_FEATURE, arg);
 
 	return rc < 0 ? rc : 0;
 }

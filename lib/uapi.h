@@ -57,9 +57,6 @@ struct uapi_feature {
 	uint32_t flags; /* the number of a feature, and what to do with it */
 };
 
-#define UAPI_DEVICE_FEATURE                                                                                  \
-	_IO(VFIO_TYPE, VFIO_BASE + 17) /* on a device only; elsewhere the number means other things */
-
 #define UAPI_FEATURE_MASK	   0xffffu
 #define UAPI_FEATURE_GET	   (1u << 16)
 #define UAPI_FEATURE_SET	   (1u << 17)
@@ -88,8 +85,7 @@ struct uapi_log_report { /* DMA_LOGGING_REPORT */
 	uint64_t iova;
 	uint64_t length;
 	uint64_t page_size; /* bytes per bit */
-	uint64_t
-		bitmap; /* address of native 64-bit words; the kernel trusts the caller that they are enough */
+	uint64_t bitmap;    /* address of native 64-bit words; the kernel trusts that they are enough */
 };
 
 struct uapi_migration {

@@ -38,7 +38,8 @@ int access_write(struct model *m, struct device *d, uint64_t iova, const void *d
 		if (user_write(map->vaddr + (iova - map->iova), from, part) != part)
 			return -EFAULT;
 		bitmap_mark(m, d->group->container->type1, map, iova - map->iova, part);
-		truth_wrote(m, map->vaddr + (iova - map->iova), part);
+		devlog_mark(d, iova, part);
+		truth_wrote(m, d, map->vaddr + (iova - map->iova), part);
 		from += part;
 		iova += part;
 		size -= part;
@@ -91,7 +92,8 @@ static int dma_page(struct model *m, struct device *d, uint64_t iova, size_t siz
 	if (user_write(address, bytes, size) != size)
 		return -EFAULT;
 	pageset_add(&d->truth, iova / MODEL_PAGE_SIZE, 1);
-	truth_wrote(m, address, size);
+	devlog_mark(d, iova, size);
+	truth_wrote(m, d, address, size);
 	return 0;
 }
 

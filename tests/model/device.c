@@ -23,6 +23,8 @@ void device_init(struct device *d, struct group *g, unsigned index)
 	d->index = -1;
 	d->memory = -1;
 	d->removable_reset = !d->config->no_reset;
+	if (d->config->log)
+		d->log.config = *d->config->log;
 	memcpy(d->space, ids, sizeof(ids));
 	memset(d->triggers, 0xff, sizeof(d->triggers));
 }
@@ -33,7 +35,10 @@ void device_fini(struct device *d)
 		close(d->memory);
 	device_drop_triggers(d);
 	free(d->pins);
+	free(d->log.ranges);
+	pageset_empty(&d->log.pages);
 	pageset_empty(&d->truth);
+	sets_empty(&d->sets);
 }
 
 struct device *device_by_name(struct model *m, const char *name)
@@ -68,6 +73,7 @@ void device_unref(struct model *m, struct device *d)
 
 	if (--d->opens)
 		return;
+	devlog_close(m, d); /* while it can still write */
 	d->writer.running = false;
 	pins_drop_all_in(m, d, 0, ~0ull);
 	device_drop_triggers(d);
@@ -320,6 +326,8 @@ int device_ioctl(struct call *call, struct device *d, unsigned long request, voi
 		return device_set_irqs(d, argument);
 	case VFIO_DEVICE_RESET:
 		return reset(call->model, d);
+	case VFIO_DEVICE_FEATURE:
+		return feature_ioctl(call, d, argument);
 	default:
 		return -ENOTTY;
 	}

@@ -75,13 +75,26 @@ static const struct rule {
 	{ DEVICE, VFIO_DEVICE_GET_REGION_INFO, 0, "GET_REGION_INFO", { EFAULT, EINVAL, ENOMEM } },
 	{ DEVICE, VFIO_DEVICE_GET_IRQ_INFO, 0, "GET_IRQ_INFO", { EFAULT, EINVAL } },
 	{ DEVICE, VFIO_DEVICE_SET_IRQS, 0, "SET_IRQS", { EFAULT, EINVAL, ENOMEM, EBADF, ENOSPC } },
+	{ DEVICE, VFIO_DEVICE_RESET, 0, "DEVICE_RESET", { EINVAL, EIO, EAGAIN, ENOTTY } },
+
 #define PROCESS MODEL_IOCTL, MODEL_FILE_PROCESS
 	{ PROCESS, UFFDIO_API, 0, "UFFDIO_API", { EINVAL, EFAULT } },
 	{ PROCESS, UFFDIO_REGISTER, 0, "UFFDIO_REGISTER", { EBUSY, EINVAL, ENOMEM } },
 	{ PROCESS, UFFDIO_UNREGISTER, 0, "UFFDIO_UNREGISTER", { EINVAL, ENOMEM } },
 	{ PROCESS, UAPI_PAGEMAP_SCAN, 0, "PAGEMAP_SCAN", { EFAULT, ENOMEM, EINTR } },
 
-	{ DEVICE, VFIO_DEVICE_RESET, 0, "DEVICE_RESET", { EINVAL, EIO, EAGAIN, ENOTTY } },
+#define FEATURE DEVICE, VFIO_DEVICE_FEATURE
+	{ FEATURE, UAPI_FEATURE_PROBE, "FEATURE probe", { EFAULT, EINVAL, ENOTTY, EIO } },
+	{ FEATURE,
+	  UAPI_FEATURE_LOG_START,
+	  "LOG_START",
+	  { EFAULT, EINVAL, E2BIG, EOVERFLOW, ENOMEM, EOPNOTSUPP, EIO, ENOTCONN, ENOTTY } },
+	{ FEATURE, UAPI_FEATURE_LOG_STOP, "LOG_STOP", { EFAULT, EINVAL, EIO } },
+	{ FEATURE,
+	  UAPI_FEATURE_LOG_REPORT,
+	  "LOG_REPORT",
+	  { EFAULT, EINVAL, EOVERFLOW, ENOMEM, EOPNOTSUPP, EIO, ENOTCONN } },
+	{ FEATURE, 0, "FEATURE", { EFAULT, EINVAL, ENOTTY, EIO } },
 };
 
 static const struct rule *rule_for(const struct model_trace *trace)
@@ -93,7 +106,7 @@ static const struct rule *rule_for(const struct model_trace *trace)
 			continue;
 		if (rule->call != MODEL_IOCTL ||
 		    (rule->file == trace->file && rule->request == trace->request &&
-		     (trace->flags & rule->flags) == rule->flags))
+		     trace_has_flags(trace, rule->flags)))
 			return rule;
 	}
 	return NULL;
@@ -109,13 +122,25 @@ const char *trace_name(const struct model_trace *trace)
 /* The last partial step of a call that fails with an errno; see model_fault. */
 static unsigned last_step(const struct model_trace *trace, int error)
 {
+	if (trace_is_feature(trace, UAPI_FEATURE_LOG_REPORT) && (error == EIO || error == EFAULT))
+		return trace->mappings;
 	if (error != EFAULT)
 		return 0;
+	if (trace_is_feature(trace, UAPI_FEATURE_LOG_START))
+		return 1;
 	if (trace_is_get(trace))
 		return trace->mappings;
 	if (!trace_is_unmap(trace))
 		return 0;
 	return trace->flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP ? trace->mappings + 1 : 1;
+}
+
+/* Of REPORT's many steps: nothing, one page, all of them. */
+static unsigned next_step(const struct model_trace *trace, unsigned step)
+{
+	if (step == 1 && trace_is_feature(trace, UAPI_FEATURE_LOG_REPORT) && trace->mappings > 2)
+		return trace->mappings;
+	return step + 1;
 }
 
 /* ---- enumeration ---- */
@@ -136,7 +161,8 @@ static void add_call(struct list *list, const struct model_trace *trace, uint64_
 	const struct rule *rule = rule_for(trace);
 
 	for (size_t i = 0; rule && i < ERRNOS_MAX && rule->errnos[i]; i++)
-		for (unsigned step = 0; step <= last_step(trace, rule->errnos[i]); step++)
+		for (unsigned step = 0; step <= last_step(trace, rule->errnos[i]);
+		     step = next_step(trace, step))
 			add(list, nth, rule->errnos[i], step);
 	if (trace->call == MODEL_PREAD || trace->call == MODEL_PWRITE)
 		add(list, nth, 0, 1);
@@ -165,10 +191,12 @@ void model_fault_text(struct model *m, const struct model_fault *fault, char *te
 	if (fault->call == MODEL_ANY && fault->nth && fault->nth <= s->trace_count)
 		name = trace_name(&s->trace[fault->nth - 1]);
 	else if (fault->call != MODEL_ANY)
-		for (int file = MODEL_FILE_NONE; file <= MODEL_FILE_PROCESS; file++) {
+		for (int file = (int)fault->file; file <= MODEL_FILE_PROCESS; file++) {
 			wanted.file = (enum model_file)file;
-			if (rule_for(&wanted))
-				name = trace_name(&wanted);
+			if (!rule_for(&wanted))
+				continue;
+			name = trace_name(&wanted);
+			break;
 		}
 	model_unlock(m);
 	snprintf(text, size, "%s (call %llu): %s at step %u", name, (unsigned long long)fault->nth,
@@ -216,7 +244,12 @@ static bool matches(const struct model_fault *fault, const struct model_trace *t
 		return false;
 	if (fault->request && fault->request != trace->request)
 		return false;
-	return (trace->flags & fault->flags) == fault->flags;
+	if (fault->file != MODEL_FILE_NONE && fault->file != trace->file)
+		return false;
+	if (fault->request == VFIO_DEVICE_FEATURE && fault->file == MODEL_FILE_NONE &&
+	    trace->file == MODEL_FILE_DEVICE)
+		return false;
+	return trace_has_flags(trace, fault->flags);
 }
 
 /* Partial steps exist where the kernel has half-done states; everything else fails before it begins. */
@@ -224,9 +257,13 @@ static unsigned real_step(const struct model_trace *trace, const struct model_fa
 {
 	if (!fault->error)
 		return 1;
+	if (trace_is_feature(trace, UAPI_FEATURE_LOG_REPORT))
+		return fault->step;
 	if (fault->error != EFAULT)
 		return 0;
-	return trace_is_get(trace) || trace_is_unmap(trace) ? fault->step : 0;
+	return trace_is_get(trace) || trace_is_unmap(trace) || trace_is_feature(trace, UAPI_FEATURE_LOG_START)
+		       ? fault->step
+		       : 0;
 }
 
 void faults_apply(struct call *call)

@@ -30,6 +30,8 @@ void pageset_add(struct pageset *set, uint64_t first, uint64_t count);
 void pageset_clear_range(struct pageset *set, uint64_t first, uint64_t count);
 bool pageset_has(const struct pageset *set, uint64_t page);
 uint64_t pageset_range(const struct pageset *set, uint64_t first, uint64_t count, uint64_t *bitmap);
+/* The first page of the set in *page .. last, into *page. Not for sets that hold spans. */
+bool pageset_next(const struct pageset *set, uint64_t *page, uint64_t last);
 uint64_t pageset_count(const struct pageset *set);
 void pageset_empty(struct pageset *set);
 /* Bit i of words, from bit `skip` on, stands for `scale` pages from first + i * scale. */
@@ -81,6 +83,9 @@ struct type1 {
 	bool had_physical;		/* the IOVA list exists */
 	uint64_t locked;		/* bytes pinned by the IOMMU */
 	uint64_t last_index, last_word; /* of the caller's bitmap, as bitmap_deliver last wrote it */
+	/* Mappings that are gone, while devices keep logs: those still speak of them. The latest last. For the oracle. */
+	struct mapping *gone;
+	size_t gone_count, gone_room;
 };
 
 struct container;
@@ -109,6 +114,11 @@ int type1_iommu_map(struct model *m, struct type1 *t, struct mapping *map);
 void type1_iommu_unmap(struct type1 *t, struct mapping *map);
 uint64_t model_locked(const struct model *m); /* bytes, in all containers */
 int type1_do_map(struct call *call, struct container *c, void *argument);
+
+/* gone.c: what is mapped at an IOVA, or was until it was unmapped */
+const struct mapping *gone_or_there(const struct type1 *t, uint64_t iova);
+void gone_add(const struct model *m, struct type1 *t, const struct mapping *map);
+void gone_forget(struct type1 *t);
 
 /* type1_unmap.c */
 int type1_do_unmap(struct call *call, struct container *c, void *argument);
@@ -193,6 +203,26 @@ struct writer {
 	uint64_t iova, size, random, writes, failures;
 };
 
+/* What the oracle keeps, by process page. */
+struct sets {
+	struct pageset truth, returned, spoiled, dropped;
+};
+
+struct log_range {
+	uint64_t first, last;
+};
+
+/* A device's log of its own writes. */
+struct devlog {
+	struct model_log config;
+	bool active;
+	bool gap;	    /* it ended while the device could write: what was written since nobody knows */
+	uint64_t page_size; /* that it tracks */
+	struct log_range *ranges; /* as armed last */
+	unsigned range_count;
+	struct pageset pages; /* IOVA / page_size */
+};
+
 struct device {
 	struct group *group;
 	const struct model_device_config *config;
@@ -206,6 +236,8 @@ struct device {
 	struct pin *pins;     /* by IOVA */
 	size_t pin_count, pin_room;
 	struct pageset truth; /* by IOVA */
+	struct sets sets;
+	struct devlog log;
 	uint64_t sequence, opened, resets, unmaps, unmapping, requests, writes, serial;
 	struct writer writer;
 	uint64_t unmap_delay;
@@ -241,6 +273,24 @@ bool device_can_write(const struct device *d);
 void device_init(struct device *d, struct group *g, unsigned index);
 void device_fini(struct device *d);
 struct device *device_by_name(struct model *m, const char *name);
+
+/* feature.c: VFIO_DEVICE_FEATURE. 1: do it, else what to return. */
+int feature_check(uint32_t flags, size_t size, uint32_t supported, size_t wanted);
+int feature_ioctl(struct call *call, struct device *d, void *argument);
+
+/* devlog.c */
+int devlog_start(struct call *call, struct device *d, void *argument);
+int devlog_stop(struct call *call, struct device *d);
+void devlog_end(struct model *m, struct device *d);
+void devlog_close(struct model *m, struct device *d);
+bool devlog_covers(const struct device *d, uint64_t iova);
+/* A device wrote to its IOVA: its log knows. */
+void devlog_mark(struct device *d, uint64_t iova, uint64_t size);
+
+/* devlog_report.c */
+int devlog_report(struct call *call, struct device *d, void *argument);
+/* As type1_refused. */
+void devlog_refused(struct call *call, struct device *d, const void *argument);
 
 /* device_irq.c */
 int device_irq_info(struct device *d, void *argument);
@@ -278,7 +328,8 @@ void stores_noted(struct model *m, uint64_t address, uint64_t size);
 
 /* ---- truth.c ---- */
 
-void truth_wrote(struct model *m, uint64_t address, uint64_t size);
+void truth_wrote(struct model *m, struct device *d, uint64_t address, uint64_t size);
+void sets_empty(struct sets *sets);
 void truth_returned(struct model *m, const struct mapping *map, const uint64_t *words, uint64_t skip,
 		    uint64_t bits, uint64_t page_size);
 void truth_spoiled(struct model *m, const struct mapping *map);
@@ -287,6 +338,15 @@ void truth_spoiled_all(struct model *m, const struct type1 *t);
 void truth_dropped(struct model *m, const struct type1 *t, const struct mapping *map);
 void truth_dropped_bits(struct model *m, const struct mapping *map, const uint64_t *words, uint64_t skip,
 			uint64_t bits, uint64_t page_size);
+
+/* truth_log.c: the same of a device's log, by IOVA */
+void truth_log_returned(struct model *m, struct device *d, uint64_t first, uint64_t last);
+void truth_log_dropped(struct model *m, struct device *d, uint64_t first, uint64_t last);
+void truth_log_dropped_all(struct model *m, struct device *d);
+/* What its log may not tell any more; `first`..`last` is what it was asked about. */
+void truth_log_spoiled(struct model *m, struct device *d, uint64_t first, uint64_t last);
+/* What REPORT would deliver now. */
+void truth_log_held(const struct device *d, struct pageset *set);
 
 /* ---- files.c: descriptors ---- */
 
@@ -321,6 +381,10 @@ void faults_apply(struct call *call);
 /* What only GET_BITMAP is, or UNMAP_DMA with a bitmap, on a container. */
 bool trace_is_get(const struct model_trace *trace);
 bool trace_is_unmap(const struct model_trace *trace);
+/* Is it VFIO_DEVICE_FEATURE, and that one? */
+bool trace_is_feature(const struct model_trace *trace, uint32_t feature);
+/* Has it these flags? Of features the number must be the same. */
+bool trace_has_flags(const struct model_trace *trace, uint32_t flags);
 
 /* ---- the whole ---- */
 
@@ -347,7 +411,8 @@ struct model_state {
 	struct pageset foreign;	    /* registered with a userfaultfd of someone else */
 
 	bool recording;
-	struct pageset truth, returned, spoiled, dropped;
+	struct sets sets;
+	unsigned logging; /* devices whose log runs */
 
 	struct model_counts counts;
 	struct armed armed[8];

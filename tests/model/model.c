@@ -150,10 +150,7 @@ void model_free(struct model *m)
 		for (unsigned j = 0; j < s->groups[i].device_count; j++)
 			device_fini(&s->groups[i].devices[j]);
 	model_unlock(m);
-	pageset_empty(&s->truth);
-	pageset_empty(&s->returned);
-	pageset_empty(&s->spoiled);
-	pageset_empty(&s->dropped);
+	sets_empty(&s->sets);
 	pageset_empty(&s->watched);
 	pageset_empty(&s->not_written);
 	pageset_empty(&s->foreign);

@@ -48,10 +48,30 @@ enum model_container_kind {
 #define MODEL_MAX_GROUPS  8
 #define MODEL_MAX_RANGES  4
 
+/* How a device keeps a log of its own writes. All zero is a good one: 4 KiB pages, no limits, no errors. Errors are positive errnos. */
+struct model_log {
+	/* What it can track; 0: 4 KiB, no limit. START answers the nearest to what was asked. */
+	uint64_t page_min, page_max;
+	/* More ranges, a longer one, or more bytes in all are refused at START; 0: no limit. */
+	unsigned range_limit;
+	uint64_t length_limit, total_limit;
+	/* With these: the first for ranges (0: E2BIG), the second for bytes (0: EOPNOTSUPP). */
+	int range_error, length_error;
+	/* Each REPORT fails so, once it has cleared and delivered so many pages; 0: none does. */
+	int report_error;
+	unsigned report_after;
+	bool again;	   /* a second START does nothing and says 0 (mtty); else it is EINVAL (mlx5, pds) */
+	bool pds;	   /* a REPORT lies in one armed range, and takes 64 pages at a time */
+	bool no_report;	   /* a kernel without the helper for it: REPORT is EOPNOTSUPP, START works */
+	bool pins_bitmap;  /* before 6.12: a bad bitmap is EFAULT; nothing is lost if its first page is bad */
+	bool ends_on_stop; /* the log dies on STOP_COPY -> STOP (pds) */
+};
+
 struct model_device_config {
 	const char *name; /* NULL ends the list */
 	bool pci; /* config space at region 7, whose bus master bit gates writes; else as vfdtest.h says */
-	bool no_reset; /* VFIO_DEVICE_RESET is not offered */
+	bool no_reset;		     /* VFIO_DEVICE_RESET is not offered */
+	const struct model_log *log; /* NULL: keeps none, DMA_LOGGING is ENOTTY */
 };
 
 struct model_group_config {
@@ -109,6 +129,11 @@ uint64_t model_step(struct model *model, unsigned index, uint64_t count);
  * IOMMU fault). Page by page: those before the one that failed are written. */
 int model_dma_write(struct model *model, const char *device, uint64_t iova, uint64_t size, uint64_t value);
 
+/* Change how a device keeps its log, from now on; it must have been made with one. */
+void model_set_log(struct model *model, const char *device, const struct model_log *log);
+/* Does its log run? The page size that START answered, or 0. */
+uint64_t model_log_page_size(struct model *model, const char *device);
+
 /* Fire an interrupt: add 1 to the eventfd of that vector. -ENOTCONN: none is set. */
 int model_irq(struct model *model, const char *device, uint32_t index, uint32_t vector);
 
@@ -136,23 +161,28 @@ uint64_t model_registered(struct model *model, bool foreign);
 
 /*
  * Sets of pages of this process, by address: the only key that survives unmap, remap and aliases. Recording
- * begins at the first START (of DIRTY_PAGES) that succeeds; model_forget empties all sets.
+ * begins at the first START (of DIRTY_PAGES or a device's log) that succeeds; model_forget empties all sets.
  *
  * The law: TRUTH is a subset of RETURNED, SPOILED, and what the kernel still holds (HELD).
  * A log that is exact: RETURNED is in the log, and the log is in RETURNED + SPOILED.
  */
 enum model_set {
-	/* Written by a device, or pinned for writing by one that can write (those pages enter again at each question). */
+	/* Written by a device, or pinned for writing by one that can write (those pages enter again at each question; but not
+	 * where the device's own log would see the write). */
 	MODEL_TRUTH,
 	/* The kernel put their bits into a bitmap of the caller, also of a call that failed later. Mappings without
-	 * write permission are left out, although the kernel marks those too; so are ghosts past a mapping's end. */
+	 * write permission are left out, although the kernel marks those too; so are ghosts past a mapping's end. A device's log
+	 * speaks of IOVAs: meant is what is mapped there, or was, if nothing was mapped there since. */
 	MODEL_RETURNED,
 	/* A fault, injected or natural, can have spoiled them, as far as its caller can know: GET failing with EFAULT: the mappings
 	 * at an offset that is not a multiple of 64 pages; a tracked UNMAP failing with EFAULT: all mappings in its range; either
 	 * failing with EINVAL while it should not (it looks as if the record were gone), a group taken away that was the
-	 * container's last, or page sizes that change while tracking: all mappings of the container. Writable ones only. */
+	 * container's last, or page sizes that change while tracking: all mappings of the container. A REPORT, or a STOP of a
+	 * device's log, that fails; a log that ends while its device could write, and the START after that: all mappings in
+	 * its ranges, and what was unmapped in the range that REPORT was asked for. Writable ones only. */
 	MODEL_SPOILED,
-	/* Bits which the kernel held and destroyed undelivered: plain UNMAP, STOP, the last detach, a shifted bitmap. What careless code loses. */
+	/* Bits which the kernel held and destroyed undelivered: plain UNMAP, STOP, the last detach, a shifted bitmap, the end of a
+	 * device's log, a REPORT into a bad bitmap. What careless code loses. */
 	MODEL_DROPPED,
 	/* Bits which the kernel would deliver now: computed when asked. Writable mappings only. */
 	MODEL_HELD,
@@ -162,6 +192,10 @@ enum model_set {
  * cleared); returns how many. memory must be page-aligned. */
 uint64_t model_pages(struct model *model, enum model_set set, const void *memory, uint64_t size,
 		     uint64_t *bitmap);
+/* Of one device alone: its writes, and what its own log returned, holds, dropped, and can have spoiled. What the container's record
+ * says is in none of these: with a physical group that holds "everything", and so hides what a device's log lost. */
+uint64_t model_device_pages(struct model *model, const char *device, enum model_set set, const void *memory,
+			    uint64_t size, uint64_t *bitmap);
 /* How many pages are in the set, wherever they are. */
 uint64_t model_page_count(struct model *model, enum model_set set);
 /* Empty all sets. Call it after track_start returned if anything was tracked before. */
@@ -206,31 +240,6 @@ enum model_call {
 	MODEL_USERFAULTFD,
 };
 
-/*
- * Which call fails, and how far it gets before. Steps:
- *	0	before any effect: the argument could not be read, or the kernel refused
- *	GET_BITMAP	k: k-1 mappings are delivered and cleared, the k-th faults while it is copied (shifted, if at an odd offset)
- *	UNMAP with bitmap	likewise k, delivered and removed; one more than there are mappings: all done, the argument could not be written
- *	UNMAP plain	1: all done, the argument could not be written
- *	pread, pwrite	1: error 0 and half of the bytes
- * A step beyond the last possible one counts as the last. Steps of other errnos than EFAULT are always 0.
- */
-struct model_fault {
-	enum model_call call;  /* what is counted; MODEL_ANY: every call */
-	unsigned long request; /* of MODEL_IOCTL; 0: any */
-	uint32_t flags;	       /* of DIRTY_PAGES and UNMAP_DMA: only calls with all these flags; 0: any */
-	uint64_t nth;	       /* 1: the next such call from now; 0 counts as 1 */
-	uint64_t times;	       /* so many such calls in a row; 0 counts as 1 */
-	int error;	       /* positive errno; 0 only for short reads and writes */
-	unsigned step;
-};
-
-/* Arm one more fault (up to 8). It is gone when it has fired `times` times. */
-void model_fault(struct model *model, struct model_fault fault);
-void model_fault_clear(struct model *model);
-/* How often any has fired since model_new. */
-uint64_t model_fault_fired(struct model *model);
-
 /* What a descriptor is: VFIO's ioctl numbers mean different things on each. */
 enum model_file {
 	MODEL_FILE_NONE,
@@ -240,14 +249,44 @@ enum model_file {
 	MODEL_FILE_PROCESS, /* a userfaultfd; /proc/self/pagemap and mem */
 };
 
+/*
+ * Which call fails, and how far it gets before. Steps:
+ *	0	before any effect: the argument could not be read, or the kernel refused
+ *	GET_BITMAP	k: k-1 mappings are delivered and cleared, the k-th faults while it is copied (shifted, if at an odd offset)
+ *	UNMAP with bitmap	likewise k, delivered and removed; one more than there are mappings: all done, the argument could not be written
+ *	UNMAP plain	1: all done, the argument could not be written
+ *	DMA_LOGGING_REPORT	k: k pages of the log are cleared and delivered; with any errno
+ *	DMA_LOGGING_START	1: done, but the argument could not be written, so the log was stopped again, an older one too
+ *	pread, pwrite	1: error 0 and half of the bytes
+ * A step beyond the last possible one counts as the last. Steps of other errnos than EFAULT are 0 but for REPORT.
+ */
+struct model_fault {
+	enum model_call call;  /* what is counted; MODEL_ANY: every call */
+	unsigned long request; /* of MODEL_IOCTL; 0: any */
+	/* What it is made on; NONE: any. VFIO_DEVICE_FEATURE has the number of DIRTY_PAGES: it is meant if this is DEVICE. */
+	enum model_file file;
+	/* of DIRTY_PAGES, UNMAP_DMA and DEVICE_FEATURE: only calls with all these flags, and that feature; 0: any */
+	uint32_t flags;
+	uint64_t nth;	/* 1: the next such call from now; 0 counts as 1 */
+	uint64_t times; /* so many such calls in a row; 0 counts as 1 */
+	int error;	/* positive errno; 0 only for short reads and writes */
+	unsigned step;
+};
+
+/* Arm one more fault (up to 8). It is gone when it has fired `times` times. */
+void model_fault(struct model *model, struct model_fault fault);
+void model_fault_clear(struct model *model);
+/* How often any has fired since model_new. */
+uint64_t model_fault_fired(struct model *model);
+
 /* One call that was made. */
 struct model_trace {
 	enum model_call call;
 	enum model_file file;  /* what it was made on */
 	unsigned long request; /* MODEL_IOCTL */
-	uint32_t flags;	       /* of DIRTY_PAGES and UNMAP_DMA */
-	uint32_t mappings;     /* that GET_BITMAP, or UNMAP, delivers or removes */
-	int64_t result;	       /* what it returned */
+	uint32_t flags;	       /* of DIRTY_PAGES, UNMAP_DMA and DEVICE_FEATURE */
+	uint32_t mappings; /* that GET_BITMAP, or UNMAP, delivers or removes; pages that REPORT delivers */
+	int64_t result;	   /* what it returned */
 };
 
 /* Record from now on (forgets what was recorded). */

@@ -157,6 +157,21 @@ uint64_t pageset_range(const struct pageset *set, uint64_t first, uint64_t count
 	return found;
 }
 
+bool pageset_next(const struct pageset *set, uint64_t *page, uint64_t last)
+{
+	while (set->used && *page <= last) {
+		const struct chunk *chunk = chunk_find(set, *page / CHUNK_PAGES);
+		uint64_t word = chunk ? chunk->words[*page % CHUNK_PAGES / 64] >> (*page % 64) : 0;
+
+		if (word) {
+			*page += (uint64_t)__builtin_ctzll(word);
+			return *page <= last;
+		}
+		*page = chunk ? (*page / 64 + 1) * 64 : (*page / CHUNK_PAGES + 1) * CHUNK_PAGES;
+	}
+	return false;
+}
+
 static uint64_t chunk_count(const struct chunk *chunk)
 {
 	uint64_t count = 0;

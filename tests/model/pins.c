@@ -50,11 +50,11 @@ bool pins_any(const struct container *c, const struct mapping *map)
 
 static void enter_truth(struct model *m, struct device *d, const struct pin *pin)
 {
-	if (!pin->write || !device_can_write(d))
+	if (!pin->write || !device_can_write(d) || devlog_covers(d, pin->iova_page * MODEL_PAGE_SIZE))
 		return;
 	pageset_add(&d->truth, pin->iova_page, 1);
 	d->sequence++;
-	truth_wrote(m, pin->memory_page * MODEL_PAGE_SIZE, 1);
+	truth_wrote(m, d, pin->memory_page * MODEL_PAGE_SIZE, 1);
 }
 
 /* Not an event of its own: the device may have written at any moment until now. */

@@ -51,6 +51,8 @@ static int refuse(struct call *call, const struct file *file, const void *argume
 {
 	if (file && file->kind == FILE_CONTAINER && file->container->type1)
 		type1_refused(call, file->container->type1, argument);
+	if (file && file->kind == FILE_DEVICE)
+		devlog_refused(call, file->device, argument);
 	return -call->error;
 }
 

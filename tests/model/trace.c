@@ -3,16 +3,24 @@
 #include <inttypes.h>
 
 #include "internal.h"
+#include "uapi.h"
 
 /* A hook may make calls of its own; they do not call it again. */
 static __thread bool in_hook;
+
+static bool is_feature(const struct model_trace *trace)
+{
+	return trace->call == MODEL_IOCTL && trace->file == MODEL_FILE_DEVICE &&
+	       trace->request == VFIO_DEVICE_FEATURE;
+}
 
 static uint32_t flags_of(const struct model_trace *trace, const void *argument)
 {
 	uint32_t head[2]; /* argsz, flags */
 
-	if (trace->file != MODEL_FILE_CONTAINER ||
-	    (trace->request != VFIO_IOMMU_DIRTY_PAGES && trace->request != VFIO_IOMMU_UNMAP_DMA))
+	if (!(trace->file == MODEL_FILE_CONTAINER &&
+	      (trace->request == VFIO_IOMMU_DIRTY_PAGES || trace->request == VFIO_IOMMU_UNMAP_DMA)) &&
+	    !is_feature(trace))
 		return 0;
 	return copy_in(head, argument, sizeof(head)) ? 0 : head[1];
 }
@@ -106,4 +114,19 @@ bool trace_is_unmap(const struct model_trace *trace)
 {
 	return trace->call == MODEL_IOCTL && trace->file == MODEL_FILE_CONTAINER &&
 	       trace->request == VFIO_IOMMU_UNMAP_DMA;
+}
+
+bool trace_is_feature(const struct model_trace *trace, uint32_t feature)
+{
+	return is_feature(trace) && !(trace->flags & UAPI_FEATURE_PROBE) &&
+	       (trace->flags & UAPI_FEATURE_MASK) == feature;
+}
+
+bool trace_has_flags(const struct model_trace *trace, uint32_t flags)
+{
+	uint32_t feature = flags & UAPI_FEATURE_MASK;
+
+	if (is_feature(trace) && feature && (trace->flags & UAPI_FEATURE_MASK) != feature)
+		return false;
+	return (trace->flags & flags) == flags;
 }

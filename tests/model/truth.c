@@ -19,22 +19,25 @@ static void add_bits(struct pageset *set, const struct mapping *map, const uint6
 		pageset_add_bits(set, page_of(map->vaddr), words, skip, bits, page_size / MODEL_PAGE_SIZE);
 }
 
-void truth_wrote(struct model *m, uint64_t address, uint64_t size)
+void truth_wrote(struct model *m, struct device *d, uint64_t address, uint64_t size)
 {
-	if (m->state->recording && size)
-		pageset_add(&m->state->truth, page_of(address),
-			    page_of(address + size - 1) - page_of(address) + 1);
+	uint64_t first = page_of(address), last = page_of(address + size - 1);
+
+	if (!m->state->recording || !size)
+		return;
+	pageset_add(&m->state->sets.truth, first, last - first + 1);
+	pageset_add(&d->sets.truth, first, last - first + 1);
 }
 
 void truth_returned(struct model *m, const struct mapping *map, const uint64_t *words, uint64_t skip,
 		    uint64_t bits, uint64_t page_size)
 {
-	add_bits(&m->state->returned, map, words, skip, bits, page_size);
+	add_bits(&m->state->sets.returned, map, words, skip, bits, page_size);
 }
 
 void truth_spoiled_range(struct model *m, uint64_t address, uint64_t size)
 {
-	pageset_add(&m->state->spoiled, page_of(address), page_of(size));
+	pageset_add(&m->state->sets.spoiled, page_of(address), page_of(size));
 }
 
 void truth_spoiled(struct model *m, const struct mapping *map)
@@ -52,7 +55,7 @@ void truth_spoiled_all(struct model *m, const struct type1 *t)
 void truth_dropped_bits(struct model *m, const struct mapping *map, const uint64_t *words, uint64_t skip,
 			uint64_t bits, uint64_t page_size)
 {
-	add_bits(&m->state->dropped, map, words, skip, bits, page_size);
+	add_bits(&m->state->sets.dropped, map, words, skip, bits, page_size);
 }
 
 /* What the kernel has of a mapping right now. */
@@ -70,7 +73,21 @@ static void add_held(struct pageset *set, const struct type1 *t, const struct ma
 
 void truth_dropped(struct model *m, const struct type1 *t, const struct mapping *map)
 {
-	add_held(&m->state->dropped, t, map);
+	add_held(&m->state->sets.dropped, t, map);
+}
+
+static void each_device(struct model *m, void (*visit)(struct model *m, struct device *d, void *argument),
+			void *argument)
+{
+	for (unsigned i = 0; i < m->state->config.group_count; i++)
+		for (unsigned j = 0; j < m->state->groups[i].device_count; j++)
+			visit(m, &m->state->groups[i].devices[j], argument);
+}
+
+static void add_log_held(struct model *m, struct device *d, void *set)
+{
+	(void)m;
+	truth_log_held(d, set);
 }
 
 static void find_held(struct model *m, struct pageset *set)
@@ -78,34 +95,53 @@ static void find_held(struct model *m, struct pageset *set)
 	for (const struct container *c = m->state->containers; c; c = c->next)
 		for (size_t i = 0; c->open && c->type1 && i < c->type1->count; i++)
 			add_held(set, c->type1, c->type1->maps[i]);
+	each_device(m, add_log_held, set);
 }
 
 /* A page pinned for writing may be written at any moment. */
-static void refresh_pins(struct model *m)
+static void refresh_pins(struct model *m, struct device *d, void *argument)
 {
-	for (unsigned i = 0; i < m->state->config.group_count; i++)
-		for (unsigned j = 0; j < m->state->groups[i].device_count; j++)
-			pins_enter_truth(m, &m->state->groups[i].devices[j]);
+	(void)argument;
+	pins_enter_truth(m, d);
 }
 
-/* The set, brought up to date; `scratch` is where a computed one goes. */
-static struct pageset *set_of(struct model *m, enum model_set which, struct pageset *scratch)
+static struct pageset *set_of(struct sets *sets, enum model_set which)
 {
 	switch (which) {
 	case MODEL_TRUTH:
-		refresh_pins(m);
-		return &m->state->truth;
+		return &sets->truth;
 	case MODEL_RETURNED:
-		return &m->state->returned;
+		return &sets->returned;
 	case MODEL_SPOILED:
-		return &m->state->spoiled;
+		return &sets->spoiled;
 	case MODEL_DROPPED:
-		return &m->state->dropped;
+		return &sets->dropped;
 	case MODEL_HELD:
 	default:
-		find_held(m, scratch);
-		return scratch;
+		return NULL;
 	}
+}
+
+/* The set, brought up to date; `scratch` is where a computed one goes. */
+static struct pageset *whole_set(struct model *m, enum model_set which, struct pageset *scratch)
+{
+	if (which == MODEL_TRUTH)
+		each_device(m, refresh_pins, NULL);
+	if (which != MODEL_HELD)
+		return set_of(&m->state->sets, which);
+	find_held(m, scratch);
+	return scratch;
+}
+
+static struct pageset *device_set(struct model *m, struct device *d, enum model_set which,
+				  struct pageset *scratch)
+{
+	if (which == MODEL_TRUTH)
+		pins_enter_truth(m, d);
+	if (which != MODEL_HELD)
+		return set_of(&d->sets, which);
+	truth_log_held(d, scratch);
+	return scratch;
 }
 
 uint64_t model_pages(struct model *m, enum model_set which, const void *memory, uint64_t size,
@@ -115,7 +151,25 @@ uint64_t model_pages(struct model *m, enum model_set which, const void *memory, 
 	uint64_t found;
 
 	model_lock(m);
-	found = pageset_range(set_of(m, which, &scratch), page_of((uintptr_t)memory), page_of(size), bitmap);
+	found = pageset_range(whole_set(m, which, &scratch), page_of((uintptr_t)memory), page_of(size),
+			      bitmap);
+	model_unlock(m);
+	pageset_empty(&scratch);
+	return found;
+}
+
+uint64_t model_device_pages(struct model *m, const char *name, enum model_set which, const void *memory,
+			    uint64_t size, uint64_t *bitmap)
+{
+	struct pageset scratch = { 0 };
+	struct device *d;
+	uint64_t found = 0;
+
+	model_lock(m);
+	d = device_by_name(m, name);
+	if (d)
+		found = pageset_range(device_set(m, d, which, &scratch), page_of((uintptr_t)memory),
+				      page_of(size), bitmap);
 	model_unlock(m);
 	pageset_empty(&scratch);
 	return found;
@@ -127,18 +181,31 @@ uint64_t model_page_count(struct model *m, enum model_set which)
 	uint64_t count;
 
 	model_lock(m);
-	count = pageset_count(set_of(m, which, &scratch));
+	count = pageset_count(whole_set(m, which, &scratch));
 	model_unlock(m);
 	pageset_empty(&scratch);
 	return count;
 }
 
+void sets_empty(struct sets *sets)
+{
+	pageset_empty(&sets->truth);
+	pageset_empty(&sets->returned);
+	pageset_empty(&sets->spoiled);
+	pageset_empty(&sets->dropped);
+}
+
+static void forget(struct model *m, struct device *d, void *argument)
+{
+	(void)m;
+	(void)argument;
+	sets_empty(&d->sets);
+}
+
 void model_forget(struct model *m)
 {
 	model_lock(m);
-	pageset_empty(&m->state->truth);
-	pageset_empty(&m->state->returned);
-	pageset_empty(&m->state->spoiled);
-	pageset_empty(&m->state->dropped);
+	sets_empty(&m->state->sets);
+	each_device(m, forget, NULL);
 	model_unlock(m);
 }

@@ -22,6 +22,7 @@ struct type1 *type1_open(struct model *m, bool v2)
 void type1_release(struct model *m, struct type1 *t)
 {
 	type1_remove_all(m, t);
+	gone_forget(t);
 	free(t->maps);
 	free(t->tops);
 	free(t);

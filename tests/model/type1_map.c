@@ -55,6 +55,7 @@ static void link_mapping(struct type1 *t, struct mapping *map)
 void type1_remove(struct model *m, struct type1 *t, struct mapping *map)
 {
 	truth_dropped(m, t, map);
+	gone_add(m, t, map);
 	type1_iommu_unmap(t, map);
 	if (map->vaddr_invalid)
 		t->suspended--;

@@ -72,7 +72,8 @@ static int write_pinned(struct model *m, struct device *d, uint64_t iova, const 
 
 	if (user_write(address, data, size) != size)
 		return -EFAULT;
-	truth_wrote(m, address, size);
+	devlog_mark(d, iova, size);
+	truth_wrote(m, d, address, size);
 	return 0;
 }
 

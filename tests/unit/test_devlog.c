@@ -122,7 +122,7 @@ static void end_two(void)
 static void fail_report(int error, unsigned step, uint64_t nth)
 {
 	model_fault(f->model, &(struct model_fault){ .call = MODEL_IOCTL,
-						     .request = UAPI_DEVICE_FEATURE,
+						     .request = VFIO_DEVICE_FEATURE,
 						     .file = MODEL_FILE_DEVICE,
 						     .flags = REPORTS,
 						     .nth = nth,
@@ -545,7 +545,7 @@ START_TEST(start_fails)
 	for (size_t e = 0; e < sizeof errors / sizeof errors[0]; e++) {
 		open_one();
 		model_fault(f->model, &(struct model_fault){ .call = MODEL_IOCTL,
-							     .request = UAPI_DEVICE_FEATURE,
+							     .request = VFIO_DEVICE_FEATURE,
 							     .file = MODEL_FILE_DEVICE,
 							     .flags = UAPI_FEATURE_SET | UAPI_FEATURE_LOG_START,
 							     .times = 1000,
