@@ -48,11 +48,11 @@ static int check_answer(struct devlog *log, uint64_t answer, uint64_t page_size)
 	log->page_size = answer;
 	if (is_power_of_two(answer) && answer >= page_size)
 		return 0;
-	devlog_stop(log);
+	devlog_quit(log);
 	return -EPROTO;
 }
 
-int devlog_start(struct devlog *log, const struct range *ranges, size_t count, uint64_t page_size)
+int devlog_begin(struct devlog *log, const struct range *ranges, size_t count, uint64_t page_size)
 {
 	struct uapi_log_range list[DEVLOG_RANGES];
 	struct control arg = {
@@ -68,7 +68,7 @@ int devlog_start(struct devlog *log, const struct range *ranges, size_t count, u
 	return rc ? rc : check_answer(log, arg.body.page_size, page_size);
 }
 
-int devlog_report(const struct devlog *log, struct range where, uint64_t page, uint64_t *words)
+int devlog_read(const struct devlog *log, struct range where, uint64_t page, uint64_t *words)
 {
 	struct report arg = {
 		.head = head_of(sizeof arg, UAPI_FEATURE_GET | UAPI_FEATURE_LOG_REPORT),
@@ -81,7 +81,7 @@ int devlog_report(const struct devlog *log, struct range where, uint64_t page, u
 	return feature(log->sys, log->fd, &arg);
 }
 
-int devlog_stop(const struct devlog *log)
+int devlog_quit(const struct devlog *log)
 {
 	struct uapi_feature stop = head_of(sizeof stop, UAPI_FEATURE_SET | UAPI_FEATURE_LOG_STOP);
 

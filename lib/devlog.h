@@ -27,13 +27,13 @@ bool devlog_offered(const struct sys *sys, int fd);
 /* Log writes to these ranges: aligned to page_size, disjoint, not ending at 2^64, DEVLOG_RANGES at most. Writes elsewhere are not
  * recorded. The answer's page size is in log->page_size: it may be larger than asked, and ranges then have to be aligned to it. 0 or
  * -errno; -EPROTO: the answer makes no sense, and the log is off. */
-int devlog_start(struct devlog *log, const struct range *ranges, size_t count, uint64_t page_size);
+int devlog_begin(struct devlog *log, const struct range *ranges, size_t count, uint64_t page_size);
 
 /* OR the pages written in `where`, which lies in one range, into words: one bit per `page` bytes, all of them populated. They are
  * cleared in the device. On an error nobody knows which bits were cleared: everything that the device can write is dirty. 0 or -errno. */
-int devlog_report(const struct devlog *log, struct range where, uint64_t page, uint64_t *words);
+int devlog_read(const struct devlog *log, struct range where, uint64_t page, uint64_t *words);
 
 /* Unread bits are dropped. */
-int devlog_stop(const struct devlog *log);
+int devlog_quit(const struct devlog *log);
 
 #endif

@@ -103,7 +103,7 @@ uint64_t plan_wanted_end(const struct table *table, struct range wanted);
 
 struct plan_rule plan_rule(struct space *space);
 
-/* The mappings of a range, some at a time, so that the table's gate is not held for long. The range is claimed: they stay. */
+/* The mappings that meet a range, some at a time, so that the table's gate is not held for long. The range is claimed: they stay. */
 struct mapping_walk {
 	struct space *space;
 	struct range rest;

@@ -72,7 +72,7 @@ static void mapped(struct cover *cover, uint64_t align, size_t most, struct rang
 static int start(struct devlog *log, struct ranges *ranges)
 {
 	uint64_t asked = log->page_size;
-	int rc = devlog_start(log, ranges->at, ranges->count, asked);
+	int rc = devlog_begin(log, ranges->at, ranges->count, asked);
 
 	if (rc || log->page_size == asked)
 		return rc;
@@ -80,8 +80,8 @@ static int start(struct devlog *log, struct ranges *ranges)
 	for (size_t i = 0; i < ranges->count; i++)
 		add(&wider, ranges->at[i], log->page_size);
 	*ranges = wider;
-	rc = devlog_stop(log);
-	return rc ? rc : devlog_start(log, ranges->at, ranges->count, log->page_size);
+	rc = devlog_quit(log);
+	return rc ? rc : devlog_begin(log, ranges->at, ranges->count, log->page_size);
 }
 
 /* Keep the ranges, and see whether it can be read: some kernels start what they cannot report. */
@@ -96,7 +96,7 @@ static bool keep(struct space *space, struct recorder *r, const struct ranges *r
 	}
 	*why = r->armed ? "its log can be started but not read: the kernel may lack CONFIG_IOMMUFD"
 			: "no memory to log its DMA";
-	devlog_stop(&r->log);
+	devlog_quit(&r->log);
 	free(r->armed);
 	r->armed = NULL;
 	return false;
@@ -173,7 +173,7 @@ static bool take_off(struct space *space, struct recorder *r)
 void recorder_disarm(struct space *space, struct recorder *r)
 {
 	if (take_off(space, r))
-		devlog_stop(&r->log);
+		devlog_quit(&r->log);
 }
 
 void recorder_fail(struct space *space, struct recorder *r)
@@ -189,7 +189,7 @@ void recorder_closed(struct space *space, struct recorder *r)
 
 	if (!take_off(space, r))
 		return;
-	devlog_stop(&r->log);
+	devlog_quit(&r->log);
 	if (unread && space->tracking)
 		space_owe_all(space, VFD_WHY_LOG_FAILED);
 	space_answer_changed(space, was);

@@ -80,7 +80,7 @@ static int read_window(struct space *space, struct recorder *r, struct range win
 
 	if (rc)
 		return rc; /* not asked: all is still there */
-	rc = devlog_report(&r->log, window, page, scratch.words);
+	rc = devlog_read(&r->log, window, page, scratch.words);
 	result->ioctls++;
 	result->bytes += rc ? 0 : words * sizeof *scratch.words;
 	if (rc)

@@ -157,6 +157,19 @@ uint64_t pageset_range(const struct pageset *set, uint64_t first, uint64_t count
 	return found;
 }
 
+/* The first page at or after `page` that has a chunk */
+static uint64_t next_chunk(const struct pageset *set, uint64_t page)
+{
+	uint64_t next = UINT64_MAX;
+
+	for (size_t i = 0; i < set->room; i++) {
+		uint64_t first = set->chunks[i].key ? (set->chunks[i].key - 1) * CHUNK_PAGES : 0;
+		if (set->chunks[i].key && first >= page && first < next)
+			next = first;
+	}
+	return next;
+}
+
 bool pageset_next(const struct pageset *set, uint64_t *page, uint64_t last)
 {
 	while (set->used && *page <= last) {
@@ -167,7 +180,7 @@ bool pageset_next(const struct pageset *set, uint64_t *page, uint64_t last)
 			*page += (uint64_t)__builtin_ctzll(word);
 			return *page <= last;
 		}
-		*page = chunk ? (*page / 64 + 1) * 64 : (*page / CHUNK_PAGES + 1) * CHUNK_PAGES;
+		*page = chunk ? (*page / 64 + 1) * 64 : next_chunk(set, *page);
 	}
 	return false;
 }

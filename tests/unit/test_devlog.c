@@ -121,7 +121,7 @@ static void end_two(void)
 
 static void fail_report(int error, unsigned step, uint64_t nth)
 {
-	model_fault(f->model, &(struct model_fault){ .call = MODEL_IOCTL,
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
 						     .request = VFIO_DEVICE_FEATURE,
 						     .file = MODEL_FILE_DEVICE,
 						     .flags = REPORTS,
@@ -357,6 +357,7 @@ START_TEST(pages_by_64)
 	OK(unmap_pages(f, 3 * 7 + 5, 7));
 	OK(vfd_track_harvest_range(f->container, 0, 100 * PAGE, NULL, &f->err));
 	OK(harvest(f, 0));
+	check_device(PCI_NAME);
 	ck_assert_uint_eq(owed_pages(), 75);
 	end_one();
 }
@@ -433,7 +434,7 @@ START_TEST(no_memory_to_read_into)
 {
 	track_one();
 	writes(PCI_NAME, 3, 1);
-	model_fault(f->model, &(struct model_fault){ .call = MODEL_POPULATE, .error = ENOMEM });
+	model_fault(f->model, (struct model_fault){ .call = MODEL_POPULATE, .error = ENOMEM });
 	ck_assert_int_eq(vfd_track_harvest(f->container, 0, NULL, &f->err), -ENOMEM);
 	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
 	ck_assert_uint_eq(owed_pages(), 0);
@@ -544,7 +545,7 @@ START_TEST(start_fails)
 
 	for (size_t e = 0; e < sizeof errors / sizeof errors[0]; e++) {
 		open_one();
-		model_fault(f->model, &(struct model_fault){ .call = MODEL_IOCTL,
+		model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
 							     .request = VFIO_DEVICE_FEATURE,
 							     .file = MODEL_FILE_DEVICE,
 							     .flags = UAPI_FEATURE_SET | UAPI_FEATURE_LOG_START,
