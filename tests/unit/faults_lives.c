@@ -48,6 +48,15 @@ static const struct model_config mixed = {
 		      .devices = { { .name = "0000:02:00.0", .pci = true } } } },
 };
 
+static const struct model_log its_log;
+
+static const struct model_config logging = {
+	.group_count = 1,
+	.groups = { { .number = 9,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = "0000:02:00.0", .pci = true, .log = &its_log } } } },
+};
+
 /* ---- pieces ---- */
 
 /* Four mappings: neighbours that one question covers, one at an odd offset, one read-only. */
@@ -285,6 +294,45 @@ static void physical_stays(struct world *w)
 	close_all(w, 0);
 }
 
+/* It logs its own DMA: without a fault nothing is deferred. */
+static void begin_logging(struct world *w)
+{
+	w->physical = "0000:02:00.0";
+	w->logging = true;
+	DO(w, world_open(w));
+	THEN(w, attach(w, 1, 9));
+	THEN(w, map_some(w));
+	THEN(w, open_device(w, 1, "0000:02:00.0"));
+	THEN(w, master_on(w, 1));
+	DO(w, vfd_track_start(w->container, NULL, NULL, &w->err));
+	THEN(w, harvest(w, 0));
+	world_consume(w);
+	DO(w, world_unmap(w, 64, 64));
+	DO(w, world_map(w, 64, 600, 32, RW));
+	THEN(w, harvest(w, 0));
+}
+
+static void logs_by_hand(struct world *w)
+{
+	THEN(w, begin_logging(w));
+	DO(w, vfd_device_quiesce(w->devices[1], &w->err));
+	THEN(w, harvest(w, VFD_HARVEST_FINAL));
+	DO(w, vfd_device_close(&w->devices[1], 0, &w->err));
+	THEN(w, detach(w, 1, 0));
+	close_all(w, 0);
+}
+
+static void logs_stop_and_start(struct world *w)
+{
+	THEN(w, begin_logging(w));
+	DO(w, vfd_device_quiesce(w->devices[1], &w->err));
+	DO(w, vfd_track_stop(w->container, VFD_COLLECT, &w->err));
+	DO(w, vfd_device_resume(w->devices[1], &w->err));
+	DO(w, vfd_track_start(w->container, NULL, NULL, &w->err));
+	THEN(w, detach(w, 1, VFD_COLLECT));
+	close_all(w, 0);
+}
+
 /* Mappings are remembered and replayed; each time the record is a new one. */
 static void again(struct world *w)
 {
@@ -469,6 +517,8 @@ const struct lifecycle lifecycles[] = {
 	{ "two groups", &two_groups, NULL, two_leave },
 	{ "physical leaves", &mixed, NULL, physical_leaves },
 	{ "physical stays", &mixed, NULL, physical_stays },
+	{ "logs its DMA", &logging, NULL, logs_by_hand },
+	{ "logs, stops and starts", &logging, NULL, logs_stop_and_start },
 	{ "attached again", &one_group, NULL, again },
 	{ "stop and start", &one_group, NULL, stop_and_start },
 	{ "registers and interrupts", &one_group, NULL, with_registers },

@@ -29,7 +29,11 @@ static struct pages model_set(struct world *w, enum model_set set)
 {
 	struct pages pages = { 0 };
 
-	model_pages(w->model, set, w->memory, WORLD_PAGES * WORLD_PAGE, pages.words);
+	if (w->logging)
+		model_device_pages(w->model, w->physical, set, w->memory, WORLD_PAGES * WORLD_PAGE,
+				   pages.words);
+	else
+		model_pages(w->model, set, w->memory, WORLD_PAGES * WORLD_PAGE, pages.words);
 	return pages;
 }
 
@@ -138,8 +142,10 @@ static void check_law(struct world *w, const char *call)
 
 	if (w->container || (w->fds[0] >= 0 && !w->adopted))
 		kept = join(join(log, &held), &deferred);
-	if (w->physical || w->doubt)
+	if ((w->physical && !w->logging) || w->doubt)
 		w->all_dirty = join(w->all_dirty, &all);
+	if (w->logging) /* what the library could not help deferring: without a fault nothing */
+		w->all_dirty = join(w->all_dirty, &deferred);
 	truth = join(truth, &w->unpaid);
 	count = missing(&truth, &kept, &first);
 	if (count)
@@ -177,7 +183,7 @@ static void check_reported(struct world *w, const char *call)
 	struct vfd_count count = { 0 };
 	unsigned first, written;
 
-	if (w->physical || model_fault_fired(w->model))
+	if ((w->physical && !w->logging) || model_fault_fired(w->model))
 		return;
 	truth = join(truth, &w->unpaid);
 	struct pages not_yet = without(truth, &log), arrived = without(truth, &not_yet);
@@ -195,8 +201,19 @@ static void check_state(struct world *w, const char *call)
 		world_fail(w, "after %s: the kernel tracks, but the library believes that it does not", call);
 }
 
+/* A start that failed: what was written while logs of devices ran is not to be collected. */
+static void never_began(struct world *w)
+{
+	struct pages log = owed(w, vfd_rollback);
+
+	w->spoiled = join(w->spoiled, &log);
+	model_forget(w->model);
+}
+
 bool world_after(struct world *w, int rc, const char *call)
 {
+	if (rc && w->logging && !strncmp(call, "vfd_track_start", 15) && !w->container->space.tracking)
+		never_began(w);
 	check_law(w, call);
 	check_state(w, call);
 	check_reported(w, call);
