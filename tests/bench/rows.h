@@ -13,5 +13,6 @@ void rows_runs(void);	  /* runs of dirty pages */
 void rows_take(void);	  /* take, iterate, commit */
 void rows_parallel(void); /* two threads, one log */
 void rows_memory(void);	  /* what a log occupies */
+void rows_cover(void);	  /* few ranges for many */
 
 #endif
