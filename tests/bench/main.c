@@ -11,7 +11,7 @@ int main(int argc, char **argv)
 		{ "machine", rows_machine }, { "lookup", rows_lookup },	    { "insert", rows_insert },
 		{ "merge", rows_merge },     { "marking", rows_marking },   { "runs", rows_runs },
 		{ "take", rows_take },	     { "parallel", rows_parallel }, { "pins", rows_pins },
-		{ "memory", rows_memory },
+		{ "memory", rows_memory },   { "cover", rows_cover },
 	};
 
 	options_parse(argc, argv);

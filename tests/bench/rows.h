@@ -14,5 +14,6 @@ void rows_take(void);	  /* take, iterate, commit */
 void rows_parallel(void); /* two threads, one log */
 void rows_pins(void);	  /* pin and unpin, translate */
 void rows_memory(void);	  /* what a log occupies */
+void rows_cover(void);	  /* few ranges for many */
 
 #endif

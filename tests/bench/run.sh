@@ -15,7 +15,7 @@ usage: tests/bench/run.sh [options]
   --quick         few repetitions, and nothing on the real kernel: does it run?
   --tsv           lines of: name, ours, peer, ratio, limit
   --only GROUP    one group: machine lookup insert merge marking runs take parallel
-                  pins memory kernel-large kernel-small kernel-spread
+                  pins memory cover kernel-large kernel-small kernel-spread
   --complexity    how costs grow with mappings and pages, as numbers
   --instructions  instructions per operation, by callgrind, against those recorded
   --record WHAT   table, complexity, instructions or all, into docs/ and tests/bench/instructions.tsv

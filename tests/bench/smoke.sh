@@ -34,7 +34,7 @@ has_row() { grep -q "^$1" "$work/table"; }
 limits=(lookup-iova-65536 insert-remove merge-1TiB-half merge-1TiB-none merge-while-marking-1% merge-while-marking-50%
 	runs-none runs-1% runs-50% runs-clustered runs-all take-commit-1000-in-1TiB two-threads-one-log
 	pin-unpin pin-unpin-tracking pin-unpin-two-threads translate-hit translate-iova-miss-65536 translate-memory-miss-65536
-	memory-1TiB-clean memory-1TiB-all-taken)
+	memory-1TiB-clean memory-1TiB-all-taken cover-65535-to-256)
 
 check_instructions() {
 	local code=0
