@@ -29,7 +29,9 @@ static const struct model_config logging = {
 		    { .number = 21,
 		      .kind = MODEL_PHYSICAL,
 		      .devices = { { .name = OTHER, .pci = true, .log = &other_how } } },
-		    { .number = 7, .kind = MODEL_EMULATED, .devices = { { .name = NAME(0), .log = &other_how } } } },
+		    { .number = 7,
+		      .kind = MODEL_EMULATED,
+		      .devices = { { .name = NAME(0), .log = &other_how } } } },
 };
 
 static void master_on(struct vfd_device *device)
@@ -122,12 +124,12 @@ static void end_two(void)
 static void fail_report(int error, unsigned step, uint64_t nth)
 {
 	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
-						     .request = VFIO_DEVICE_FEATURE,
-						     .file = MODEL_FILE_DEVICE,
-						     .flags = REPORTS,
-						     .nth = nth,
-						     .error = error,
-						     .step = step });
+						    .request = VFIO_DEVICE_FEATURE,
+						    .file = MODEL_FILE_DEVICE,
+						    .flags = REPORTS,
+						    .nth = nth,
+						    .error = error,
+						    .step = step });
 }
 
 static void reset_how(void)
@@ -416,6 +418,8 @@ START_TEST(report_fails)
 			      "%s", f->err.message);
 		check_device(PCI_NAME);
 		check_device(OTHER);
+		ck_assert(is_logged(f, 10) &&
+			  is_logged(f, 100)); /* the one that failed, as far as it came; the other */
 		ck_assert_uint_eq(plan_of(f).deferred_bytes, MAPPED * PAGE);
 		OK(harvest(f, 0)); /* the others go on, and what failed is owed once */
 		writes(PCI_NAME, 200, 1);
@@ -545,12 +549,13 @@ START_TEST(start_fails)
 
 	for (size_t e = 0; e < sizeof errors / sizeof errors[0]; e++) {
 		open_one();
-		model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
-							     .request = VFIO_DEVICE_FEATURE,
-							     .file = MODEL_FILE_DEVICE,
-							     .flags = UAPI_FEATURE_SET | UAPI_FEATURE_LOG_START,
-							     .times = 1000,
-							     .error = errors[e] });
+		model_fault(f->model,
+			    (struct model_fault){ .call = MODEL_IOCTL,
+						  .request = VFIO_DEVICE_FEATURE,
+						  .file = MODEL_FILE_DEVICE,
+						  .flags = UAPI_FEATURE_SET | UAPI_FEATURE_LOG_START,
+						  .times = 1000,
+						  .error = errors[e] });
 		OK(vfd_track_start(f->container, NULL, NULL, &f->err));
 		model_fault_clear(f->model);
 		ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEFERRED);
