@@ -33,7 +33,8 @@ static enum model_file file_of(struct model *m, int fd)
 		return MODEL_FILE_NONE;
 	return file->kind == FILE_CONTAINER ? MODEL_FILE_CONTAINER
 	       : file->kind == FILE_GROUP   ? MODEL_FILE_GROUP
-					    : MODEL_FILE_DEVICE;
+	       : file->kind == FILE_DEVICE  ? MODEL_FILE_DEVICE
+					    : MODEL_FILE_STREAM;
 }
 
 static void run_hook(struct call *call, bool after)
