@@ -46,6 +46,20 @@ static int linux_ioctl(UNUSED const struct sys *sys, int fd, unsigned long reque
 	return rc < 0 ? -errno : rc;
 }
 
+static ssize_t linux_read(UNUSED const struct sys *sys, int fd, void *data, size_t size)
+{
+	ssize_t done = read(fd, data, size);
+
+	return done < 0 ? -errno : done;
+}
+
+static ssize_t linux_write(UNUSED const struct sys *sys, int fd, const void *data, size_t size)
+{
+	ssize_t done = write(fd, data, size);
+
+	return done < 0 ? -errno : done;
+}
+
 static ssize_t linux_pread(UNUSED const struct sys *sys, int fd, void *data, size_t size, uint64_t offset)
 {
 	ssize_t done = pread(fd, data, size, (off_t)offset);
@@ -208,6 +222,8 @@ const struct sys sys_linux = {
 	.dup = linux_dup,
 	.close = linux_close,
 	.ioctl = linux_ioctl,
+	.read = linux_read,
+	.write = linux_write,
 	.pread = linux_pread,
 	.pwrite = linux_pwrite,
 	.read_file = linux_read_file,

@@ -23,6 +23,9 @@ struct sys {
 	int (*close)(const struct sys *sys, int fd);
 	/* >= 0 or -errno. arg is a pointer to a struct, to an int, to a string, or NULL, as the request wants. */
 	int (*ioctl)(const struct sys *sys, int fd, unsigned long request, void *arg);
+	/* Of a stream, which has no offsets: bytes, perhaps fewer than asked, 0 at its end; or -errno. */
+	ssize_t (*read)(const struct sys *sys, int fd, void *data, size_t size);
+	ssize_t (*write)(const struct sys *sys, int fd, const void *data, size_t size);
 	/* All three: bytes, or -errno. read_file reads a small file whole, terminates the text, drops a trailing newline. */
 	ssize_t (*pread)(const struct sys *sys, int fd, void *data, size_t size, uint64_t offset);
 	ssize_t (*pwrite)(const struct sys *sys, int fd, const void *data, size_t size, uint64_t offset);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "uapi.h"
 
 #define REGION_SHIFT 40
 #define REGION_MASK  ((1ull << REGION_SHIFT) - 1)
@@ -25,6 +26,9 @@ void device_init(struct device *d, struct group *g, unsigned index)
 	d->removable_reset = !d->config->no_reset;
 	if (d->config->log)
 		d->log.config = *d->config->log;
+	if (d->config->migration)
+		d->migration.config = *d->config->migration;
+	d->migration.state = UAPI_MIG_RUNNING;
 	memcpy(d->space, ids, sizeof(ids));
 	memset(d->triggers, 0xff, sizeof(d->triggers));
 }
@@ -52,7 +56,8 @@ struct device *device_by_name(struct model *m, const char *name)
 
 bool device_can_write(const struct device *d)
 {
-	return !d->quiet && (!d->config->pci || d->space[PCI_COMMAND] & PCI_COMMAND_MASTER);
+	return !d->quiet && !d->migration.stopped &&
+	       (!d->config->pci || d->space[PCI_COMMAND] & PCI_COMMAND_MASTER);
 }
 
 /* The first opener makes the group busy and holds its file. */
@@ -76,6 +81,7 @@ void device_unref(struct model *m, struct device *d)
 	devlog_close(m, d); /* while it can still write */
 	d->writer.running = false;
 	pins_drop_all_in(m, d, 0, ~0ull);
+	migration_reset(m, d);
 	device_drop_triggers(d);
 	d->space[PCI_COMMAND] &= (uint8_t)~PCI_COMMAND_MASTER;
 	d->quiet = !d->config->pci;
@@ -146,6 +152,18 @@ static int memory_of(struct device *d)
 			abort();
 	}
 	return d->memory;
+}
+
+void device_save(struct device *d, void *state)
+{
+	if (pread(memory_of(d), state, MODEL_STATE_SIZE, 0) != MODEL_STATE_SIZE)
+		abort();
+}
+
+void device_load(struct device *d, const void *state)
+{
+	if (pwrite(memory_of(d), state, MODEL_STATE_SIZE, 0) != MODEL_STATE_SIZE)
+		abort();
 }
 
 static off_t memory_offset(uint64_t offset)
@@ -309,6 +327,7 @@ static int reset(struct model *m, struct device *d)
 	d->writer.running = false;
 	pins_enter_truth(m, d);
 	d->quiet = true;
+	migration_reset(m, d);
 	d->resets++;
 	return pwrite(memory_of(d), zeros, sizeof(zeros), 0) == (ssize_t)sizeof(zeros) ? 0 : -EIO;
 }

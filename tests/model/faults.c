@@ -20,6 +20,8 @@ static const struct rule {
 	{ MODEL_OPEN, 0, 0, 0, "open", { ENOENT, EACCES, EPERM, EBUSY, ENODEV, EMFILE, ENOMEM } },
 	{ MODEL_DUP, 0, 0, 0, "dup", { EMFILE } },
 	{ MODEL_CLOSE, 0, 0, 0, "close", { 0 } },
+	{ MODEL_READ, 0, 0, 0, "read", { EINTR, EAGAIN, EIO, EFAULT, ENODEV } },
+	{ MODEL_WRITE, 0, 0, 0, "write", { EINTR, EAGAIN, EIO, EFAULT, EINVAL, ENOMEM, ENODEV } },
 	{ MODEL_PREAD, 0, 0, 0, "pread", { EIO, EFAULT } },
 	{ MODEL_PWRITE, 0, 0, 0, "pwrite", { EIO, EFAULT } },
 	{ MODEL_READ_FILE, 0, 0, 0, "read_file", { ENOENT, EACCES } },
@@ -94,7 +96,18 @@ static const struct rule {
 	  UAPI_FEATURE_LOG_REPORT,
 	  "LOG_REPORT",
 	  { EFAULT, EINVAL, EOVERFLOW, ENOMEM, EOPNOTSUPP, EIO, ENOTCONN } },
+	{ FEATURE,
+	  UAPI_FEATURE_SET | UAPI_FEATURE_MIG_STATE,
+	  "MIG_STATE set",
+	  { EFAULT, EINVAL, EIO, ENOMEM, ENOTCONN, EMFILE } },
+	{ FEATURE, UAPI_FEATURE_MIG_STATE, "MIG_STATE get", { EFAULT, EINVAL, EIO } },
 	{ FEATURE, 0, "FEATURE", { EFAULT, EINVAL, ENOTTY, EIO } },
+	{ MODEL_IOCTL,
+	  MODEL_FILE_STREAM,
+	  UAPI_MIG_GET_PRECOPY_INFO,
+	  0,
+	  "PRECOPY_INFO",
+	  { EFAULT, EINVAL, EIO, ENODEV } },
 };
 
 static const struct rule *rule_for(const struct model_trace *trace)
@@ -119,10 +132,17 @@ const char *trace_name(const struct model_trace *trace)
 	return rule ? rule->name : "ioctl";
 }
 
+static bool trace_is_set_state(const struct model_trace *trace)
+{
+	return trace_is_feature(trace, UAPI_FEATURE_MIG_STATE) && trace->flags & UAPI_FEATURE_SET;
+}
+
 /* The last partial step of a call that fails with an errno; see model_fault. */
 static unsigned last_step(const struct model_trace *trace, int error)
 {
 	if (trace_is_feature(trace, UAPI_FEATURE_LOG_REPORT) && (error == EIO || error == EFAULT))
+		return trace->mappings;
+	if (trace_is_set_state(trace))
 		return trace->mappings;
 	if (error != EFAULT)
 		return 0;
@@ -164,7 +184,8 @@ static void add_call(struct list *list, const struct model_trace *trace, uint64_
 		for (unsigned step = 0; step <= last_step(trace, rule->errnos[i]);
 		     step = next_step(trace, step))
 			add(list, nth, rule->errnos[i], step);
-	if (trace->call == MODEL_PREAD || trace->call == MODEL_PWRITE)
+	if (trace->call == MODEL_PREAD || trace->call == MODEL_PWRITE || trace->call == MODEL_READ ||
+	    trace->call == MODEL_WRITE)
 		add(list, nth, 0, 1);
 }
 
@@ -191,7 +212,7 @@ void model_fault_text(struct model *m, const struct model_fault *fault, char *te
 	if (fault->call == MODEL_ANY && fault->nth && fault->nth <= s->trace_count)
 		name = trace_name(&s->trace[fault->nth - 1]);
 	else if (fault->call != MODEL_ANY)
-		for (int file = (int)fault->file; file <= MODEL_FILE_PROCESS; file++) {
+		for (int file = (int)fault->file; file <= MODEL_FILE_STREAM; file++) {
 			wanted.file = (enum model_file)file;
 			if (!rule_for(&wanted))
 				continue;
@@ -257,7 +278,7 @@ static unsigned real_step(const struct model_trace *trace, const struct model_fa
 {
 	if (!fault->error)
 		return 1;
-	if (trace_is_feature(trace, UAPI_FEATURE_LOG_REPORT))
+	if (trace_is_feature(trace, UAPI_FEATURE_LOG_REPORT) || trace_is_set_state(trace))
 		return fault->step;
 	if (fault->error != EFAULT)
 		return 0;

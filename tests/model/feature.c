@@ -33,6 +33,25 @@ static int logging(struct call *call, struct device *d, uint32_t flags, size_t s
 	}
 }
 
+static int migrating(struct call *call, struct device *d, uint32_t flags, size_t size, void *data)
+{
+	int go;
+
+	if (!d->config->migration)
+		return -ENOTTY;
+	switch (flags & UAPI_FEATURE_MASK) {
+	case UAPI_FEATURE_MIGRATION:
+		go = feature_check(flags, size, UAPI_FEATURE_GET, sizeof(struct uapi_migration));
+		return go == 1 ? migration_get_flags(d, data) : go;
+	case UAPI_FEATURE_MIG_DATA_SIZE:
+		go = feature_check(flags, size, UAPI_FEATURE_GET, sizeof(struct uapi_mig_data_size));
+		return go == 1 ? migration_get_size(d, data) : go;
+	default:
+		go = feature_check(flags, size, METHODS, sizeof(struct uapi_mig_state));
+		return go == 1 ? migration_state(call, d, flags, data) : go;
+	}
+}
+
 int feature_ioctl(struct call *call, struct device *d, void *argument)
 {
 	struct uapi_feature head;
@@ -49,6 +68,11 @@ int feature_ioctl(struct call *call, struct device *d, void *argument)
 	case UAPI_FEATURE_LOG_REPORT:
 		return logging(call, d, head.flags, head.argsz - sizeof(head),
 			       (char *)argument + sizeof(head));
+	case UAPI_FEATURE_MIGRATION:
+	case UAPI_FEATURE_MIG_STATE:
+	case UAPI_FEATURE_MIG_DATA_SIZE:
+		return migrating(call, d, head.flags, head.argsz - sizeof(head),
+				 (char *)argument + sizeof(head));
 	default:
 		return -ENOTTY;
 	}

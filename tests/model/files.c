@@ -35,6 +35,9 @@ void file_put(struct model *m, struct file *file)
 	case FILE_DEVICE:
 		device_unref(m, file->device);
 		break;
+	case FILE_STREAM:
+		stream_put(file->stream);
+		break;
 	case FILE_USERFAULT:
 		userfault_release(m, file);
 		break;

@@ -156,6 +156,7 @@ enum file_kind {
 	FILE_CONTAINER,
 	FILE_GROUP,
 	FILE_DEVICE,
+	FILE_STREAM,
 	FILE_USERFAULT, /* the rest is of the process itself */
 	FILE_PAGEMAP,
 	FILE_MEMORY,
@@ -168,6 +169,7 @@ struct file {
 	struct container *container;
 	struct group *group;
 	struct device *device;
+	struct stream *stream;
 };
 
 struct container {
@@ -223,6 +225,22 @@ struct devlog {
 	struct pageset pages; /* IOVA / page_size */
 };
 
+/* A migration's data: what was read of the device, or what is to be written into it. */
+struct stream {
+	struct device *device; /* NULL: its session is over */
+	unsigned refs;	       /* the session's, the descriptor's */
+	bool saving;
+	uint8_t *bytes;
+	size_t size, room, at; /* at: read so far */
+};
+
+struct migration {
+	struct model_migration config;
+	uint32_t state;
+	bool stopped;	       /* it does not write */
+	struct stream *stream; /* of the session that runs; NULL */
+};
+
 struct device {
 	struct group *group;
 	const struct model_device_config *config;
@@ -238,6 +256,7 @@ struct device {
 	struct pageset truth; /* by IOVA */
 	struct sets sets;
 	struct devlog log;
+	struct migration migration;
 	uint64_t sequence, opened, resets, unmaps, unmapping, requests, writes, serial;
 	struct writer writer;
 	uint64_t unmap_delay;
@@ -270,6 +289,9 @@ ssize_t device_read(struct device *d, void *data, size_t size, uint64_t offset);
 ssize_t device_write(struct device *d, const void *data, size_t size, uint64_t offset);
 int device_map(struct device *d, uint64_t offset, size_t size, int prot, void **memory);
 bool device_can_write(const struct device *d);
+/* The state that migrates: MODEL_STATE_SIZE bytes. */
+void device_save(struct device *d, void *state);
+void device_load(struct device *d, const void *state);
 void device_init(struct device *d, struct group *g, unsigned index);
 void device_fini(struct device *d);
 struct device *device_by_name(struct model *m, const char *name);
@@ -291,6 +313,25 @@ void devlog_mark(struct device *d, uint64_t iova, uint64_t size);
 int devlog_report(struct call *call, struct device *d, void *argument);
 /* As type1_refused. */
 void devlog_refused(struct call *call, struct device *d, const void *argument);
+
+/* migration.c */
+int migration_get_flags(const struct device *d, void *argument);
+int migration_get_size(const struct device *d, void *argument);
+int migration_state(struct call *call, struct device *d, uint32_t flags, void *argument);
+/* To RUNNING, without any arc: reset, close. */
+void migration_reset(struct model *m, struct device *d);
+
+/* stream.c */
+struct stream *stream_begin(struct device *d, bool saving);
+void stream_put(struct stream *stream);
+/* The state that it belongs to is left. */
+void stream_end_session(struct device *d);
+void stream_save(struct device *d, bool final);
+/* Give the device what was written, all of it or nothing. */
+int stream_load(struct device *d);
+ssize_t stream_read(struct stream *stream, void *data, size_t size);
+ssize_t stream_write(struct stream *stream, const void *data, size_t size);
+int stream_ioctl(struct stream *stream, unsigned long request, void *argument);
 
 /* device_irq.c */
 int device_irq_info(struct device *d, void *argument);

@@ -67,11 +67,28 @@ struct model_log {
 	bool ends_on_stop; /* the log dies on STOP_COPY -> STOP (pds) */
 };
 
+/* How a device migrates. */
+struct model_migration {
+	uint64_t flags; /* UAPI_MIGRATION_STOP_COPY at least, _P2P, _PRE_COPY */
+	/* This arc, of those that the kernel takes one after another, fails with this errno; 0: none does. */
+	uint32_t fail_from, fail_to;
+	int fail_error;
+	bool breaks; /* an arc that fails, also for bad resume data, leaves the device in ERROR; else where it was */
+	bool p2p_writes; /* in RUNNING_P2P and PRE_COPY_P2P it still writes memory; else it stops all DMA */
+	unsigned chunk;	 /* bytes that one read or write of a stream moves at most; 0: all */
+};
+
+/* The state that migrates is so much of region 0, and a number that nobody sees: it is written into region 0 of the destination
+ * when RESUMING is left. A stream is one or more records of this size; only the last one is final. */
+#define MODEL_STATE_SIZE  256u
+#define MODEL_RECORD_SIZE (MODEL_STATE_SIZE + 24u)
+
 struct model_device_config {
 	const char *name; /* NULL ends the list */
 	bool pci; /* config space at region 7, whose bus master bit gates writes; else as vfdtest.h says */
-	bool no_reset;		     /* VFIO_DEVICE_RESET is not offered */
-	const struct model_log *log; /* NULL: keeps none, DMA_LOGGING is ENOTTY */
+	bool no_reset;				 /* VFIO_DEVICE_RESET is not offered */
+	const struct model_log *log;		 /* NULL: keeps none, DMA_LOGGING is ENOTTY */
+	const struct model_migration *migration; /* NULL: cannot, MIGRATION is ENOTTY */
 };
 
 struct model_group_config {
@@ -124,8 +141,10 @@ int model_vfdtest(struct model *model, unsigned long request, void *argument);
 /* Let the running writer of a vfdtest device make `count` writes. Returns how many succeeded; 0 if it is halted. */
 uint64_t model_step(struct model *model, unsigned index, uint64_t count);
 
+/* In a state in which a device does not run, what it should write is EACCES, emulated or not. */
+
 /* A device of a physical group writes memory through its IOMMU: 8-byte words as VFDTEST_WRITE writes them. The kernel learns nothing.
- * 0; -ENODEV (no such device); -EACCES (bus mastering off, or reset and then neither written to nor opened); -EFAULT (not mapped: an
+ * 0; -ENODEV (no such device); -EACCES (bus mastering off, not running, or reset and then neither written to nor opened); -EFAULT (not mapped: an
  * IOMMU fault). Page by page: those before the one that failed are written. */
 int model_dma_write(struct model *model, const char *device, uint64_t iova, uint64_t size, uint64_t value);
 
@@ -133,6 +152,11 @@ int model_dma_write(struct model *model, const char *device, uint64_t iova, uint
 void model_set_log(struct model *model, const char *device, const struct model_log *log);
 /* Does its log run? The page size that START answered, or 0. */
 uint64_t model_log_page_size(struct model *model, const char *device);
+
+/* Change how a device migrates, from now on; it must have been made so that it can. */
+void model_set_migration(struct model *model, const char *device, const struct model_migration *migration);
+/* Its state, as UAPI_MIG_; what cannot migrate is RUNNING. */
+uint32_t model_migration_state(struct model *model, const char *device);
 
 /* Fire an interrupt: add 1 to the eventfd of that vector. -ENOTCONN: none is set. */
 int model_irq(struct model *model, const char *device, uint32_t index, uint32_t vector);
@@ -228,6 +252,8 @@ enum model_call {
 	MODEL_DUP,
 	MODEL_CLOSE,
 	MODEL_IOCTL,
+	MODEL_READ,
+	MODEL_WRITE,
 	MODEL_PREAD,
 	MODEL_PWRITE,
 	MODEL_READ_FILE,
@@ -247,6 +273,7 @@ enum model_file {
 	MODEL_FILE_GROUP,
 	MODEL_FILE_DEVICE,
 	MODEL_FILE_PROCESS, /* a userfaultfd; /proc/self/pagemap and mem */
+	MODEL_FILE_STREAM, /* of a migration */
 };
 
 /*
@@ -257,8 +284,9 @@ enum model_file {
  *	UNMAP plain	1: all done, the argument could not be written
  *	DMA_LOGGING_REPORT	k: k pages of the log are cleared and delivered; with any errno
  *	DMA_LOGGING_START	1: done, but the argument could not be written, so the log was stopped again, an older one too
- *	pread, pwrite	1: error 0 and half of the bytes
- * A step beyond the last possible one counts as the last. Steps of other errnos than EFAULT are 0 but for REPORT.
+ *	MIG_DEVICE_STATE, SET	k: k arcs are taken; all of them: a stream that they began is closed. With any errno
+ *	read, write, pread, pwrite	1: error 0 and half of the bytes
+ * A step beyond the last possible one counts as the last. Steps of other errnos than EFAULT are 0 but where it says any.
  */
 struct model_fault {
 	enum model_call call;  /* what is counted; MODEL_ANY: every call */
@@ -285,8 +313,9 @@ struct model_trace {
 	enum model_file file;  /* what it was made on */
 	unsigned long request; /* MODEL_IOCTL */
 	uint32_t flags;	       /* of DIRTY_PAGES, UNMAP_DMA and DEVICE_FEATURE */
-	uint32_t mappings; /* that GET_BITMAP, or UNMAP, delivers or removes; pages that REPORT delivers */
-	int64_t result;	   /* what it returned */
+	uint32_t
+		mappings; /* that GET_BITMAP, or UNMAP, delivers or removes; pages that REPORT delivers; arcs that MIG_DEVICE_STATE takes */
+	int64_t result;	  /* what it returned */
 };
 
 /* Record from now on (forgets what was recorded). */

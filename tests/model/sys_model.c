@@ -63,6 +63,8 @@ static int dispatch(struct call *call, struct file *file, unsigned long request,
 		return container_ioctl(call, file->container, request, argument);
 	case FILE_GROUP:
 		return group_ioctl(call, file, request, argument);
+	case FILE_STREAM:
+		return stream_ioctl(file->stream, request, argument);
 	case FILE_USERFAULT:
 		return userfault_ioctl(call->model, file, request, argument);
 	case FILE_PAGEMAP:
@@ -93,12 +95,12 @@ static int m_ioctl(const struct sys *sys, int fd, unsigned long request, void *a
 	return (int)call_end(&call, result);
 }
 
-/* Reads and writes of anything but a device are EINVAL: those files have no such operation. */
+/* At an offset: of a stream ESPIPE, of anything else but a device EINVAL, as those files have no such operation. */
 static struct device *device_behind(struct model *m, int fd, ssize_t *error)
 {
 	const struct file *file = files_lookup(m, fd);
 
-	*error = file ? -EINVAL : -EBADF;
+	*error = !file ? -EBADF : file->kind == FILE_STREAM ? -ESPIPE : -EINVAL;
 	return file && file->kind == FILE_DEVICE ? file->device : NULL;
 }
 
@@ -120,6 +122,44 @@ static bool is_memory(struct model *m, int fd)
 	const struct file *file = files_lookup(m, fd);
 
 	return file && file->kind == FILE_MEMORY;
+}
+
+static struct stream *stream_behind(struct model *m, int fd, ssize_t *error)
+{
+	const struct file *file = files_lookup(m, fd);
+
+	*error = file ? -EINVAL : -EBADF;
+	return file && file->kind == FILE_STREAM ? file->stream : NULL;
+}
+
+static ssize_t m_read(const struct sys *sys, int fd, void *data, size_t size)
+{
+	struct call call;
+	struct stream *stream;
+	ssize_t result;
+
+	call_begin(&call, model_of(sys), MODEL_READ, fd, 0, NULL);
+	stream = stream_behind(call.model, fd, &result);
+	if (call_refused(&call))
+		result = -call.error;
+	else if (stream)
+		result = stream_read(stream, data, shortened(&call, size));
+	return (ssize_t)call_end(&call, result);
+}
+
+static ssize_t m_write(const struct sys *sys, int fd, const void *data, size_t size)
+{
+	struct call call;
+	struct stream *stream;
+	ssize_t result;
+
+	call_begin(&call, model_of(sys), MODEL_WRITE, fd, 0, NULL);
+	stream = stream_behind(call.model, fd, &result);
+	if (call_refused(&call))
+		result = -call.error;
+	else if (stream)
+		result = stream_write(stream, data, shortened(&call, size));
+	return (ssize_t)call_end(&call, result);
 }
 
 static ssize_t m_pread(const struct sys *sys, int fd, void *data, size_t size, uint64_t offset)
@@ -281,6 +321,8 @@ const struct sys sys_model = {
 	.dup = m_dup,
 	.close = m_close,
 	.ioctl = m_ioctl,
+	.read = m_read,
+	.write = m_write,
 	.pread = m_pread,
 	.pwrite = m_pwrite,
 	.read_file = m_read_file,

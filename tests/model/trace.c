@@ -34,6 +34,7 @@ static enum model_file file_of(struct model *m, int fd)
 	return file->kind == FILE_CONTAINER ? MODEL_FILE_CONTAINER
 	       : file->kind == FILE_GROUP   ? MODEL_FILE_GROUP
 	       : file->kind == FILE_DEVICE  ? MODEL_FILE_DEVICE
+	       : file->kind == FILE_STREAM  ? MODEL_FILE_STREAM
 					    : MODEL_FILE_PROCESS;
 }
 

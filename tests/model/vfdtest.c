@@ -97,9 +97,9 @@ static size_t in_page(uint64_t iova, uint64_t size)
 	return (size_t)(rest < size ? rest : size);
 }
 
-static bool master_off(const struct device *d)
+static bool may_not_write(const struct device *d)
 {
-	return d->config->pci && !device_can_write(d);
+	return d->migration.stopped || (d->config->pci && !device_can_write(d));
 }
 
 static int do_write(struct model *m, void *argument)
@@ -114,7 +114,7 @@ static int do_write(struct model *m, void *argument)
 	if (error)
 		return error;
 	d->quiet = false;
-	if (master_off(d))
+	if (may_not_write(d))
 		return -EACCES;
 	while (!error && range.size) {
 		size_t part = in_page(range.iova, range.size);
@@ -213,7 +213,7 @@ static int step(struct model *m, struct device *d)
 	for (size_t i = 0; i < count; i++)
 		words[i] = (uint64_t)d->index << 56 | (d->serial + 1) << 3 | i;
 	d->serial++;
-	error = master_off(d) ? -EACCES : access_write(m, d, iova, words, (size_t)count * 8);
+	error = may_not_write(d) ? -EACCES : access_write(m, d, iova, words, (size_t)count * 8);
 	if (!error)
 		enter_truth(d, iova);
 	return error;

@@ -66,10 +66,20 @@ static int ioctl_counted(const struct sys *sys, int fd, unsigned long request, v
 
 	if (request == VFIO_IOMMU_DIRTY_PAGES) {
 		memcpy(head, arg, sizeof head);
-		if (head[1] & VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP)
+		if (head[1] == VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP) /* and no VFIO_DEVICE_FEATURE */
 			return get_counted(fd, arg);
 	}
 	return kernel->ioctl(&sys_linux, fd, request, arg);
+}
+
+static ssize_t read_counted(const struct sys *sys, int fd, void *data, size_t size)
+{
+	return counted(sys)->read(&sys_linux, fd, data, size);
+}
+
+static ssize_t write_counted(const struct sys *sys, int fd, const void *data, size_t size)
+{
+	return counted(sys)->write(&sys_linux, fd, data, size);
 }
 
 static ssize_t pread_counted(const struct sys *sys, int fd, void *data, size_t size, uint64_t offset)
@@ -143,6 +153,8 @@ const struct sys rig_sys = {
 	.dup = dup_counted,
 	.close = close_counted,
 	.ioctl = ioctl_counted,
+	.read = read_counted,
+	.write = write_counted,
 	.pread = pread_counted,
 	.pwrite = pwrite_counted,
 	.read_file = read_file_counted,
