@@ -103,10 +103,11 @@ uint64_t plan_wanted_end(const struct table *table, struct range wanted);
 
 struct plan_rule plan_rule(struct space *space);
 
-/* The mappings that meet a range, some at a time, so that the table's gate is not held for long. The range is claimed: they stay. */
+/* The mappings of a range, some at a time, so that the table's gate is not held for long. The range is claimed: they stay. */
 struct mapping_walk {
 	struct space *space;
 	struct range rest;
+	bool cut; /* also one that ends behind it */
 	struct mapping *batch[64];
 	unsigned at, count;
 };

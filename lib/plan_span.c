@@ -60,7 +60,8 @@ static bool refill(struct mapping_walk *walk)
 	table_enter(&walk->space->table);
 	bool more = walk->rest.first <= walk->rest.last &&
 		    index_seek(&walk->space->table.iova, walk->rest.first, &at);
-	for (; more && at.where.first <= walk->rest.last && walk->count < 64; more = index_next(&at))
+	for (; more && (walk->cut ? at.where.first : at.where.last) <= walk->rest.last && walk->count < 64;
+	     more = index_next(&at))
 		walk->batch[walk->count++] = at.item;
 	table_leave(&walk->space->table);
 	if (walk->count)

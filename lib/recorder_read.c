@@ -54,7 +54,7 @@ static uint64_t merge(struct space *space, const struct recorder *r, struct rang
 	struct log_source source = { .provenance = VFD_REPORTED,
 				     .granularity = r->log.page_size,
 				     .who = r->who };
-	struct mapping_walk walk = mapping_walk(space, window);
+	struct mapping_walk walk = { .space = space, .rest = window, .cut = true };
 	struct log_bits bits[64];
 	uint64_t pages = 0;
 	size_t count = 0;
