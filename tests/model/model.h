@@ -273,7 +273,7 @@ enum model_file {
 	MODEL_FILE_GROUP,
 	MODEL_FILE_DEVICE,
 	MODEL_FILE_PROCESS, /* a userfaultfd; /proc/self/pagemap and mem */
-	MODEL_FILE_STREAM, /* of a migration */
+	MODEL_FILE_STREAM,  /* of a migration */
 };
 
 /*

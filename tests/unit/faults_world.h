@@ -52,8 +52,8 @@ struct world {
 	struct pages spoiled;	/* until the last world_consume */
 	struct pages all_dirty; /* mapped writable while a physical group was there */
 	const char *physical;	/* name of its device */
-	bool logging;		/* which keeps a log: the kernel's record, "everything", then counts for nothing */
-	bool doubt;		/* a group's kind could not be read: it counts as physical */
+	bool logging; /* which keeps a log: the kernel's record, "everything", then counts for nothing */
+	bool doubt;   /* a group's kind could not be read: it counts as physical */
 	bool adopted;
 	uint64_t writes;
 	enum policy policy;
