@@ -216,13 +216,11 @@ struct vfdtest_set {
 #define VFDTEST_WARN		4
 
 /*
- * Knob numbers kept for later:
- *  5  errno with which VFIO_DEVICE_RESET fails
- *  6  page size which DMA logging reports at
- *  7  errno with which a DMA log report fails
- *  8  migration: states offered
- *  9  migration: bytes in the stream
+ * Read one byte past an allocation; take two locks in both orders. Only where
+ * the kernel watches for that (KASAN, lockdep), else EOPNOTSUPP.
  */
+#define VFDTEST_PAST_END	5
+#define VFDTEST_LOCK_ORDER	6
 
 /*
  * REMOVE: the driver gives up the device, as when it is unplugged. Returns at
