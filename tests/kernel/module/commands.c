@@ -24,6 +24,8 @@ static long cmd_range(unsigned int cmd, struct vfdtest *dev, const struct vfdtes
 		ret = -ENODEV;
 	else if (!dev->open)
 		ret = -ENOTCONN;
+	else if (dev->stopped && cmd != VFDTEST_UNPIN)
+		ret = -ESHUTDOWN;
 	else if (cmd == VFDTEST_PIN)
 		ret = pin_range(dev, r);
 	else if (cmd == VFDTEST_UNPIN)
@@ -47,6 +49,8 @@ static long cmd_run(struct vfdtest *dev, const struct vfdtest_run *run)
 		ret = -ENODEV;
 	else if (!dev->open)
 		ret = -ENOTCONN;
+	else if (dev->stopped)
+		ret = -ESHUTDOWN;
 	else
 		ret = writer_start(dev, run);
 	mutex_unlock(&dev->lock);
@@ -87,7 +91,11 @@ static long cmd_status(struct vfdtest *dev, struct vfdtest_status *s, void __use
 	s->opens = dev->opens;
 	s->pins = dev->npins;
 	s->resets = dev->resets;
+	s->mig_state = dev->mig.state;
 	mutex_lock(&dev->truth_lock);
+	s->logging = dev->log.on;
+	s->log_starts = dev->log.starts;
+	s->log_lost = dev->log.lost;
 	s->writes = dev->writes;
 	s->sequence = dev->sequence;
 	mutex_unlock(&dev->truth_lock);
@@ -96,6 +104,22 @@ static long cmd_status(struct vfdtest *dev, struct vfdtest_status *s, void __use
 	s->unmapping = atomic64_read(&dev->unmapping);
 	s->requests = atomic64_read(&dev->requests);
 	return copy_to_user(arg, s, sizeof(*s)) ? -EFAULT : 0;
+}
+
+/* What the device offers, and how that fails. */
+static long cmd_offer(struct vfdtest *dev, const struct vfdtest_set *set)
+{
+	long ret;
+
+	mutex_lock(&dev->lock);
+	mutex_lock(&dev->truth_lock);
+	if (set->knob >= VFDTEST_MIG)
+		ret = mig_knob(dev, set->knob, set->value);
+	else
+		ret = log_knob(dev, set->knob, set->value);
+	mutex_unlock(&dev->truth_lock);
+	mutex_unlock(&dev->lock);
+	return ret;
 }
 
 static long cmd_set(struct vfdtest *dev, const struct vfdtest_set *set)
@@ -122,7 +146,7 @@ static long cmd_set(struct vfdtest *dev, const struct vfdtest_set *set)
 	case VFDTEST_LOCK_ORDER:
 		return complain_lock_order();
 	default:
-		return -EINVAL;
+		return cmd_offer(dev, set);
 	}
 }
 

@@ -3,14 +3,16 @@
  * device.h - what the files of this module know of each other
  *
  * Locks, outermost first:
- *   lock        state of the VFIO device: open, pins, quiet, the writer's thread.
+ *   lock        state of the VFIO device: open, pins, quiet, the writer's thread,
+ *               migration.
  *               Held across vfio_dma_rw() and vfio_pin_pages(), which take the
  *               container's lock and mmap_lock; so mmap() must not take it, and
  *               the kernel must not call us back with the container's lock held
  *               (it does not: dma_unmap comes without).
  *   irq_lock    the eventfds
- *   truth_lock  the truth and the counters; and with lock, changes of the pins,
- *               so that either is enough to read them
+ *   truth_lock  the truth, the log and the counters; and with lock, changes of
+ *               the pins, so that either is enough to read them. Held over copies
+ *               to user space.
  *
  * The writer takes only truth_lock, so it can be stopped under lock.
  */
@@ -37,11 +39,47 @@ struct pin {
 	struct page *page;
 	u64 count;
 	bool write;
+	bool still;			/* writes nothing but what is told */
 };
 
 /* A set of pages: chunk number -> bitmap. Chunks are freed with the set only. */
 struct pageset {
 	struct xarray chunks;
+};
+
+/* The device's own log. */
+struct log {
+	bool offered;
+	u32 max_ranges;
+	u32 ranges_errno;
+	u32 quirks;
+	u64 min_page_size;
+	u64 fail_after;
+
+	bool on;
+	bool failed;			/* every REPORT from now on */
+	u64 page_size;			/* as START answered */
+	u64 left;			/* pages to report before it fails */
+	u64 starts;
+	u64 lost;			/* pages forgotten unread, ever */
+	struct pageset pages;
+	unsigned int nranges;
+	struct {
+		u64 first, last;	/* pages */
+	} ranges[VFDTEST_LOG_RANGES_MAX];
+};
+
+struct migration {
+	u32 offered;			/* VFIO_MIGRATION_*; 0: none */
+	u32 state;			/* enum vfio_device_mig_state */
+	struct stream *stream;		/* of the present state */
+	u8 sent[VFDTEST_MIG_REGISTERS];	/* as the last record had them */
+	u32 padding;
+	u32 chunk;
+	u32 fail_from;
+	u32 fail_to;
+	u32 fail_errno;			/* 0: no arc fails */
+	bool fail_broken;
 };
 
 struct vfdtest {
@@ -54,7 +92,8 @@ struct vfdtest {
 	u32 state;
 	int group;
 	bool open;
-	bool quiet;
+	bool quiet;			/* after a reset */
+	bool stopped;			/* by its migration state */
 	bool resettable;
 	u64 opens;
 	u64 resets;
@@ -62,12 +101,14 @@ struct vfdtest {
 	u64 npins;
 	struct task_struct *writer;
 	struct vfdtest_run run;
+	struct migration mig;
 
 	struct mutex irq_lock;
 	struct eventfd_ctx *irq[VFDTEST_IRQS];
 
 	struct mutex truth_lock;
 	struct pageset truth;
+	struct log log;
 	u64 sequence;
 	u64 writes;
 	u64 run_writes;
@@ -105,6 +146,9 @@ static inline u64 iova_of(u64 page)
 /* truth.c */
 void pageset_init(struct pageset *set);
 void pageset_destroy(struct pageset *set);
+void pageset_set(struct pageset *set, u64 page);
+u64 pageset_clear(struct pageset *set, u64 first, u64 last);
+bool pageset_next(struct pageset *set, u64 *page, u64 last);
 int truth_prepare(struct vfdtest *dev, u64 page);
 void truth_mark(struct vfdtest *dev, u64 page);
 void truth_fold_pins(struct vfdtest *dev, u64 first, u64 last);
@@ -124,6 +168,20 @@ int access_range(struct vfdtest *dev, const struct vfdtest_range *r, bool write)
 /* writer.c: dev->lock is held */
 int writer_start(struct vfdtest *dev, const struct vfdtest_run *run);
 void writer_stop(struct vfdtest *dev);
+void writer_pause(struct vfdtest *dev, bool pause);
+
+/* logging.c */
+void log_init(struct vfdtest *dev);
+void log_offer(struct vfdtest *dev);
+void log_mark(struct vfdtest *dev, u64 page);
+void log_forget(struct vfdtest *dev);
+long log_knob(struct vfdtest *dev, u32 knob, u64 value);
+
+/* migration.c: dev->lock is held */
+void mig_init(struct vfdtest *dev);
+void mig_offer(struct vfdtest *dev);
+void mig_restart(struct vfdtest *dev);
+long mig_knob(struct vfdtest *dev, u32 knob, u64 value);
 
 /* vfio.c */
 extern const struct vfio_device_ops vfdtest_ops;

@@ -12,6 +12,8 @@
  *   commands.c  /dev/vfdtest
  *   dma.c       its accesses to memory      pins.c    pages it holds
  *   writer.c    the thread that writes      truth.c   what was written
+ *   logging.c   the device's own log
+ *   migration.c its states, and its own state on the way
  *   complain.c  errors made on purpose      device.h  what they share; the locks
  */
 #include <linux/iommu.h>
@@ -62,6 +64,8 @@ static int vfdtest_probe(struct platform_device *pdev)
 	mutex_lock(&dev->lock);
 	dev->vdev = vdev;
 	dev->state = VFDTEST_PRESENT;
+	log_offer(dev);
+	mig_offer(dev);
 	mutex_unlock(&dev->lock);
 
 	ret = vfio_register_emulated_iommu_dev(vdev);
@@ -139,6 +143,8 @@ static int device_create_one(unsigned int index)
 	mutex_init(&dev->truth_lock);
 	xa_init(&dev->pins);
 	pageset_init(&dev->truth);
+	log_init(dev);
+	mig_init(dev);
 	INIT_WORK(&dev->remove, remove_work);
 
 	dev->memory = vmalloc_user(MEMORY_SIZE);
@@ -158,6 +164,7 @@ static void device_destroy_one(unsigned int index)
 	if (!IS_ERR_OR_NULL(dev->pdev))
 		platform_device_unregister(dev->pdev);
 	pageset_destroy(&dev->truth);
+	pageset_destroy(&dev->log.pages);
 	xa_destroy(&dev->pins);
 	vfree(dev->memory);
 }

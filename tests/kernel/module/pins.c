@@ -101,15 +101,17 @@ void unpin_all(struct vfdtest *dev, u64 first, u64 last)
 }
 
 /* From here on the device may write: everything is pinned. */
-static void allow_writes(struct vfdtest *dev, u64 first, u64 last)
+static void allow_writes(struct vfdtest *dev, u64 first, u64 last, bool still)
 {
 	unsigned long page;
 	struct pin *pin;
 
 	mutex_lock(&dev->truth_lock);
 	xa_for_each_range(&dev->pins, page, pin, first, last) {
+		pin->still = still && (pin->still || !pin->write);
 		pin->write = true;
-		truth_mark(dev, page);
+		if (!pin->still)
+			truth_mark(dev, page);
 	}
 	mutex_unlock(&dev->truth_lock);
 }
@@ -121,7 +123,7 @@ int pin_range(struct vfdtest *dev, const struct vfdtest_range *r)
 	bool write = r->flags & VFDTEST_PIN_WRITE;
 	int ret = 0;
 
-	if (r->flags & ~VFDTEST_PIN_WRITE)
+	if (r->flags & ~(VFDTEST_PIN_WRITE | VFDTEST_PIN_STILL))
 		return -EINVAL;
 
 	for (page = first; page < end; page++) {
@@ -138,7 +140,7 @@ int pin_range(struct vfdtest *dev, const struct vfdtest_range *r)
 
 	dev->quiet = false;
 	if (write)
-		allow_writes(dev, first, end - 1);
+		allow_writes(dev, first, end - 1, r->flags & VFDTEST_PIN_STILL);
 	return 0;
 }
 

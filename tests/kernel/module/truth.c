@@ -42,13 +42,13 @@ static int pageset_make_chunk(struct pageset *set, u64 page)
 }
 
 /* The chunk is known to exist. */
-static void pageset_set(struct pageset *set, u64 page)
+void pageset_set(struct pageset *set, u64 page)
 {
 	__set_bit(page % CHUNK_BITS, pageset_chunk(set, page));
 }
 
-/* Copy (bitmap given) or clear (NULL) pages first..last. */
-static u64 pageset_walk(struct pageset *set, u64 first, u64 last, unsigned long *bitmap)
+/* Copy pages first..last, if there is a bitmap; clear them, if so told. How many they were. */
+static u64 pageset_walk(struct pageset *set, u64 first, u64 last, unsigned long *bitmap, bool clear)
 {
 	unsigned long key, *chunk, bit;
 	u64 count = 0;
@@ -58,23 +58,46 @@ static u64 pageset_walk(struct pageset *set, u64 first, u64 last, unsigned long 
 		unsigned long start = first > base ? first - base : 0;
 		unsigned long end = min_t(u64, last - base + 1, CHUNK_BITS);
 
-		if (!bitmap) {
-			bitmap_clear(chunk, start, end - start);
-			continue;
-		}
 		bit = start;
 		for_each_set_bit_from(bit, chunk, end) {
-			__set_bit(base + bit - first, bitmap);
+			if (bitmap)
+				__set_bit(base + bit - first, bitmap);
 			count++;
 		}
+		if (clear)
+			bitmap_clear(chunk, start, end - start);
 	}
 	return count;
+}
+
+u64 pageset_clear(struct pageset *set, u64 first, u64 last)
+{
+	return pageset_walk(set, first, last, NULL, true);
+}
+
+/* The first page from *page on, if there is one up to last. */
+bool pageset_next(struct pageset *set, u64 *page, u64 last)
+{
+	unsigned long key, *chunk, bit;
+
+	if (*page > last)
+		return false;
+	xa_for_each_range(&set->chunks, key, chunk, *page / CHUNK_BITS, last / CHUNK_BITS) {
+		u64 base = (u64)key * CHUNK_BITS;
+
+		bit = find_next_bit(chunk, CHUNK_BITS, *page > base ? *page - base : 0);
+		if (bit < CHUNK_BITS) {
+			*page = base + bit;
+			return *page <= last;
+		}
+	}
+	return false;
 }
 
 /* ---- the truth ------------------------------------------------------------------ */
 
 /*
- * Make room for a page's bit. Called before the write, because after it there
+ * Make room for a page's bit, here and in the log. Called before the write, because after it there
  * must be no way to fail.
  */
 int truth_prepare(struct vfdtest *dev, u64 page)
@@ -84,7 +107,9 @@ int truth_prepare(struct vfdtest *dev, u64 page)
 	if (pageset_chunk(&dev->truth, page))
 		return 0;
 	mutex_lock(&dev->truth_lock);
-	if (!pageset_chunk(&dev->truth, page))
+	if (!pageset_chunk(&dev->log.pages, page))
+		ret = pageset_make_chunk(&dev->log.pages, page);
+	if (!ret && !pageset_chunk(&dev->truth, page))
 		ret = pageset_make_chunk(&dev->truth, page);
 	mutex_unlock(&dev->truth_lock);
 	return ret;
@@ -95,6 +120,7 @@ void truth_mark(struct vfdtest *dev, u64 page)
 {
 	lockdep_assert_held(&dev->truth_lock);
 	pageset_set(&dev->truth, page);
+	log_mark(dev, page);
 	dev->sequence++;
 }
 
@@ -105,11 +131,14 @@ void truth_fold_pins(struct vfdtest *dev, u64 first, u64 last)
 	struct pin *pin;
 
 	lockdep_assert_held(&dev->truth_lock);
-	if (dev->quiet)
+	if (dev->quiet || dev->stopped)
 		return;
-	xa_for_each_range(&dev->pins, page, pin, first, last)
-		if (pin->write)
-			pageset_set(&dev->truth, page);
+	xa_for_each_range(&dev->pins, page, pin, first, last) {
+		if (!pin->write || pin->still)
+			continue;
+		pageset_set(&dev->truth, page);
+		log_mark(dev, page);
+	}
 }
 
 int truth_read(struct vfdtest *dev, struct vfdtest_truth *t, void __user *arg)
@@ -131,14 +160,14 @@ int truth_read(struct vfdtest *dev, struct vfdtest_truth *t, void __user *arg)
 	mutex_lock(&dev->lock);
 	mutex_lock(&dev->truth_lock);
 	truth_fold_pins(dev, first, last);
-	t->pages = pageset_walk(&dev->truth, first, last, bitmap);
+	t->pages = pageset_walk(&dev->truth, first, last, bitmap, false);
 	t->sequence = dev->sequence;
 	t->time_ns = ktime_get_ns();
 	if (copy_to_user(u64_to_user_ptr(t->bitmap), bitmap, bytes) ||
 	    copy_to_user(arg, t, sizeof(*t)))
 		ret = -EFAULT;
 	else if (t->flags & VFDTEST_TRUTH_CLEAR)
-		pageset_walk(&dev->truth, first, last, NULL);
+		pageset_clear(&dev->truth, first, last);
 	mutex_unlock(&dev->truth_lock);
 	mutex_unlock(&dev->lock);
 

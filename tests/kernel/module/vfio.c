@@ -29,6 +29,7 @@ static int vfdtest_open_device(struct vfio_device *vdev)
 	mutex_lock(&dev->lock);
 	dev->open = true;
 	dev->quiet = false;
+	mig_restart(dev);
 	dev->opens++;
 	mutex_unlock(&dev->lock);
 	return 0;
@@ -72,6 +73,10 @@ static void vfdtest_close_device(struct vfio_device *vdev)
 	mutex_lock(&dev->lock);
 	writer_stop(dev);
 	unpin_all(dev, 0, ULONG_MAX);
+	mutex_lock(&dev->truth_lock);
+	log_forget(dev);
+	mutex_unlock(&dev->truth_lock);
+	mig_restart(dev);
 	dev->open = false;
 	mutex_unlock(&dev->lock);
 	for (i = 0; i < VFDTEST_IRQS; i++)
@@ -111,7 +116,9 @@ static int vfdtest_reset(struct vfdtest *dev)
 		writer_stop(dev);
 		mutex_lock(&dev->truth_lock);
 		truth_fold_pins(dev, 0, ULONG_MAX);
+		log_forget(dev);
 		mutex_unlock(&dev->truth_lock);
+		mig_restart(dev);
 		dev->quiet = true;
 		dev->resets++;
 		memset(dev->memory, 0, MEMORY_SIZE);

@@ -39,15 +39,23 @@ static void write_random(struct vfdtest *dev, const struct vfdtest_run *run, u64
 	words[0] = ++dev->number;
 	for (i = 1; i < len / 8; i++)
 		words[i] = dice ^ iova ^ i;
-	count(dev, !dma_write(dev, iova, words, len));
+	if (run->flags & VFDTEST_RUN_PINNED)
+		count(dev, !dma_write_pinned(dev, iova, words, len));
+	else
+		count(dev, !dma_write(dev, iova, words, len));
 }
 
-static void writer_pause(u64 ns)
+static bool interrupted(void)
+{
+	return kthread_should_stop() || kthread_should_park();
+}
+
+static void rest(u64 ns)
 {
 	ktime_t period = ns_to_ktime(ns);
 
 	set_current_state(TASK_IDLE);
-	if (ns && !kthread_should_stop())
+	if (ns && !interrupted())
 		schedule_hrtimeout(&period, HRTIMER_MODE_REL);
 	__set_current_state(TASK_RUNNING);
 	cond_resched();
@@ -60,11 +68,13 @@ static int writer_main(void *data)
 	u64 rnd = run.seed, left;
 
 	while (!kthread_should_stop()) {
-		for (left = max_t(u64, run.burst, 1); left && !kthread_should_stop(); left--) {
+		if (kthread_should_park())
+			kthread_parkme();
+		for (left = max_t(u64, run.burst, 1); left && !interrupted(); left--) {
 			write_random(dev, &run, &rnd);
 			cond_resched();
 		}
-		writer_pause(run.period_ns);
+		rest(run.period_ns);
 	}
 	return 0;
 }
@@ -73,7 +83,7 @@ int writer_start(struct vfdtest *dev, const struct vfdtest_run *run)
 {
 	struct task_struct *task;
 
-	if (run->flags || run->period_ns > KTIME_MAX)
+	if ((run->flags & ~VFDTEST_RUN_PINNED) || run->period_ns > KTIME_MAX)
 		return -EINVAL;
 	if (dev->writer)
 		return -EBUSY;
@@ -102,4 +112,16 @@ void writer_stop(struct vfdtest *dev)
 	kthread_stop(dev->writer);
 	put_task_struct(dev->writer);
 	dev->writer = NULL;
+}
+
+/* Paused, it is between two writes and stays there. It can be stopped all the same. */
+void writer_pause(struct vfdtest *dev, bool pause)
+{
+	lockdep_assert_held(&dev->lock);
+	if (!dev->writer)
+		return;
+	if (pause)
+		kthread_park(dev->writer);
+	else
+		kthread_unpark(dev->writer);
 }
