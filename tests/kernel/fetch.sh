@@ -15,7 +15,7 @@ set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=packages.sh
+# shellcheck source=kernel/packages.sh
 . "$here/packages.sh"
 base_modules=(virtio_pci virtio_console irqbypass vfio vfio_iommu_type1 vfio-pci-core vfio-pci mdev)
 

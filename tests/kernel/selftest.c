@@ -973,6 +973,7 @@ int main(void)
 	test_content();
 	test_log();
 	test_migration();
+	test_own();
 	test_unplug();
 	printf("1..%d\n%d passed, %d failed, %d skipped\n", passed + failed + skipped,
 	       passed, failed, skipped);

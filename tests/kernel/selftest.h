@@ -57,5 +57,6 @@ int feature(int device, uint32_t flags, void *data, uint32_t size);
 /* The parts. */
 void test_log(void);
 void test_migration(void);
+void test_own(void);
 
 #endif

@@ -128,6 +128,7 @@ static void test_still_pins(void)
 	struct session s = begin_logging();
 	uint64_t bits;
 
+	check_errno(command(VFDTEST_PIN, 0, IOVA, PAGE, VFDTEST_PIN_STILL), EINVAL, "a still pin for reading");
 	check(!command(VFDTEST_PIN, 0, IOVA, PAGES * PAGE, VFDTEST_PIN_WRITE | VFDTEST_PIN_STILL) &&
 	      !truth_word(0, IOVA) && !report_word(&s), "still pins write nothing");
 	check(!command(VFDTEST_WRITE, 0, IOVA + 5 * PAGE, 8, VFDTEST_WRITE_PINNED) &&

@@ -123,7 +123,7 @@ int pin_range(struct vfdtest *dev, const struct vfdtest_range *r)
 	bool write = r->flags & VFDTEST_PIN_WRITE;
 	int ret = 0;
 
-	if (r->flags & ~(VFDTEST_PIN_WRITE | VFDTEST_PIN_STILL))
+	if (r->flags & ~(VFDTEST_PIN_WRITE | VFDTEST_PIN_STILL) || r->flags == VFDTEST_PIN_STILL)
 		return -EINVAL;
 
 	for (page = first; page < end; page++) {
