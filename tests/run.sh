@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 # test_model is about the model kernel, and slow there.
 mapfile -t thread_tests < <(grep -l pthread_create tests/unit/test_*.c | grep -v test_model | xargs -n1 basename -s .c | sort)
-steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants traps long cross speed)
+steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants traps long cross speed ownkernel debugkernel)
 
 usage() {
 	cat <<'END'
@@ -48,6 +48,8 @@ traps       each trap of the kernel: closed, tested, and does its test notice wh
 cross       unit tests for aarch64, s390x and i386, emulated; only with --full, or if asked for
 long        more random operations, a minute of pins, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
 speed       does tests/bench/run.sh run, and is no operation longer than recorded? also only then
+ownkernel   bench and real on a kernel built for it: device logs, iommufd, fault injection; also only then
+debugkernel the same on one that watches its memory (KASAN) and its locks (lockdep); also only then
 END
 }
 
@@ -75,7 +77,7 @@ parse() {
 only() {
 	[[ -n $1 && " ${steps[*]} " == *" $1 "* ]] || { echo "run.sh: no step '$1' (see --list)" >&2 && exit 2; }
 	selected+=("$1")
-	[[ $1 != @(long|cross|speed) ]] || full=yes
+	[[ $1 != @(long|cross|speed|ownkernel|debugkernel) ]] || full=yes
 }
 
 # ---- the steps ------------------------------------------------------------------
@@ -113,6 +115,39 @@ step_speed() {
 	tests/bench/smoke.sh
 }
 
+step_ownkernel() { on_our_kernel own; }
+
+# Everything takes four times as long there.
+step_debugkernel() {
+	VFD_OPERATIONS=20000 on_our_kernel debug
+	tests/kernel/benchtest.sh debug
+}
+
+# Building takes minutes, once.
+on_our_kernel() {
+	local code=0
+	[ "$full" = yes ] || skip_all "takes long; --full runs it"
+	need qemu-system-x86_64 cpio xz modprobe apt-get dpkg gcc make
+	tests/kernel/build.sh "$1" 2>&1 >/dev/null | show_progress || code=${PIPESTATUS[0]}
+	[ "$code" != 3 ] || skip_all "no kernel sources, or no tools to build them"
+	[ "$code" = 0 ] || return 1
+	export VFD_KERNEL=$1
+	on_bench tests/kernel/selftest.sh
+	on_bench tests/real.sh
+}
+
+# Into the log, and to the terminal, which would be silent for minutes.
+show_progress() {
+	local line said=no
+	while IFS= read -r line; do
+		echo "$line"
+		[[ $line == build:* ]] || continue
+		printf '\n            %s' "${line#build: }" >&3
+		said=yes
+	done
+	[ "$said" = no ] || printf '\n%-11s ' '' >&3
+}
+
 # Run on the real kernel. Where none can be had this is skipped; where ours cannot be built it fails.
 on_bench() {
 	need qemu-system-x86_64 cpio xz modprobe apt-get dpkg gcc make
@@ -132,7 +167,7 @@ run_step() {
 	local step=$1 log=$results/$1.log start=$SECONDS code
 	printf '%-11s ' "$step"
 	set +e
-	(set -e && "step_$step") >"$log" 2>&1 </dev/null
+	(set -e && "step_$step") 3>&1 >"$log" 2>&1 </dev/null
 	code=$?
 	set -e
 	count "$step" "$code" "$log" "$((SECONDS - start))"
@@ -171,7 +206,7 @@ rm -rf "$results"
 mkdir -p "$results" "$VFD_CACHE"
 
 wanted=("${selected[@]}")
-[ "$full" = yes ] || mapfile -t wanted < <(printf '%s\n' "${selected[@]}" | grep -vx cross)
+[ "$full" = yes ] || mapfile -t wanted < <(printf '%s\n' "${selected[@]}" | grep -vxE "cross|ownkernel|debugkernel")
 [ "$install" = no ] || VFD_SETUP_LOG=$results/setup.log tests/setup.sh "${wanted[@]}"
 for step in "${steps[@]}"; do
 	[[ " ${selected[*]} " != *" $step "* ]] || run_step "$step"

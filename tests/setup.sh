@@ -7,14 +7,15 @@ set -euo pipefail
 
 # what must be there, its package, the steps that need it (/: a file, lib:NAME: pkg-config's)
 needs() {
-	local build="gcc clang asan tsan install mutants examples long cross speed"
+	local build="gcc clang asan tsan install mutants examples long cross speed ownkernel debugkernel"
+	local ours="ownkernel debugkernel"
 	cat <<-END
 		gcc                 gcc              $build bench real
 		/usr/include/stdio.h libc6-dev       $build bench real
 		make                make             $build bench real
 		cmake               cmake            $build real
 		pkg-config          pkg-config       $build real
-		lib:check           check            gcc clang asan tsan mutants real long speed
+		lib:check           check            gcc clang asan tsan mutants real long speed $ours
 		aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu cross
 		/usr/aarch64-linux-gnu/include/stdio.h libc6-dev-arm64-cross cross
 		s390x-linux-gnu-gcc gcc-s390x-linux-gnu cross
@@ -28,10 +29,14 @@ needs() {
 		clang-format        clang-format     format
 		cppcheck            cppcheck         cppcheck
 		shellcheck          shellcheck       shellcheck
-		qemu-system-x86_64  qemu-system-x86  bench real examples long speed
-		cpio                cpio             bench real examples long speed
-		xz                  xz-utils         bench real examples long speed
-		modprobe            kmod             bench real examples long speed
+		qemu-system-x86_64  qemu-system-x86  bench real examples long speed $ours
+		cpio                cpio             bench real examples long speed $ours
+		xz                  xz-utils         bench real examples long speed $ours
+		modprobe            kmod             bench real examples long speed $ours
+		flex                flex             $ours
+		bison               bison            $ours
+		bc                  bc               $ours
+		/usr/include/libelf.h libelf-dev     $ours
 		valgrind            valgrind         speed
 		/usr/include/roaring/roaring.h libroaring-dev speed
 		mandoc              mandoc           docs

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Does run.sh tell the truth? Exit codes, output, files, timeout, complaints of
-# the kernel, two runs at once.
+# the kernel, two runs at once. "benchtest.sh debug": does the debug kernel see
+# what it is there to see?
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -55,24 +56,44 @@ test_timeout() {
 	check "a timeout is 124" code_is slow 124
 }
 
-test_complaints() {
-	cat >"$tmp/warn.c" <<-END
+# A program that asks the test device to do wrong: $1 is the number of the knob.
+build_complainer() {
+	cat >"$tmp/complain.c" <<-END
 		#include <fcntl.h>
+		#include <stdlib.h>
 		#include <sys/ioctl.h>
 		#include "vfdtest.h"
-		int main(void)
+		int main(int argc, char **argv)
 		{
-			struct vfdtest_set s = { .knob = VFDTEST_WARN };
-			return ioctl(open(VFDTEST_PATH, O_RDWR), VFDTEST_SET, &s);
+			struct vfdtest_set s = { .knob = atoi(argv[argc - 1]) };
+			return ioctl(open(VFDTEST_PATH, O_RDWR), VFDTEST_SET, &s) ? 1 : 0;
 		}
 	END
-	"${CC:-gcc}" -static -I "$here" -o "$tmp/warn" "$tmp/warn.c"
-	run warn -- "$tmp/warn"
+	"${CC:-gcc}" -static -I "$here" -o "$tmp/complain" "$tmp/complain.c"
+}
+
+knob() { sed -nE "s/^#define $1[[:space:]]+([0-9]+)\$/\1/p" "$here/vfdtest.h"; }
+
+test_complaints() {
+	run warn -- "$tmp/complain" "$(knob VFDTEST_WARN)"
 	check "a WARN is 120, though the program (a static one) was content" code_is warn 120
 	check "and is shown" says warn.err 'WARNING: .*vfdtest'
 	run crash -- /bin/bash -c 'echo c >/proc/sysrq-trigger'
 	check "so is a panic" code_is crash 120
 	check "and is shown" says crash.err 'Kernel panic'
+}
+
+test_debug() {
+	run clean --kernel debug -- /bin/true
+	check "the debug kernel has nothing to say of itself" code_is clean 0
+	run byte --kernel debug -- "$tmp/complain" "$(knob VFDTEST_PAST_END)"
+	check "it sees one byte read past an allocation" code_is byte 120
+	check "and says so" says byte.err 'KASAN: slab-out-of-bounds in complain_past_end'
+	run order --kernel debug -- "$tmp/complain" "$(knob VFDTEST_LOCK_ORDER)"
+	check "it sees two locks taken in both orders" code_is order 120
+	check "and says so" says order.err 'possible circular locking dependency'
+	run blind --kernel stock -- "$tmp/complain" "$(knob VFDTEST_PAST_END)"
+	check "a stock kernel would not see it, and is not asked" code_is blind 1
 }
 
 test_use() {
@@ -93,11 +114,18 @@ test_two() {
 	check "the second its own" [ "$(wc -l <"$tmp/two.out")" = 1 ]
 }
 
-test_talk
-test_timeout
-test_complaints
-test_use
-test_two
+build_complainer
+case ${1:-} in
+'')
+	test_talk
+	test_timeout
+	test_complaints
+	test_use
+	test_two
+	;;
+debug) test_debug ;;
+*) echo "usage: benchtest.sh [debug]" >&2 && exit 2 ;;
+esac
 echo "1..$((passed + failed))"
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

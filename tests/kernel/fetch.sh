@@ -9,60 +9,15 @@
 #   bench/VERSION-HASH/  vmlinux, vfdtest.ko, base.cpio
 #
 # Prints the bench directory on stdout, progress on stderr.
-# VFD_KERNEL=VERSION asks for one version, e.g. 6.1.0-50-amd64.
+# VFD_KERNEL=VERSION asks for one version, e.g. 6.1.0-50-amd64; own or debug for what build.sh makes.
 # VFD_CACHE names another cache. VFD_INSTALL=no installs nothing. --update looks for a newer kernel.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${VFD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/libvfiodirty}
+# shellcheck source=kernel/packages.sh
+. "$here/packages.sh"
 base_modules=(virtio_pci virtio_console irqbypass vfio vfio_iommu_type1 vfio-pci-core vfio-pci mdev)
-
-say() { printf 'fetch: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
-
-as_root() {
-	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-# ---- packages ---------------------------------------------------------------
-
-update_lists() {
-	say "apt's package lists know no kernel: running apt-get update"
-	as_root apt-get -q update >&2
-}
-
-install_packages() {
-	[ "${VFD_INSTALL:-yes}" = yes ] || die "missing, and not to be installed: $*"
-	say "installing from apt: $*"
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 \
-		install --no-install-recommends "$@" >&2
-}
-
-# Install the packages whose command is missing: command:package ...
-need_commands() {
-	local pair missing=()
-	for pair; do
-		command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
-	done
-	[ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
-}
-
-# download DIR PACKAGE...: unpack packages into DIR without installing them.
-download() {
-	local dir=$1 sandbox=()
-	shift
-	mkdir -p "$dir/.deb"
-	# as root, apt would want to fetch as a user who cannot write here
-	[ "$(id -u)" != 0 ] || sandbox=(-o APT::Sandbox::User=root)
-	say "downloading $*"
-	(cd "$dir/.deb" && apt-get -q "${sandbox[@]}" download "$@" >&2)
-	local deb
-	for deb in "$dir"/.deb/*.deb; do
-		dpkg -x "$deb" "$dir"
-	done
-	rm -r "$dir/.deb"
-}
 
 # ---- which kernel -----------------------------------------------------------
 
@@ -100,9 +55,9 @@ choose_version() {
 
 # The cached choice, so that a run without network or news costs nothing.
 version() {
-	if [ -n "${VFD_KERNEL:-}" ]; then
+	if [ "${VFD_KERNEL:-stock}" != stock ]; then
 		echo "$VFD_KERNEL"
-	elif [ "$update" = no ] && [ -s "$cache/version" ]; then
+	elif [ ${#update[@]} = 0 ] && [ -s "$cache/version" ]; then
 		cat "$cache/version"
 	else
 		choose_version | tee "$cache/version.tmp"
@@ -172,7 +127,9 @@ fetch_kernel() {
 
 # ---- the bench ----------------------------------------------------------------
 
+# Debian's is named in its headers; ours is whatever built the kernel.
 compiler() {
+	[ -e "$kernel/usr/src/linux-headers-$ver/.kernelvariables" ] || { echo gcc && return; }
 	sed -n 's/.*(CROSS_COMPILE)//p' "$kernel/usr/src/linux-headers-$ver/.kernelvariables"
 }
 
@@ -186,15 +143,15 @@ build_module() {
 	fi
 	say "building vfdtest.ko for $ver"
 	mkdir "$out/build"
-	cp "$here/vfdtest.c" "$here/vfdtest.h" "$here/Kbuild" "$out/build"
-	make -s -C "$src" M="$out/build" modules >"$out/build.log" 2>&1 || {
+	cp -r "$here/module" "$here/vfdtest.h" "$out/build"
+	make -s -C "$src" M="$out/build/module" modules >"$out/build.log" 2>&1 || {
 		cat "$out/build.log" >&2
 		die "the module does not build"
 	}
 	if grep -E 'warning:' "$out/build.log" >&2; then
 		say "the module builds with warnings"
 	fi
-	cp "$out/build/vfdtest.ko" "$out"
+	cp "$out/build/module/vfdtest.ko" "$out"
 	rm -r "$out/build"
 }
 
@@ -234,7 +191,7 @@ pack_base() {
 }
 
 bench_hash() {
-	cat "$here"/{vfdtest.c,vfdtest.h,Kbuild,guest-init.sh,fetch.sh} | sha256sum | cut -c 1-16
+	cat "$here"/{module/*,vfdtest.h,guest-init.sh,fetch.sh,packages.sh} | sha256sum | cut -c 1-16
 }
 
 build_bench() {
@@ -254,23 +211,34 @@ build_bench() {
 
 # ---- main ---------------------------------------------------------------------
 
-update=no
+update=()
 case ${1:-} in
 '') ;;
---update) update=yes ;;
+--update) update=(--update) ;;
 *) die "usage: fetch.sh [--update]" ;;
 esac
 
 mkdir -p "$cache/kernel"
+# before the lock: it takes minutes, and others may want a stock kernel
+case ${VFD_KERNEL:-} in
+own | debug) ours=$("$here/build.sh" "${update[@]}" "$VFD_KERNEL") || exit ;;
+*) ours='' ;;
+esac
+
 exec 9>"$cache/lock"
 flock -n 9 || { say "waiting for another fetch"; flock 9; }
 rm -rf "$cache"/tmp.??????		# left by one that was interrupted
 
-ver=$(version)
-kernel=$cache/kernel/$ver
-bench=$cache/bench/$ver-$(bench_hash)
+if [ -n "$ours" ]; then
+	kernel=$ours
+	ver=$(cat "$kernel/release")
+else
+	ver=$(version)
+	kernel=$cache/kernel/$ver
+fi
+bench=$cache/bench/$(basename "$kernel")-$(bench_hash)
 if [ ! -e "$bench" ]; then
-	fetch_kernel
+	[ -n "$ours" ] || fetch_kernel
 	build_bench
 fi
 need_commands qemu-system-x86_64:qemu-system-x86 cpio:cpio

@@ -15,6 +15,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/shm /dev/hugepages /out /tmp /run
 mount -t tmpfs tmpfs /dev/shm
+mount -t debugfs debugfs /sys/kernel/debug
 ln -s /proc/self/fd /dev/fd
 ip link set lo up 2>/dev/null
 . /vfd/conf

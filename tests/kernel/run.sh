@@ -12,6 +12,7 @@ usage() {
 	cat <<'END'
 usage: run.sh [options] -- PROGRAM [ARGS...]
 
+  --kernel KERNEL       stock, own, debug, or a version (stock): see README.md
   --smp N               CPUs (2)
   --memory MIB          memory (512)
   --timeout SECONDS     how long the program may take (120)
@@ -49,6 +50,7 @@ parse() {
 		esac
 		[ $# -ge 2 ] || die "$1 needs a value (see --help)"
 		case $1 in
+		--kernel) export VFD_KERNEL=$2 ;;
 		--smp) smp=$2 ;;
 		--memory) memory=$2 ;;
 		--timeout) timeout=$2 ;;
@@ -208,7 +210,7 @@ boot() {
 # ---- the verdict ----------------------------------------------------------------
 
 complaints='WARNING: |BUG: |kernel BUG at|Oops|Kernel panic|possible (circular|recursive|irq).*lock'
-complaints+='|possible deadlock|blocked for more than|refcount_t: |detected stalls?|self-detected stall'
+complaints+='|possible deadlock|non-static key|new suspected memory leaks|blocked for more than|refcount_t: |detected stalls?|self-detected stall'
 complaints+='|soft lockup|hard LOCKUP|general protection fault|UBSAN: |KASAN: |KCSAN: |list_(add|del) corruption'
 
 kernel_log() {
@@ -257,6 +259,7 @@ program=()
 parse "$@"
 [ ${#program[@]} -gt 0 ] || { usage >&2; exit 121; }
 bench=$("$here/fetch.sh") || die "no kernel to run on"
+[[ $(basename "$bench") != debug-* ]] || { timeout=$((timeout * 4)) && memory=$((memory * 2)); }	# it is that slow, and big
 tmp=$(mktemp -d)
 trap cleanup EXIT
 trap 'exit 130' INT

@@ -9,11 +9,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vfio.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,18 +22,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vfdtest.h"
+#include "selftest.h"
 
-#define PAGE	VFDTEST_PAGE_SIZE
-#define IOVA	0x10000000ULL	/* where most tests map: 256 MiB */
-#define PAGES	64		/* how much: one word of bitmap */
-
-static int passed, failed, skipped, bench;
+int bench;
+static int passed, failed, skipped;
 
 /* ---- results --------------------------------------------------------------- */
 
-__attribute__((format(printf, 2, 3)))
-static bool check(bool good, const char *what, ...)
+bool check(bool good, const char *what, ...)
 {
 	va_list ap;
 
@@ -49,7 +43,7 @@ static bool check(bool good, const char *what, ...)
 	return good;
 }
 
-static void check_bits(uint64_t got, uint64_t want, const char *what)
+void check_bits(uint64_t got, uint64_t want, const char *what)
 {
 	if (!check(got == want, "%s", what))
 		printf("# got %016llx, want %016llx\n",
@@ -57,7 +51,7 @@ static void check_bits(uint64_t got, uint64_t want, const char *what)
 }
 
 /* ret is what a call returned: it must have failed with that errno. */
-static void check_errno(int ret, int want, const char *what)
+void check_errno(int ret, int want, const char *what)
 {
 	int err = errno;
 
@@ -65,14 +59,14 @@ static void check_errno(int ret, int want, const char *what)
 		printf("# returned %d, errno %s\n", ret, ret ? strerror(err) : "-");
 }
 
-static void skip(const char *what)
+void skip(const char *what, const char *why)
 {
 	skipped++;
-	printf("ok %d - # SKIP %s\n", passed + failed + skipped, what);
+	printf("ok %d - %s # SKIP %s\n", passed + failed + skipped, what, why);
 }
 
 /* For what no test can go on without. */
-static void need(bool good, const char *what)
+void need(bool good, const char *what)
 {
 	if (good)
 		return;
@@ -82,7 +76,7 @@ static void need(bool good, const char *what)
 
 /* ---- commands of the test device ------------------------------------------- */
 
-static int command(unsigned long cmd, uint32_t device, uint64_t iova, uint64_t size,
+int command(unsigned long cmd, uint32_t device, uint64_t iova, uint64_t size,
 		   uint32_t flags)
 {
 	static uint64_t value = 0x5eed;
@@ -93,12 +87,12 @@ static int command(unsigned long cmd, uint32_t device, uint64_t iova, uint64_t s
 	return ioctl(bench, cmd, &r);
 }
 
-static int dev_write(uint32_t device, uint64_t iova, uint64_t size)
+int dev_write(uint32_t device, uint64_t iova, uint64_t size)
 {
 	return command(VFDTEST_WRITE, device, iova, size, 0);
 }
 
-static uint64_t truth(uint32_t device, uint64_t iova, uint64_t pages, uint64_t *bits,
+uint64_t truth(uint32_t device, uint64_t iova, uint64_t pages, uint64_t *bits,
 		      uint32_t flags)
 {
 	struct vfdtest_truth t = {
@@ -110,7 +104,7 @@ static uint64_t truth(uint32_t device, uint64_t iova, uint64_t pages, uint64_t *
 	return t.pages;
 }
 
-static uint64_t truth_word(uint32_t device, uint64_t iova)
+uint64_t truth_word(uint32_t device, uint64_t iova)
 {
 	uint64_t bits = 0;
 
@@ -118,7 +112,7 @@ static uint64_t truth_word(uint32_t device, uint64_t iova)
 	return bits;
 }
 
-static struct vfdtest_status status_of(uint32_t device)
+struct vfdtest_status status_of(uint32_t device)
 {
 	struct vfdtest_status s = { .device = device };
 
@@ -126,25 +120,35 @@ static struct vfdtest_status status_of(uint32_t device)
 	return s;
 }
 
-static int set(uint32_t device, uint32_t knob, uint64_t value)
+int set(uint32_t device, uint32_t knob, uint64_t value)
 {
 	struct vfdtest_set s = { .device = device, .knob = knob, .value = value };
 
 	return ioctl(bench, VFDTEST_SET, &s);
 }
 
-static int run(uint32_t device, uint64_t iova, uint64_t size, uint64_t period_ns)
+static int run_with(uint32_t device, uint64_t iova, uint64_t size, uint64_t period_ns, uint32_t flags)
 {
 	static uint64_t seed;
 	struct vfdtest_run r = {
-		.device = device, .iova = iova, .size = size, .seed = ++seed,
+		.device = device, .flags = flags, .iova = iova, .size = size, .seed = ++seed,
 		.period_ns = period_ns,
 	};
 
 	return ioctl(bench, VFDTEST_RUN, &r);
 }
 
-static struct vfdtest_halt halt(uint32_t device)
+int run(uint32_t device, uint64_t iova, uint64_t size, uint64_t period_ns)
+{
+	return run_with(device, iova, size, period_ns, 0);
+}
+
+int run_pinned(uint32_t device, uint64_t iova, uint64_t size)
+{
+	return run_with(device, iova, size, 0, VFDTEST_RUN_PINNED);
+}
+
+struct vfdtest_halt halt(uint32_t device)
 {
 	struct vfdtest_halt h = { .device = device };
 
@@ -154,14 +158,6 @@ static struct vfdtest_halt halt(uint32_t device)
 
 /* ---- containers ---------------------------------------------------------------- */
 
-struct session {
-	int container;
-	int group[VFDTEST_MAX_DEVICES];
-	int device[VFDTEST_MAX_DEVICES];
-	void *memory;
-	uint64_t size;
-};
-
 static int open_group(int number)
 {
 	char path[64];
@@ -170,14 +166,14 @@ static int open_group(int number)
 	return open(path, O_RDWR | O_CLOEXEC);
 }
 
-static void attach(struct session *s, uint32_t index)
+void attach(struct session *s, uint32_t index)
 {
 	s->group[index] = open_group(status_of(index).group);
 	need(s->group[index] >= 0, "open group");
 	need(!ioctl(s->group[index], VFIO_GROUP_SET_CONTAINER, &s->container), "SET_CONTAINER");
 }
 
-static void open_device(struct session *s, uint32_t index)
+void open_device(struct session *s, uint32_t index)
 {
 	char name[32];
 
@@ -233,7 +229,7 @@ static int get(struct session *s, uint64_t iova, uint64_t pages, void *bits)
 }
 
 /* One word of bits from iova on; ~0xdead... on error, which no test expects. */
-static uint64_t get_word(struct session *s, uint64_t iova)
+uint64_t get_word(struct session *s, uint64_t iova)
 {
 	uint64_t bits = 0;
 
@@ -261,7 +257,7 @@ static int unmap(struct session *s, uint64_t iova, uint64_t size, uint32_t flags
 	return ret;
 }
 
-static void clear_truth(void)
+void clear_truth(void)
 {
 	static uint64_t bits[1 << 14];	/* 4 GiB */
 	uint32_t i;
@@ -289,7 +285,7 @@ static struct session begin_sized(uint64_t size)
 	return s;
 }
 
-static struct session begin(void)
+struct session begin(void)
 {
 	return begin_sized(PAGES * PAGE);
 }
@@ -301,7 +297,7 @@ static void close_one(int *fd)
 	*fd = -1;
 }
 
-static void end(struct session *s)
+void end(struct session *s)
 {
 	int i;
 
@@ -311,6 +307,23 @@ static void end(struct session *s)
 		close_one(&s->group[i]);
 	close_one(&s->container);
 	munmap(s->memory, s->size);
+}
+
+int feature(int device, uint32_t flags, void *data, uint32_t size)
+{
+	struct {
+		struct vfio_device_feature f;
+		uint8_t data[64];
+	} __attribute__((aligned(8))) a = { .f = { .argsz = sizeof(a.f) + size, .flags = flags } };
+	int ret, err;
+
+	memcpy(a.f.data, data ? data : a.data, size);
+	ret = ioctl(device, VFIO_DEVICE_FEATURE, &a);
+	err = errno;
+	if (size)
+		memcpy(data, a.f.data, size);
+	errno = err;
+	return ret;
 }
 
 /* A buffer whose first len bytes can be written and the next byte cannot. */
@@ -819,7 +832,7 @@ static void test_physical(void)
 	struct session s;
 
 	if (number < 0) {
-		skip("no PCI device bound (want --device edu --bind 1234:11e8)");
+		skip("a physical group", "no PCI device bound (want --device edu --bind 1234:11e8)");
 		return;
 	}
 	s = begin();
@@ -958,6 +971,9 @@ int main(void)
 	test_physical();
 	test_race();
 	test_content();
+	test_log();
+	test_migration();
+	test_own();
 	test_unplug();
 	printf("1..%d\n%d passed, %d failed, %d skipped\n", passed + failed + skipped,
 	       passed, failed, skipped);

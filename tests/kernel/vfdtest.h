@@ -19,6 +19,7 @@
  *   ENODEV   no device of that index, or it is removed (commands that act on
  *            the VFIO device; TRUTH, HALT, SET and STATUS still answer)
  *   ENOTCONN the VFIO device is not open (WRITE, READ, PIN, UNPIN, RUN)
+ *   ESHUTDOWN its migration state forbids DMA (WRITE, READ, PIN, RUN)
  *   EINVAL   unknown flag or knob, size 0, or a range that wraps
  *   ENOTTY   unknown command
  */
@@ -90,6 +91,15 @@ static inline __u64 vfdtest_word(__u64 value, __u64 iova)
 #define VFDTEST_PIN	_IOW('v', 3, struct vfdtest_range)
 #define VFDTEST_PIN_WRITE	(1U << 0)
 
+/*
+ * With PIN_WRITE: a pin that writes nothing by itself. The page is in the truth
+ * only when it is written, by WRITE or RUN with their PINNED flag. A device that
+ * holds such pins on all it can reach looks to the container as a physical one
+ * does: every page dirty at every look. What it really wrote only its own log
+ * knows. A page with any other pin for writing counts as that one says.
+ */
+#define VFDTEST_PIN_STILL	(1U << 1)
+
 /* UNPIN: release one pin of every page. EINVAL, nothing done: some has none. */
 #define VFDTEST_UNPIN	_IOW('v', 4, struct vfdtest_range)
 
@@ -107,7 +117,7 @@ static inline __u64 vfdtest_word(__u64 value, __u64 iova)
  */
 struct vfdtest_run {
 	__u32 device;
-	__u32 flags;		/* 0 */
+	__u32 flags;
 	__u64 iova;
 	__u64 size;
 	__u64 seed;		/* the same seed visits the same pages */
@@ -115,6 +125,9 @@ struct vfdtest_run {
 	__u64 burst;		/* writes before each pause; 0 means 1 */
 };
 #define VFDTEST_RUN	_IOW('v', 5, struct vfdtest_run)
+
+/* Write through pins, as VFDTEST_WRITE_PINNED does. A page without one: a failure. */
+#define VFDTEST_RUN_PINNED	(1U << 0)
 
 /*
  * HALT: stop the writer and wait for it. When it returns, no write is in flight
@@ -182,6 +195,10 @@ struct vfdtest_status {
 	__u64 requests;		/* times the kernel asked for the device back */
 	__u64 writes;		/* accesses that succeeded, ever */
 	__u64 sequence;		/* as in TRUTH, now */
+	__u32 logging;		/* 1 while the device logs its DMA */
+	__u32 mig_state;	/* enum vfio_device_mig_state */
+	__u64 log_starts;	/* STARTs that succeeded, ever */
+	__u64 log_lost;		/* pages of the log forgotten unread, ever */
 };
 #define VFDTEST_STATUS	_IOWR('v', 8, struct vfdtest_status)
 
@@ -216,13 +233,110 @@ struct vfdtest_set {
 #define VFDTEST_WARN		4
 
 /*
- * Knob numbers kept for later:
- *  5  errno with which VFIO_DEVICE_RESET fails
- *  6  page size which DMA logging reports at
- *  7  errno with which a DMA log report fails
- *  8  migration: states offered
- *  9  migration: bytes in the stream
+ * Read one byte past an allocation; take two locks in both orders. Only where
+ * the kernel watches for that (KASAN, lockdep), else EOPNOTSUPP.
  */
+#define VFDTEST_PAST_END	5
+#define VFDTEST_LOCK_ORDER	6
+
+/* ---- the device's own log --------------------------------------------------- */
+
+/*
+ * Whether the device logs its DMA (VFIO_DEVICE_FEATURE_DMA_LOGGING_*): 0
+ * (default) or 1. EBUSY while it is open.
+ *
+ * Every access that enters the truth enters the log at the same moment, if its
+ * page is in a range that START armed; and pins as they enter the truth. STOP,
+ * reset and close forget what was not reported (log_lost counts it).
+ * REPORT clears what it reads, whether or not the caller's buffer took it. Pages
+ * outside the armed ranges are simply not dirty. Not started: EINVAL.
+ * A kernel without IOVA bitmaps (CONFIG_IOMMUFD off) lets START succeed and
+ * answers EOPNOTSUPP to every REPORT.
+ */
+#define VFDTEST_LOG		7
+
+/*
+ * Smallest page it logs, a power of two from 4096 (default) to
+ * VFDTEST_LOG_PAGE_MAX: START returns the larger of it and what was asked for.
+ * REPORT of any part of such a page clears all of it.
+ */
+#define VFDTEST_LOG_PAGE_SIZE	8
+#define VFDTEST_LOG_PAGE_MAX	(1ULL << 30)
+
+/*
+ * Most ranges that START takes, at most (and by default) VFDTEST_LOG_RANGES_MAX,
+ * which is the kernel's own limit; and the errno for more (default E2BIG). 0: it
+ * takes them, but arms ranges joined over the smallest gaps, without a word
+ * (Linux 6.6 and later; else the command is EOPNOTSUPP).
+ */
+#define VFDTEST_LOG_RANGES	9
+#define VFDTEST_LOG_RANGES_MAX	256
+#define VFDTEST_LOG_RANGES_ERRNO	10
+
+/*
+ * After so many logged pages reported, counted from START or from this command,
+ * REPORT is EIO: those before it are reported and cleared, the rest never will
+ * be. Every later REPORT is EIO too, until a new START, which counts anew, or
+ * this command. VFDTEST_LOG_NEVER (default): it never fails.
+ */
+#define VFDTEST_LOG_FAIL_AFTER	11
+#define VFDTEST_LOG_NEVER	(~0ULL)
+
+/* What some devices do, as bits. Default 0. */
+#define VFDTEST_LOG_QUIRKS	12
+/* START while started succeeds and forgets the old log; without: EINVAL. */
+#define VFDTEST_LOG_RESTARTS	(1U << 0)
+/* REPORT must lie inside one armed range, else EINVAL. */
+#define VFDTEST_LOG_ONE_RANGE	(1U << 1)
+/* The same, and it reads whole words: 64 logged pages at a time, counted from
+ * the start of the range. Pages read but not asked for are cleared and lost. */
+#define VFDTEST_LOG_WORDS	(1U << 2)
+/* The log stops, forgetting, when the device goes from STOP_COPY to STOP. */
+#define VFDTEST_LOG_STOPS	(1U << 3)
+#define VFDTEST_LOG_ALL_QUIRKS	15U
+
+/* ---- migration ----------------------------------------------------------------- */
+
+/*
+ * Which of VFIO_MIGRATION_STOP_COPY, _P2P and _PRE_COPY the device offers; 0
+ * (default): it cannot migrate. EBUSY while it is open.
+ *
+ * In RUNNING and PRE_COPY it writes. On the way to any other state its writer
+ * pauses, and goes on when it is back: when a SET returns, no write is in flight
+ * and none will be; pins are in the truth once more, then no longer. A failed
+ * arc leaves the device in the state it came from. Reset: RUNNING, and quiet.
+ *
+ * What migrates: the first VFDTEST_MIG_REGISTERS bytes of region 0, and the number
+ * that the writer's next write must exceed. The stream is some hundred bytes, with
+ * a sum over all of them: in PRE_COPY one record, and another whenever the
+ * registers have changed since (nothing new: ENOMSG); in STOP_COPY the last one,
+ * then end of file. Its content is nobody else's business.
+ * What is written in RESUMING is looked at on the way to STOP: EINVAL, and still
+ * RESUMING, if it is cut short, too long or damaged. Writing without end: EFBIG.
+ */
+#define VFDTEST_MIG		13
+#define VFDTEST_MIG_REGISTERS	256
+
+/*
+ * Let one arc fail: vfdtest_mig_fail(). 0 (default): none. Broken: the device
+ * goes to ERROR; whether it then writes is as it was before. Only single arcs
+ * count, as the kernel takes them: RUNNING to STOP_COPY on a device with P2P is
+ * RUNNING to RUNNING_P2P to STOP to STOP_COPY.
+ */
+#define VFDTEST_MIG_FAIL	14
+static inline __u64 vfdtest_mig_fail(__u32 from, __u32 to, __u32 error, int broken)
+{
+	return from | to << 8 | error << 16 | (__u64)(broken != 0) << 32;
+}
+
+/* More bytes in each record: a multiple of 8, at most VFDTEST_MIG_PADDING_MAX. */
+#define VFDTEST_MIG_PADDING	15
+#define VFDTEST_MIG_PADDING_MAX	(1UL << 20)
+
+/* Most bytes that one read or write of the stream moves (default: no limit). */
+#define VFDTEST_MIG_CHUNK	16
+
+/* ---- plug ---------------------------------------------------------------------- */
 
 /*
  * REMOVE: the driver gives up the device, as when it is unplugged. Returns at
