@@ -67,14 +67,17 @@ int vfd_container_info(struct vfd_container *container, struct vfd_container_inf
 	return 0;
 }
 
+/* One physical group makes the kernel answer "all" for the whole container, the emulated ones included. */
 static const char *why_deferred(const struct vfd_container *c, const struct vfd_group *g, bool lost)
 {
 	if (lost)
 		return "the kernel's record was lost; vfd_track_start begins a new one";
-	return c->space.can_track ? g->why : "a type1 v1 or no-IOMMU container records nothing";
+	if (!c->space.can_track)
+		return "a type1 v1 or no-IOMMU container records nothing";
+	return g->physical ? g->why
+			   : "a physical group in the same container makes the kernel answer \"all dirty\"";
 }
 
-/* One physical group makes the kernel answer "all" for the whole container, the emulated ones included. */
 static void say(struct vfd_plan_entry *e, enum vfd_source_kind source, uint64_t granularity, const char *why)
 {
 	e->source = source;
@@ -97,14 +100,10 @@ static bool plan_log(const struct vfd_container *c, const struct vfd_device *d, 
 static void plan_deferred(const struct vfd_container *c, const struct vfd_group *g,
 			  const struct vfd_device *d, bool lost, struct vfd_plan_entry *e)
 {
-	const char *log = !d || !d->logs ? NULL : d->recorder.armed ? "its log failed" : d->log_why;
+	const char *log = d && d->recorder.armed ? "its log failed" : d ? d->log_why : NULL;
 
 	say(e, VFD_SOURCE_DEFERRED, 0, "");
-	snprintf(e->why, sizeof e->why, "%s%s%s%s", why_deferred(c, g, lost), log ? "; " : "", log ? log : "",
-		 !g->physical && c->space.physical
-			 ? ", but a physical group in the same container makes the kernel answer \"all "
-			   "dirty\" for every page"
-			 : "");
+	snprintf(e->why, sizeof e->why, "%s%s%s", why_deferred(c, g, lost), log ? "; " : "", log ? log : "");
 }
 
 /* d: NULL if none is open. */

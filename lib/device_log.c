@@ -18,6 +18,7 @@ void device_find_log(struct vfd_device *d)
 	d->recorder.log = (struct devlog){ .sys = sys, .fd = d->fd };
 	snprintf(d->recorder.who, sizeof d->recorder.who, "%s", d->name);
 	d->logs = devlog_offered(sys, d->fd);
+	d->log_why = d->logs ? NULL : "it keeps no log";
 }
 
 /* Type1 is exact by itself without a physical group, and a driver that pins knows better. */

@@ -38,7 +38,9 @@ static void add_entry(struct text *t, const struct vfd_plan *plan, const struct 
 	else
 		snprintf(answer, sizeof answer, "nobody: %" PRIu64 " MiB deferred to the last round",
 			 plan->deferred_bytes >> 20);
-	snprintf(line, sizeof line, "%s: %s; %s\n", name, answer, e->why);
+	snprintf(line, sizeof line, "%s: %s; %s%s\n", name, answer, e->why,
+		 e->source == VFD_SOURCE_DEFERRED ? ": give it pins (vfd_device_pins_all), or unplug it first"
+						  : "");
 	add(t, line);
 }
 
