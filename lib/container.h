@@ -124,10 +124,13 @@ int group_unset(struct vfd_group *group, struct vfd_error *err);
 int group_drain(struct vfd_group *group, unsigned harvest_flags, struct vfd_error *err);
 void group_close_devices(struct vfd_group *group);
 
-/* ---- device_log.c: gate closed ---- */
-
 /* Whether what it writes is known without type1: its driver pins it, or it logs it. */
-bool device_answers(const struct vfd_device *device);
+static inline bool device_answers(const struct vfd_device *device)
+{
+	return device->pins_all || recorder_answers(&device->recorder);
+}
+
+/* ---- device_log.c: gate closed ---- */
 
 /* Ask whether it has a log. It was just opened. */
 void device_find_log(struct vfd_device *device);

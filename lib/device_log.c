@@ -6,11 +6,6 @@
 
 #include <stdio.h>
 
-bool device_answers(const struct vfd_device *device)
-{
-	return device->pins_all || recorder_answers(&device->recorder);
-}
-
 void device_find_log(struct vfd_device *d)
 {
 	const struct sys *sys = d->group->container->sys;
