@@ -43,7 +43,8 @@ unpack_sources() {
 	mkdir "$work/linux"
 	tar -xf "$work/deb/usr/src/$package.tar.xz" -C "$work/linux" --strip-components=1 \
 		--exclude='*/drivers/gpu/*.[ch]' --exclude='*/drivers/media/*.[ch]' --exclude='*/drivers/net/wireless/*.[ch]' \
-		--exclude='*/sound/*.[ch]' --exclude='*/Documentation/*.rst' --exclude='*.dts*'
+		--exclude='*/sound/*.[ch]' --exclude='*.dts*' --exclude='*/Documentation/[!K]*' \
+		--exclude='*/tools/testing/*' --exclude='*/tools/perf/*'
 	rm -r "$work/deb"
 }
 
@@ -64,13 +65,12 @@ kernel_make() { make -s -C "$work/linux" O="$objects" "$@"; }
 
 # What was asked for and is not in the result was misspelt, or lacks something it depends on.
 configure() {
-	local file line bad=0
-	kernel_make tinyconfig >/dev/null
-	cat "$@" >>"$objects/.config"
-	kernel_make olddefconfig 2>&1 | grep -v override: >&2 || true
+	local line bad=0
+	cat "$@" >"$work/wanted"
+	kernel_make KCONFIG_ALLCONFIG="$work/wanted" allnoconfig >"$work/log" 2>&1 || { cat "$work/log" >&2 && return 1; }
 	while read -r line; do
 		grep -qxF -- "$line" "$objects/.config" || { say "the kernel does not take: $line" && bad=1; }
-	done < <(for file; do cat "$file"; done | sed -nE '/^(# )?CONFIG_/p' | tac | awk -F'[= ]' '!seen[$0 ~ /^#/ ? $2 : $1]++')
+	done < <(tac "$work/wanted" | awk -F= '/^CONFIG_/ && !seen[$1]++')
 	[ "$bad" = 0 ]
 }
 
