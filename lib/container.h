@@ -33,6 +33,7 @@ struct vfd_group {
 	int fd; /* -1: detached by a container close that failed later */
 	bool physical;
 	bool answered;	 /* what its devices write is known without type1: see device_answers() */
+	bool by_log;	 /* ... by the log of one of them, at least */
 	const char *why; /* the rule that decided, static text */
 };
 
@@ -110,6 +111,9 @@ void group_joined(struct vfd_group *group);
 
 /* A device was opened, or how one is answered for has changed. */
 void group_recount(struct vfd_group *group);
+
+/* A device that was closed here turns out to be open elsewhere: a log that answered for it ended with the close. */
+void group_held_elsewhere(struct vfd_group *group);
 
 /* Open, not closed by a detach. */
 unsigned group_open_devices(const struct vfd_group *group);

@@ -86,10 +86,15 @@ static void say(struct vfd_plan_entry *e, enum vfd_source_kind source, uint64_t 
 }
 
 /* Before the start: what it says it can. */
-static bool plan_log(const struct vfd_container *c, const struct vfd_device *d, struct vfd_plan_entry *e)
+static bool plan_log(const struct vfd_container *c, const struct vfd_group *g, const struct vfd_device *d,
+		     struct vfd_plan_entry *e)
 {
 	bool before = d && d->logs && !c->space.tracking;
 
+	if (!d && g->by_log) {
+		say(e, VFD_SOURCE_DEVLOG, 0, "it logged its own DMA until it was closed");
+		return true;
+	}
 	if (!before && !(d && recorder_answers(&d->recorder)))
 		return false;
 	say(e, VFD_SOURCE_DEVLOG, before ? c->space.type1.page_size : d->recorder.log.page_size,
@@ -114,10 +119,10 @@ static void plan_source(const struct vfd_container *c, const struct vfd_group *g
 
 	if (c->space.can_track && !c->space.physical && !lost)
 		say(e, VFD_SOURCE_TYPE1, c->space.type1.page_size, g->why);
-	else if (d ? d->pins_all : g->answered)
+	else if (d ? d->pins_all : g->answered && !g->by_log)
 		say(e, VFD_SOURCE_PINS, vfd_log_page_size(c->space.log),
 		    "software: its driver pins everything that it writes");
-	else if (!plan_log(c, d, e))
+	else if (!plan_log(c, g, d, e))
 		plan_deferred(c, g, d, lost, e);
 }
 

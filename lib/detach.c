@@ -91,6 +91,7 @@ static int unset(struct vfd_group *group, struct vfd_error *err)
 
 	if (rc == -EBUSY) {
 		space_stir(&c->space);
+		group_held_elsewhere(group);
 		if (c->space.gap) /* what that one wrote then is in no record */
 			space_owe_all(&c->space, VFD_WHY_NO_TRACKING);
 		return explain_busy(group, err);

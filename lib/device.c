@@ -37,7 +37,9 @@ void device_shut(struct vfd_device *device)
 	recorder_closed(&c->space, &device->recorder);
 	c->sys->close(c->sys, device->fd);
 	device->fd = -1;
-	if (!device->quiesced && !c->borrowed) /* a borrowed device is still open: its owner has it */
+	if (c->borrowed) /* it is still open: its owner has it */
+		group_held_elsewhere(device->group);
+	else if (!device->quiesced)
 		space_writer_remove(&c->space);
 }
 

@@ -37,14 +37,18 @@ void device_arm(struct vfd_device *d)
 	recorder_arm(space, &d->recorder, &d->log_why);
 }
 
+/* What is told of logs that are begun anew holds from now on, and not for what came before. */
 void container_arm(struct vfd_container *c)
 {
+	bool was = space_all_dirty(&c->space);
+
 	for (struct vfd_group *g = c->groups; g; g = g->next) {
 		for (struct vfd_device *d = g->devices; d; d = d->next)
 			device_arm(d);
 		if (g->fd >= 0)
 			group_recount(g);
 	}
+	space_answer_changed(&c->space, was);
 }
 
 void container_disarm(struct vfd_container *c)

@@ -50,7 +50,7 @@ static int not_there(const struct table *table, enum vfd_find by, uint64_t addre
 
 static struct vfd_mapping answer_of(const struct mapping *m)
 {
-	uint32_t flags = m->flags & ~(MAPPING_UNARMED | (uint32_t)VFD_MAP_LOG_ADDRESS);
+	uint32_t flags = m->flags & ~(uint32_t)VFD_MAP_LOG_ADDRESS;
 
 	return (struct vfd_mapping){
 		.flags = m->logged ? flags | VFD_MAP_LOG_ADDRESS : flags,

@@ -49,6 +49,7 @@ void log_region_put(struct vfd_log *log, uint64_t address);
 struct log_inbox {
 	uint64_t *bits, *sum, *top, *tip;
 	uint64_t base; /* the page that bit 0 stands for: log address / page size */
+	uint64_t last; /* log address: where the region ends; what comes behind it has another inbox */
 };
 
 void log_inbox_get(struct vfd_log *log, uint64_t address, struct log_inbox *inbox);

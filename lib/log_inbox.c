@@ -58,8 +58,12 @@ void log_inbox_get(struct vfd_log *log, uint64_t address, struct log_inbox *out)
 	struct cursor c = cursor_over(log, (struct range){ address, address });
 	cursor_next(&c);
 	struct summed inbox = inbox_of(log, c.region);
-	*out = (struct log_inbox){ inbox.bits, inbox.sum, inbox.top, inbox.tip,
-				   bit_address(log, c.region, 0) >> log->page_shift };
+	*out = (struct log_inbox){ inbox.bits,
+				   inbox.sum,
+				   inbox.top,
+				   inbox.tip,
+				   bit_address(log, c.region, 0) >> log->page_shift,
+				   c.region->last };
 	gate_leave(&log->gate);
 }
 

@@ -27,6 +27,15 @@ static bool follows(const struct vfd_mapping *a, const struct vfd_mapping *b)
 	       (!(a->flags & VFD_MAP_LOG_ADDRESS) || a->log_address + a->size == b->log_address);
 }
 
+/* The piece in which two runs meet: the others are checked by themselves. */
+static struct vfd_mapping seam(const struct vfd_mapping *joined, uint64_t offset)
+{
+	uint64_t granule = joined->granule,
+		 behind = granule ? (joined->iova + offset) & (granule - 1) : offset;
+
+	return piece_at(joined, offset - min_u64(offset, behind));
+}
+
 static bool join(struct space *space, struct vfd_mapping *run, const struct vfd_mapping *next)
 {
 	struct vfd_mapping joined = *run;
@@ -35,8 +44,9 @@ static bool join(struct space *space, struct vfd_mapping *run, const struct vfd_
 	if (!follows(run, next))
 		return false;
 	joined.size += next->size;
+	struct vfd_mapping piece = seam(&joined, run->size);
 	if (check_mapping(space, &joined, &where, NULL) || check_allowed(&space->type1.caps, where, NULL) ||
-	    check_region(space, &joined, NULL))
+	    check_region(space, &piece, NULL))
 		return false;
 	*run = joined;
 	return true;

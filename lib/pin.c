@@ -53,7 +53,8 @@ static void add_held(struct vfd_pinset *set, uint32_t change)
 {
 	uint32_t held = atomic_load_explicit(&set->held, memory_order_relaxed);
 
-	atomic_store_explicit(&set->held, held + change, memory_order_relaxed);
+	/* release: who finds nothing held finds the marks, too */
+	atomic_store_explicit(&set->held, held + change, memory_order_release);
 }
 
 /* Its next use has another number. */

@@ -43,12 +43,13 @@ COLD int fail_unmapped(enum by by, uint64_t address, bool leaving, struct vfd_er
 			  leaving ? "is being unmapped by another thread" : "is not mapped in the container");
 }
 
-/* To translate takes no mapping, where no other follows. */
+/* To translate takes no mapping, where no other follows and none is leaving. */
 static bool translates(const struct table *table, uint64_t address, struct pin_hint *hint)
 {
 	struct index_entry here, next;
 
-	if (!table_find_memory(table, address, &here, &next) || next.where.first == here.where.last + 1)
+	if (table->leaving || !table_find_memory(table, address, &here, &next) ||
+	    next.where.first == here.where.last + 1)
 		return false;
 	*hint = (struct pin_hint){
 		.generation = table->generation,
@@ -87,8 +88,10 @@ int pin_hint_refresh(struct vfd_pinset *set, enum by by, uint64_t address, bool 
 	table_enter(table);
 	if (to_pin || by == BY_DEVICE || !translates(table, address, hint))
 		rc = look_up(set, by, address, hint, err);
-	if (!rc && to_pin && hint->log_address != NOT_LOGGED)
+	if (!rc && to_pin && hint->log_address != NOT_LOGGED) {
 		log_inbox_get(set->space->log, hint->log_address, &hint->inbox);
+		hint->last = min_u64(hint->last, hint->inbox.last - hint->log_address);
+	}
 	table_leave(table);
 	if (!rc && !to_pin)
 		hint->flags = 0;

@@ -51,7 +51,7 @@ static void each_pin(struct space *space,
 
 	__sync_synchronize();
 	for (const struct vfd_pinset *set = space->pinsets; set; set = set->next) {
-		uint32_t high = atomic_load_explicit(&set->held, memory_order_relaxed)
+		uint32_t high = atomic_load_explicit(&set->held, memory_order_acquire)
 					? atomic_load_explicit(&set->high, memory_order_relaxed)
 					: 0;
 		for (uint32_t i = 0; i < high; i++)

@@ -88,14 +88,15 @@ static int start(struct devlog *log, struct ranges *ranges)
 static bool keep(struct space *space, struct recorder *r, const struct ranges *ranges, const char **why)
 {
 	r->armed = malloc(ranges->count * sizeof *r->armed);
+	r->failed = false;
 	if (r->armed) {
 		memcpy(r->armed, ranges->at, ranges->count * sizeof *r->armed);
 		r->count = ranges->count;
 		if (!recorder_try(space, r))
 			return true;
 	}
-	*why = r->armed ? "its log can be started but not read: the kernel may lack CONFIG_IOMMUFD"
-			: "no memory to log its DMA";
+	*why = r->failed ? "its log can be started but not read: the kernel may lack CONFIG_IOMMUFD"
+			 : "no memory to log its DMA";
 	devlog_quit(&r->log);
 	free(r->armed);
 	r->armed = NULL;
@@ -146,7 +147,6 @@ bool recorder_arm(struct space *space, struct recorder *r, const char **why)
 	*why = "its log was refused";
 	if (start_somehow(space, r, &ranges) || !keep(space, r, &ranges, why))
 		return false;
-	atomic_store(&r->failed, false);
 	r->read = false;
 	r->next = space->recorders;
 	space->recorders = r;
@@ -178,8 +178,14 @@ void recorder_disarm(struct space *space, struct recorder *r)
 
 void recorder_fail(struct space *space, struct recorder *r)
 {
-	if (!atomic_exchange(&r->failed, true))
+	if (!atomic_exchange(&r->failed, true) && space->tracking)
 		space_owe_all(space, VFD_WHY_LOG_FAILED);
+}
+
+void recorders_fail(struct space *space)
+{
+	for (struct recorder *r = space->recorders; r; r = r->next)
+		recorder_fail(space, r);
 }
 
 /* A device that was not silent has written since it was read last; one that failed is not to blame any more for what comes. */

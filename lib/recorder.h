@@ -46,6 +46,9 @@ void recorder_set_silent(struct space *space, struct recorder *recorder, bool si
 /* What it said counts no more. */
 void recorder_fail(struct space *space, struct recorder *recorder);
 
+/* All of them. */
+void recorders_fail(struct space *space);
+
 static inline bool recorder_answers(const struct recorder *recorder)
 {
 	return recorder->armed && !atomic_load(&recorder->failed);

@@ -27,7 +27,8 @@ static struct range round_out(const struct recorder *r, struct range armed, stru
 	uint64_t unit = unit_of(r), from = max_u64(where.first, armed.first) - armed.first;
 	uint64_t to = (min_u64(where.last, armed.last) - armed.first) | (unit - 1);
 
-	return (struct range){ armed.first + (from & ~(unit - 1)), min_u64(armed.first + to, armed.last) };
+	return (struct range){ armed.first + (from & ~(unit - 1)),
+			       armed.first + min_u64(to, armed.last - armed.first) };
 }
 
 /* ---- one window: its range is claimed ---- */
@@ -103,6 +104,11 @@ int recorder_try(struct space *space, struct recorder *r)
 
 /* ---- all windows ---- */
 
+static uint64_t end_of(uint64_t first, uint64_t size)
+{
+	return first > UINT64_MAX - size ? UINT64_MAX : first + (size - 1);
+}
+
 /* The next one: what is mapped from cursor on, with holes that are not too large. Table entered. */
 static bool find_window(const struct table *table, uint64_t page, struct range where, struct range *window)
 {
@@ -116,7 +122,7 @@ static bool find_window(const struct table *table, uint64_t page, struct range w
 	       at.where.first - window->last <= HOLE_BITS * page &&
 	       at.where.last - window->first < WINDOW_BITS * page)
 		window->last = at.where.last;
-	window->last = min_u64(window->last, window->first + (WINDOW_BITS * page - 1));
+	window->last = min_u64(window->last, end_of(window->first, WINDOW_BITS * page));
 	return true;
 }
 
@@ -168,21 +174,26 @@ static bool read_range(struct harvest *h, struct recorder *r, struct range armed
 	return true;
 }
 
-static bool is_silent(struct space *space, const struct recorder *r)
+struct moment {
+	bool silent;
+	uint64_t epoch;
+};
+
+static struct moment look(struct space *space, const struct recorder *r)
 {
 	pthread_mutex_lock(&space->mutex);
-	bool silent = r->silent;
+	struct moment moment = { r->silent, space->epoch };
 	pthread_mutex_unlock(&space->mutex);
-	return silent;
+	return moment;
 }
 
-/* Read since it is silent: only if it was so from the beginning. */
-static void settle(struct harvest *h, struct recorder *r, bool silent)
+/* Read since it is silent: only if it was so from the beginning, and nobody woke meanwhile. */
+static void settle(struct harvest *h, struct recorder *r, struct moment before)
 {
 	bool all = !h->wanted.first && h->wanted.last == UINT64_MAX;
 
 	pthread_mutex_lock(&h->space->mutex);
-	r->read |= all && silent && r->silent;
+	r->read |= all && before.silent && r->silent && before.epoch == h->space->epoch;
 	pthread_mutex_unlock(&h->space->mutex);
 }
 
@@ -190,11 +201,12 @@ static void settle(struct harvest *h, struct recorder *r, bool silent)
 void recorders_harvest(struct harvest *h)
 {
 	for (struct recorder *r = h->space->recorders; r; r = r->next) {
-		bool silent = is_silent(h->space, r), right = true;
+		struct moment before = look(h->space, r);
+		bool right = true;
 		for (size_t i = 0; right && i < r->count; i++)
 			right = read_range(h, r, r->armed[i]);
 		if (right)
-			settle(h, r, silent);
+			settle(h, r, before);
 	}
 }
 
@@ -234,7 +246,7 @@ static bool read_part(struct space *space, struct recorder *r, struct range arme
 	struct vfd_harvest ignored = { 0 };
 
 	while (part.first <= part.last) {
-		struct range window = { part.first, min_u64(part.last, part.first + (most - 1)) };
+		struct range window = { part.first, min_u64(part.last, end_of(part.first, most)) };
 		window = round_out(r, armed, window);
 		if (read_window(space, r, window, &ignored))
 			return false;

@@ -92,25 +92,35 @@ struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd
 	return d;
 }
 
-/* With none open it stays as it was. */
-static bool answered(const struct vfd_group *g)
-{
-	bool all = true;
-
-	for (const struct vfd_device *d = g->devices; d; d = d->next)
-		all &= d->fd < 0 || device_answers(d);
-	return group_open_devices(g) ? all : g->answered;
-}
-
-void group_recount(struct vfd_group *g)
+static void set_answered(struct vfd_group *g, bool answered, bool by_log)
 {
 	struct space *space = &g->container->space;
-	bool was = space_all_dirty(space), now = answered(g);
+	bool was = space_all_dirty(space);
 
-	space->unanswered += g->answered && !now;
-	space->unanswered -= !g->answered && now;
-	g->answered = now;
+	space->unanswered += g->answered && !answered;
+	space->unanswered -= !g->answered && answered;
+	g->answered = answered;
+	g->by_log = by_log;
 	space_answer_changed(space, was);
+}
+
+/* With none open it stays as it was. */
+void group_recount(struct vfd_group *g)
+{
+	bool all = true, by_log = false;
+
+	for (const struct vfd_device *d = g->devices; d; d = d->next) {
+		all &= d->fd < 0 || device_answers(d);
+		by_log |= d->fd >= 0 && !d->pins_all;
+	}
+	if (group_open_devices(g))
+		set_answered(g, all, all && by_log);
+}
+
+void group_held_elsewhere(struct vfd_group *g)
+{
+	if (g->by_log)
+		set_answered(g, false, false);
 }
 
 void device_joined(struct vfd_device *device)

@@ -127,7 +127,7 @@ enum vfd_reason space_owes_all(struct space *space, const struct mapping *m)
 		return VFD_WHY_NO_TRACKING;
 	if (unrecorded(space))
 		return VFD_WHY_STATE_LOST;
-	return m->flags & MAPPING_UNARMED ? VFD_WHY_UNARMED : m->owed;
+	return m->unarmed ? VFD_WHY_UNARMED : (enum vfd_reason)m->owed;
 }
 
 static const char *culprit(const struct space *space, enum vfd_reason why)
@@ -166,22 +166,34 @@ void space_each_tracked(struct space *space, void (*visit)(struct space *space, 
 	table_leave(&space->table);
 }
 
-/* Mutex held. */
-static void set_unarmed(struct space *space, struct mapping *m, bool unarmed)
+/* Mutex held, here and below. */
+static void set_owed(struct space *space, struct mapping *m, enum vfd_reason why)
 {
-	if (m->flags & MAPPING_UNARMED)
-		space->unarmed -= range_size(m->where);
-	m->flags &= ~MAPPING_UNARMED;
-	if (!unarmed)
-		return;
-	m->flags |= MAPPING_UNARMED;
-	space->unarmed += range_size(m->where);
+	if (m->owed)
+		space->owed -= range_size(m->where);
+	if (why)
+		space->owed += range_size(m->where);
+	m->owed = (unsigned)why & 0x7fu;
 }
 
+static void set_unarmed(struct space *space, struct mapping *m, bool unarmed)
+{
+	if (m->unarmed)
+		space->unarmed -= range_size(m->where);
+	if (unarmed)
+		space->unarmed += range_size(m->where);
+	m->unarmed = unarmed;
+}
+
+/* What was written while nobody looked stays owed. */
 static void look_armed(struct space *space, struct mapping *m, void *arg)
 {
+	bool unarmed = !recorders_armed(space, m->where);
+
 	(void)arg;
-	set_unarmed(space, m, !recorders_armed(space, m->where));
+	if (m->unarmed && !unarmed && !m->owed && space->tracking && !drained(space))
+		set_owed(space, m, VFD_WHY_UNARMED);
+	set_unarmed(space, m, unarmed);
 }
 
 void space_rearmed(struct space *space)
@@ -198,15 +210,6 @@ void space_mapped(struct space *space, struct mapping *m)
 	}
 	table_add(&space->table, m);
 	plan_touch(&space->plan, m->where);
-}
-
-static void set_owed(struct space *space, struct mapping *m, enum vfd_reason why)
-{
-	if (m->owed)
-		space->owed -= range_size(m->where);
-	if (why)
-		space->owed += range_size(m->where);
-	m->owed = why;
 }
 
 void space_unmapped(struct space *space, struct mapping *m)

@@ -178,12 +178,14 @@ void table_remove(struct table *table, struct mapping *m)
 		if (is_in(table, i, m))
 			index_remove(&table->other[i], key_in(i, m).first, m->where.first);
 	count(table, m, (uint64_t)-1);
+	table->leaving -= m->leaving;
 	end_change(table);
 }
 
 void table_set_leaving(struct table *table, struct mapping *m, bool leaving)
 {
 	begin_change(table);
+	table->leaving += (size_t)leaving - (size_t)m->leaving;
 	m->leaving = leaving;
 	end_change(table);
 }

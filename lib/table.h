@@ -14,23 +14,21 @@
 #include "index.h"
 #include "lock.h"
 
-/* In mapping.flags, beside enum vfd_map_flags: some recorder is not armed for it. Changed with the container's gate closed. */
-#define MAPPING_UNARMED (1u << 31)
-
 /* 40 bytes: there may be millions. What is read without the space's mutex does not change while the mapping is in the table. */
 struct mapping {
 	struct range where; /* IOVA */
 	void *memory;
 	uint64_t log_address; /* valid if logged */
-	uint32_t flags;	      /* enum vfd_map_flags; MAPPING_UNARMED */
+	uint32_t flags;	      /* enum vfd_map_flags */
 	bool logged;	      /* holds its region in the log */
 	/* Of whoever claimed the range: */
 	bool uncertain : 1; /* an unmap failed half-way: the kernel may have it, or not */
 	bool spoiled : 1;   /* a fault may have shifted the kernel's bits: what is read next may be wrong */
 	bool leaving; /* is being unmapped: no new pin. Changed with the gate closed. Between the others, for who writes a bit
 			     * field writes its neighbour too. */
-	enum vfd_reason
-		owed : 8; /* all of it is owed at the final harvest, and why; 0: it is not. The space's mutex. */
+	/* The space's mutex: */
+	uint8_t owed : 7; /* enum vfd_reason: all of it is owed at the final harvest, and why; 0: it is not */
+	uint8_t unarmed : 1; /* some recorder is not armed for it */
 };
 
 /* Whether device writes to the mapping are to be collected at all. */
@@ -61,6 +59,7 @@ struct table {
 	bool wanted[OTHER_ORDERS];
 	uint64_t bytes;	   /* mapped */
 	uint64_t tracked;  /* bytes of it that mapping_tracked() says yes to */
+	size_t leaving;	   /* mappings that are about to be removed */
 	size_t starts[64]; /* mappings whose first address has so many trailing zeros; 0 counts as 63 */
 	_Atomic(uint64_t) generation; /* moves whenever an answer may change */
 	pthread_mutex_t changing;     /* one change at a time, and promises. Taken before the gate. */

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "pin.h"
+#include "recorder.h"
 
 static const char *const start_op = "VFIO_IOMMU_DIRTY_PAGES START";
 
@@ -147,7 +148,10 @@ int track_recheck(struct space *space, struct vfd_error *err)
 
 	if (rc)
 		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "cannot read the container's capabilities");
-	if (space->type1.page_size == page_size || !space->started)
+	if (space->type1.page_size == page_size)
+		return 0;
+	recorders_fail(space); /* their ranges are not aligned to it, nor what comes between their mappings */
+	if (!space->started)
 		return 0;
 	rc = type1_stop(&space->type1);
 	if (!rc)

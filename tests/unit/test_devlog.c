@@ -10,6 +10,7 @@
 #include <linux/vfio.h>
 #include <string.h>
 
+#include "type1.h"
 #include "uapi.h"
 
 #define OTHER	"0000:00:02.0"
@@ -567,6 +568,221 @@ START_TEST(start_fails)
 }
 END_TEST
 
+/* ---- what a review found ---- */
+
+/* Paid once, written again, begun anew: what was written is owed. */
+START_TEST(paid_then_anew)
+{
+	track_one();
+	fail_report(EIO, 0, 1);
+	ck_assert_int_eq(vfd_track_harvest(f->container, 0, NULL, &f->err), -EIO);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	forget_log(f);
+	writes(PCI_NAME, 200, 1);
+	check_device(PCI_NAME);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_msg(is_logged(f, 200), "page 200 LOST");
+	end_one();
+}
+END_TEST
+
+/* Failed, then mapped, then begun anew */
+START_TEST(mapped_then_anew)
+{
+	track_one();
+	fail_report(EIO, 0, 1);
+	ck_assert_int_eq(vfd_track_harvest(f->container, 0, NULL, &f->err), -EIO);
+	OK(map_pages(f, 600, 600, 8, RW));
+	writes(PCI_NAME, 601, 1);
+	check_device(PCI_NAME);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_msg(is_logged(f, 601), "page 601 LOST");
+	end_one();
+}
+END_TEST
+
+/* The one that could not see the mapping leaves; what it wrote there stays owed. */
+START_TEST(unarmed_then_closed)
+{
+	how.total_limit = 1024 * PAGE;
+	track_one();
+	OK(map_pages(f, 4096, 600, 16, RW));
+	writes(PCI_NAME, 4100, 1);
+	check_device(PCI_NAME);
+	OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_msg(is_logged(f, 604), "page 604 LOST");
+	end_one();
+}
+END_TEST
+
+START_TEST(unarmed_then_detached)
+{
+	how.total_limit = 1024 * PAGE;
+	track_two();
+	OK(map_pages(f, 4096, 600, 16, RW));
+	writes(PCI_NAME, 4100, 1);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_msg(is_logged(f, 604), "page 604 LOST");
+	OK(vfd_group_detach(&f->group2, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+/* Its log was stopped with our handle, but the owner has it open, and it writes on. */
+START_TEST(closed_but_borrowed)
+{
+	fixture_begin(f, &logging);
+	OK(vfd_container_close(&f->container, 0, &f->err));
+	const struct sys *s = &f->model->sys;
+	int cfd = s->open(s, "/dev/vfio/vfio", 0), gfd = s->open(s, "/dev/vfio/20", 0);
+	ck_assert_int_eq(raw_ioctl(f, gfd, VFIO_GROUP_SET_CONTAINER, &cfd), 0);
+	ck_assert_int_eq(raw_ioctl(f, cfd, VFIO_SET_IOMMU, (void *)(unsigned long)VFIO_TYPE1v2_IOMMU), 0);
+	int dfd = raw_ioctl(f, gfd, VFIO_GROUP_GET_DEVICE_FD, (char[]){ PCI_NAME });
+	ck_assert_int_ge(dfd, 0);
+	struct vfio_iommu_type1_dma_map map = { .argsz = sizeof map,
+						.flags = 3,
+						.vaddr = (uintptr_t)f->memory,
+						.iova = 0,
+						.size = MAPPED * PAGE };
+	ck_assert_int_eq(raw_ioctl(f, cfd, VFIO_IOMMU_MAP_DMA, &map), 0);
+	struct vfd_adopt_group ag = { 20, gfd };
+	struct vfd_adopt_device ad = { 20, dfd, PCI_NAME };
+	struct vfd_mapping am = {
+		.struct_size = sizeof am, .flags = RW, .iova = 0, .size = MAPPED * PAGE, .memory = f->memory
+	};
+	struct vfd_adoption ado = { .struct_size = sizeof ado,
+				    .flags = VFD_ADOPT_DUP,
+				    .container_fd = cfd,
+				    .group_count = 1,
+				    .groups = &ag,
+				    .device_count = 1,
+				    .devices = &ad,
+				    .mapping_count = 1,
+				    .mappings = &am,
+				    .log = f->log };
+	OK(container_adopt_on(s, &ado, &f->container, &f->err));
+	f->group = f->container->groups;
+	f->device = f->group->devices;
+	master_on(f->device);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEVLOG);
+	writes(PCI_NAME, 3, 1);
+	/* the owner keeps the device open and lets it write */
+	OK(vfd_device_close(&f->device, VFD_DISCARD, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert(is_logged(f, 3));
+	forget_log(f);
+	writes(PCI_NAME, 200, 1);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_msg(is_logged(f, 200), "page 200 LOST");
+	OK(vfd_container_close(&f->container, VFD_DISCARD, &f->err));
+	s->close(s, dfd);
+	s->close(s, gfd);
+	s->close(s, cfd);
+	fixture_end(f);
+}
+END_TEST
+
+/* A duplicate of its descriptor is open: EBUSY, and it writes on. */
+START_TEST(closed_but_held)
+{
+	track_one();
+	const struct sys *s = &f->model->sys;
+	int other = s->dup(s, vfd_device_fd(f->device));
+	uint16_t command = htole16(PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
+	ck_assert_int_eq(vfd_group_detach(&f->group, VFD_COLLECT, &f->err), -EBUSY);
+	forget_log(f);
+	struct vfio_region_info info = { .argsz = sizeof info, .index = VFIO_PCI_CONFIG_REGION_INDEX };
+	ck_assert_int_eq(raw_ioctl(f, other, VFIO_DEVICE_GET_REGION_INFO, &info), 0);
+	ck_assert_int_eq(s->pwrite(s, other, &command, 2, info.offset + PCI_COMMAND), 2);
+	writes(PCI_NAME, 200, 1);
+	s->close(s, other);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	ck_assert_msg(is_logged(f, 200), "page 200 LOST");
+	fixture_end(f);
+}
+END_TEST
+
+static const struct model_config high = {
+	.group_count = 1,
+	.groups = { { .number = 20,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = PCI_NAME, .pci = true, .log = &how } },
+		      .ranges = { { 0x100000, UINT64_MAX } } } },
+};
+
+/* Just below what is left out at the top of the address space */
+START_TEST(at_the_top)
+{
+	how.page_min = 65536;
+	fixture_begin(f, &high);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	uint64_t at = TYPE1_TOP / PAGE - 64;
+	OK(map_pages(f, at, 0, 64, RW));
+	master_on(f->device);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEVLOG);
+	writes(PCI_NAME, at + 3, 1);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 16);
+	OK(unmap_pages(f, at, 64));
+	end_one();
+}
+END_TEST
+
+static const struct model_config growing = {
+	.group_count = 2,
+	.groups = { { .number = 20,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = PCI_NAME, .pci = true, .log = &how } },
+		      .page_sizes = 0x11000 },
+		    { .number = 21,
+		      .kind = MODEL_PHYSICAL,
+		      .page_sizes = 0x10000 | 0x200000,
+		      .devices = { { .name = OTHER, .pci = true, .log = &other_how } } } },
+};
+
+/* A group comes with which the container's pages become larger. */
+START_TEST(pages_grow)
+{
+	how.total_limit = 64 * PAGE;
+	fixture_begin(f, &growing);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	master_on(f->device);
+	OK(map_pages(f, 40, 8, 40, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(unmap_pages(f, 40, 40));
+	OK(vfd_group_attach(f->container, 21, &f->group2, &f->err));
+	OK(map_pages(f, 48, 16, 16, RW));
+	writes(PCI_NAME, 60, 1);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_msg(is_logged(f, 28), "page 28 LOST");
+	end_two();
+}
+END_TEST
+
+START_TEST(refused_without_a_trace)
+{
+	struct vfd_track_options options = { .struct_size = sizeof options, .flags = VFD_TRACK_EXACT };
+
+	how.no_report = true;
+	open_one();
+	REFUSED(VFD_EUNSUPPORTED, vfd_track_start(f->container, &options, NULL, &f->err));
+	how.no_report = false;
+	model_set_log(f->model, PCI_NAME, &how);
+	OK(vfd_track_start(f->container, &options, NULL, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_uint_eq(owed_pages(), 0);
+	end_one();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("devlog");
@@ -591,6 +807,15 @@ int main(void)
 	tcase_add_test(tcase, closed_in_order);
 	tcase_add_test(tcase, reset);
 	tcase_add_test(tcase, start_fails);
+	tcase_add_test(tcase, paid_then_anew);
+	tcase_add_test(tcase, mapped_then_anew);
+	tcase_add_test(tcase, unarmed_then_closed);
+	tcase_add_test(tcase, unarmed_then_detached);
+	tcase_add_test(tcase, closed_but_borrowed);
+	tcase_add_test(tcase, closed_but_held);
+	tcase_add_test(tcase, at_the_top);
+	tcase_add_test(tcase, pages_grow);
+	tcase_add_test(tcase, refused_without_a_trace);
 	suite_add_tcase(suite, tcase);
 	add_trap(suite, 33, "a bitmap that is not there", no_memory_to_read_into);
 	add_trap(suite, 44, "larger pages", larger_pages);

@@ -337,12 +337,88 @@ START_TEST(a_failed_unmap_lets_pins_in_again)
 }
 END_TEST
 
+/* Two regions that adjoin in memory and in log addresses, mapped as neighbours: each has an inbox of its own. */
+START_TEST(regions_side_by_side)
+{
+	const uint64_t half = PAGES / 2;
+	struct vfd_pinset *own;
+	struct vfd_pin one;
+	struct vfd_count count;
+
+	fixture_begin(f, &one_physical);
+	OK(vfd_region_remove(f->log, LOG_ADDRESS, VFD_DISCARD, &f->err));
+	for (uint64_t i = 0; i < 2; i++) {
+		struct vfd_region region = { .struct_size = sizeof region,
+					     .address = LOG_ADDRESS + i * half * PAGE,
+					     .size = half * PAGE,
+					     .memory = f->memory + i * half * PAGE };
+		OK(vfd_region_add(f->log, &region, &f->err));
+		OK(map_pages(f, i * half, i * half, half, RW));
+	}
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(vfd_device_pins_all(f->device, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_pinset_create(f->container, NULL, &own, &f->err));
+	for (uint64_t page = 0; page < PAGES; page++) {
+		OK(vfd_pin(own, f->memory + page * PAGE, PAGE, VFD_PIN_WRITE, &one, &f->err));
+		OK(vfd_unpin(own, &one, 1, &f->err));
+		OK(vfd_consumer_count(vfd_log_consumer(f->log), LOG_ADDRESS + page * PAGE,
+				      LOG_ADDRESS + page * PAGE + PAGE - 1, &count, &f->err));
+		ck_assert_msg(count.owed == 1, "page %d: LOST", (int)page);
+	}
+	REFUSED(VFD_ECUT,
+		vfd_pin(own, f->memory + (half - 1) * PAGE, 2 * PAGE, VFD_PIN_WRITE, &one, &f->err));
+	OK(vfd_pinset_destroy(&own, 0, &f->err));
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+struct asked {
+	struct vfd_pinset *set;
+	int rc;
+};
+
+static void translate_then(struct model *model, const struct model_trace *call, uint64_t number, bool after,
+			   void *arg)
+{
+	struct asked *asked = arg;
+	struct vfd_translation where;
+
+	(void)model;
+	(void)number;
+	if (after && call->call == MODEL_IOCTL && call->request == VFIO_IOMMU_UNMAP_DMA)
+		asked->rc = vfd_translate(asked->set, f->memory + PAGE, &where, NULL);
+}
+
+/* The kernel has unmapped it, the table has it still. */
+START_TEST(no_translation_of_what_leaves)
+{
+	struct asked asked = { 0 };
+
+	fixture_begin(f, &one_physical);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(map_pages(f, 0, 0, 512, RW));
+	OK(vfd_pinset_create(f->container, NULL, &asked.set, &f->err));
+	model_on_call(f->model, translate_then, &asked);
+	OK(unmap_pages(f, 0, 512));
+	model_on_call(f->model, NULL, NULL);
+	ck_assert_int_eq(asked.rc, VFD_ENOTMAPPED);
+	OK(vfd_pinset_destroy(&asked.set, 0, &f->err));
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("pin");
 	TCase *tcase = tcase_create("pin");
 
 	tcase_add_test(tcase, addresses);
+	tcase_add_test(tcase, regions_side_by_side);
+	tcase_add_test(tcase, no_translation_of_what_leaves);
 	tcase_add_test(tcase, nothing_is_unmapped_under_a_pin);
 	tcase_add_test(tcase, nothing_ends_under_a_pin);
 	tcase_add_test(tcase, marks);
