@@ -759,7 +759,10 @@ START_TEST(pages_grow)
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
 	OK(unmap_pages(f, 40, 40));
 	OK(vfd_group_attach(f->container, 21, &f->group2, &f->err));
+	OK(vfd_device_open(f->group2, OTHER, &f->device2, &f->err));
 	OK(map_pages(f, 48, 16, 16, RW));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	forget_log(f);
 	writes(PCI_NAME, 60, 1);
 	OK(harvest(f, VFD_HARVEST_FINAL));
 	ck_assert_msg(is_logged(f, 28), "page 28 LOST");
