@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 # test_model is about the model kernel, and slow there.
 mapfile -t thread_tests < <(grep -l pthread_create tests/unit/test_*.c | grep -v test_model | xargs -n1 basename -s .c | sort)
 steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants traps long cross speed ownkernel debugkernel)
+rare=" ownkernel debugkernel " # only when asked for by name: building kernels, and testing on them, takes most of an hour
 
 usage() {
 	cat <<'END'
@@ -48,8 +49,8 @@ traps       each trap of the kernel: closed, tested, and does its test notice wh
 cross       unit tests for aarch64, s390x and i386, emulated; only with --full, or if asked for
 long        more random operations, a minute of pins, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
 speed       does tests/bench/run.sh run, and is no operation longer than recorded? also only then
-ownkernel   bench and real on a kernel built for it: device logs, iommufd, fault injection; also only then
-debugkernel the same on one that watches its memory (KASAN) and its locks (lockdep); also only then
+ownkernel   bench and real on a kernel built for it: device logs, iommufd, fault injection; only if asked for
+debugkernel the same on one that watches its memory (KASAN) and its locks (lockdep); only if asked for
 END
 }
 
@@ -71,7 +72,9 @@ parse() {
 		shift
 	done
 	[ "$show_traps" = no ] || selected+=(real mutants traps)
-	[ ${#selected[@]} -gt 0 ] || selected=("${steps[@]}")
+	[ ${#selected[@]} -gt 0 ] || mapfile -t selected < <(printf '%s\n' "${steps[@]}" | while read -r step; do
+		[[ $rare == *" $step "* ]] || echo "$step"
+	done)
 }
 
 only() {

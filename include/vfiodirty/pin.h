@@ -84,7 +84,7 @@ struct vfd_pin {
 };
 
 /**
- * Pin process memory. It must lie in mappings that follow each other without a gap in memory, IOVA and log address; else
+ * Pin process memory. It must lie in mappings that follow each other without a gap in memory, IOVA and log address, and in one region of the log; else
  * vfd_pin_list() splits it.
  *
  * @param memory any address in memory mapped in the container, which was opened with VFD_FIND_MEMORY

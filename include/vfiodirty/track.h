@@ -57,11 +57,14 @@ struct vfd_track_options {
 
 /**
  * Turn dirty tracking on. In a container without groups it is remembered, and turned on by the first attach before
- * any mapping. Already on: 0, nothing done (a second START would not clear bits, but nothing is to be gained).
+ * any mapping. Already on: what was lost (the kernel's record, a device's log that failed) is begun anew; what it missed stays owed.
+ *
+ * Beside a physical group, or in a v1 container, devices that log their own DMA have their logs started. Open them before: until a device
+ * is known to log, nothing is known of its group, and all that is mapped is owed at the end.
  *
  * @param options NULL for the defaults
  * @param[out] plan may be NULL
- * @return 0; VFD_EUNSUPPORTED (v1 or no-IOMMU, unless all devices pin what they write: vfd_device_pins_all(); no MIGRATION capability); VFD_ESTATE (the container has no log); VFD_EINVALID;
+ * @return 0; VFD_EUNSUPPORTED (v1 or no-IOMMU, unless all devices pin or log what they write; no MIGRATION capability; VFD_TRACK_EXACT); VFD_ESTATE (the container has no log); VFD_EINVALID;
  * -ENOMEM, -EINVAL from the kernel (a mapping of more than 8 TiB blocks START: the message names it)
  */
 VFD_API int vfd_track_start(struct vfd_container *container, const struct vfd_track_options *options,
@@ -93,7 +96,7 @@ struct vfd_harvest {
  * @param flags 0 or VFD_HARVEST_FINAL
  * @param[out] result may be NULL; filled in on failure too
  * @return 0; VFD_ESTATE (tracking is off); VFD_ELOST (the kernel's record vanished: everything that was mapped writable is
- * assumed); VFD_ECUT (adopted: an undeclared mapping; first..last name it); -errno of GET_BITMAP; VFD_ENOMEMORY; VFD_EFORKED
+ * assumed); VFD_ECUT (adopted: an undeclared mapping; first..last name it); -errno of GET_BITMAP, or of a device's REPORT; VFD_ENOMEMORY; VFD_EFORKED
  */
 VFD_API int vfd_track_harvest(struct vfd_container *container, unsigned flags, struct vfd_harvest *result,
 			      struct vfd_error *err);
