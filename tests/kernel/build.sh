@@ -86,7 +86,7 @@ progress() {
 
 compile() {
 	local expected
-	expected=$(($(grep -cE '=[ym]' "$objects/.config") * 19 / 10))
+	expected=$(($(grep -cE '=[ym]' "$objects/.config") * 5 / 2))
 	make -C "$work/linux" O="$objects" -j "$(nproc)" vmlinux modules 2>&1 | tee "$work/log" | progress "$1" "$expected" || {
 		tail -n 30 "$work/log" >&2
 		die "the kernel does not build"
