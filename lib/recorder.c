@@ -80,8 +80,14 @@ static int start(struct devlog *log, struct ranges *ranges)
 	for (size_t i = 0; i < ranges->count; i++)
 		add(&wider, ranges->at[i], log->page_size);
 	*ranges = wider;
+	asked = log->page_size;
 	rc = devlog_quit(log);
-	return rc ? rc : devlog_begin(log, ranges->at, ranges->count, log->page_size);
+	if (!rc)
+		rc = devlog_begin(log, ranges->at, ranges->count, asked);
+	if (rc || log->page_size == asked)
+		return rc;
+	devlog_quit(log); /* larger still: pages that begin before a range would be missed */
+	return -EPROTO;
 }
 
 /* Keep the ranges, and see whether it can be read: some kernels start what they cannot report. */
