@@ -74,7 +74,39 @@ void space_stir(struct space *space)
 	pthread_mutex_unlock(&space->mutex);
 }
 
-/* Mutex held. */
+struct moment space_look(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	struct moment moment = { space->epoch, space->writers };
+	pthread_mutex_unlock(&space->mutex);
+	return moment;
+}
+
+/* Mutex held, here and below. */
+static bool quiet_since(const struct space *space, struct moment before)
+{
+	return !before.writers && !space->writers && before.epoch == space->epoch;
+}
+
+void space_settle(struct space *space, struct moment before)
+{
+	pthread_mutex_lock(&space->mutex);
+	if (quiet_since(space, before))
+		space->drained_at = space->epoch;
+	pthread_mutex_unlock(&space->mutex);
+}
+
+void space_unsettle(struct space *space, struct moment before)
+{
+	pthread_mutex_lock(&space->mutex);
+	if (!quiet_since(space, before)) {
+		space->epoch++;
+		for (struct recorder *r = space->recorders; r; r = r->next)
+			r->read = false;
+	}
+	pthread_mutex_unlock(&space->mutex);
+}
+
 static bool drained(const struct space *space)
 {
 	return !space->writers && space->drained_at == space->epoch;

@@ -67,6 +67,19 @@ void space_silence(struct space *space);
 /* Someone unknown may have written, or still may: what was drained is not any more. */
 void space_stir(struct space *space);
 
+/* Who could write, when a call began that takes its time. */
+struct moment {
+	uint64_t epoch;
+	unsigned writers;
+};
+struct moment space_look(struct space *space);
+
+/* All that the table has was collected since: drained, if nobody could write then or since. */
+void space_settle(struct space *space, struct moment before);
+
+/* Something was not in the table since: not drained, if somebody could write. */
+void space_unsettle(struct space *space, struct moment before);
+
 /* Nothing that the kernel holds could be lost: not tracking, nothing attached, or drained. */
 bool space_clean(struct space *space);
 bool space_drained(struct space *space);
