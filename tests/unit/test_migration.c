@@ -382,6 +382,25 @@ START_TEST(a_reset_that_fails)
 }
 END_TEST
 
+/* It says that it has none, and so the kernel is asked: the protocol wants one. */
+START_TEST(a_reset_unsaid)
+{
+	static const struct model_config config = {
+		.group_count = 1,
+		.groups = { { .number = 7,
+			      .kind = MODEL_EMULATED,
+			      .devices = { { .name = NAME(0),
+					     .no_reset = true,
+					     .migration = &stop_copy } } } },
+	};
+
+	fixture_track(f, &config);
+	REFUSED(-EINVAL, vfd_device_reset(f->device, &f->err));
+	OK(vfd_device_quiesce(f->device, &f->err)); /* by its state */
+	fixture_end(f);
+}
+END_TEST
+
 /* ---- when it counts ---- */
 
 static uint64_t watched;
@@ -917,6 +936,7 @@ int main(void)
 	add_case(suite, "a state that cannot be read", unreadable_at_first);
 	add_case(suite, "ERROR is left by a reset", error_is_left_by_reset);
 	add_case(suite, "a reset that fails", a_reset_that_fails);
+	add_case(suite, "a reset unsaid", a_reset_unsaid);
 	add_case(suite, "counts from before to after", counts_from_before_to_after);
 	add_case(suite, "woken beside a harvest", woken_beside_a_harvest);
 	add_case(suite, "quiesced by its state", quiesced_by_state);
