@@ -6,14 +6,16 @@
 
 #include "pin.h"
 #include "recorder.h"
+#include "type1.h"
 
 enum { DEFAULT_PAGE_SIZE = 4096 };
 
 void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd)
 {
 	*space = (struct space){ .sys = sys, .log = log, .can_track = true, .alone = sizeof(void *) < 8 };
-	space->type1 = (struct type1){ .sys = sys, .fd = fd, .page_size = DEFAULT_PAGE_SIZE };
-	space->type1.caps.entries_available = UINT64_MAX;
+	space->backend =
+		(struct backend){ .ops = &type1_ops, .sys = sys, .fd = fd, .page_size = DEFAULT_PAGE_SIZE };
+	space->backend.caps.entries_available = UINT64_MAX;
 	pthread_mutex_init(&space->mutex, NULL);
 	scratch_pool_init(&space->scratch, sys);
 	range_queue_init(&space->queue);
@@ -137,7 +139,7 @@ static const char *culprit(const struct space *space, enum vfd_reason why)
 	if (why == VFD_WHY_LOG_FAILED || why == VFD_WHY_UNARMED)
 		return failed ? failed->who : "device log";
 	if (why != VFD_WHY_NO_TRACKING)
-		return "type1";
+		return space->backend.ops->who;
 	return failed ? failed->who : space->all_dirty_who;
 }
 
@@ -286,13 +288,13 @@ void space_begin(struct space *space)
 	pthread_mutex_unlock(&space->mutex);
 }
 
-enum type1_fault space_diagnose(struct space *space)
+enum record_fault space_diagnose(struct space *space)
 {
 	struct scratch scratch;
 
 	if (scratch_get_populated(&space->scratch, sizeof *scratch.words, &scratch))
-		return TYPE1_ALIVE;
-	enum type1_fault fault = type1_diagnose(&space->type1, scratch.words);
+		return RECORD_ALIVE;
+	enum record_fault fault = space->backend.ops->diagnose(&space->backend, scratch.words);
 	*scratch.words = 0;
 	scratch_put(&space->scratch, scratch);
 	return fault;
