@@ -202,7 +202,7 @@ void recorders_harvest(struct harvest *h)
 {
 	for (struct recorder *r = h->space->recorders; r; r = r->next) {
 		struct silence before = look(h->space, r);
-		bool right = true;
+		bool right = !r->over;
 		for (size_t i = 0; right && i < r->count; i++)
 			right = read_range(h, r, r->armed[i]);
 		if (right)
@@ -271,6 +271,6 @@ static bool read_mapping(struct space *space, struct recorder *r, struct range w
 void recorders_unmapped(struct space *space, const struct mapping *m)
 {
 	for (struct recorder *r = space->recorders; r; r = r->next)
-		if (recorder_answers(r) && !read_mapping(space, r, m->where))
+		if (recorder_answers(r) && !r->over && !read_mapping(space, r, m->where))
 			recorder_fail(space, r);
 }

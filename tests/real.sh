@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_random random_model)
+[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_migration real_random random_model)
 # what needs no kernel has nothing new to say on another
 [ $# -gt 0 ] || [ "${VFD_KERNEL:-stock}" = stock ] || unset 'names[-1]'
 skipped=0 seed=${VFD_SEED:-1}
@@ -30,6 +30,13 @@ compile() {
 	}
 }
 
+# Kernels of our own have it.
+mtty() {
+	case ${VFD_KERNEL:-stock} in
+	own | debug) echo "--modprobe mtty" ;;
+	esac
+}
+
 # What else QEMU and the guest need for a program.
 options() {
 	case $1 in
@@ -37,6 +44,7 @@ options() {
 	real_memory) echo "--device edu --bind 1234:11e8 --ndevices 1 --append hugepages=16 --modprobe brd:rd_size=20480 --modprobe ext4" ;;
 	real_pins) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
 	real_devlog) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
+	real_migration) echo "--device edu --bind 1234:11e8 --ndevices 4 $(mtty)" ;;
 	real_random) echo "--ndevices 2 --timeout 360" ;;
 	*) echo "--ndevices 4" ;;
 	esac

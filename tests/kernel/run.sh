@@ -17,6 +17,7 @@ usage: run.sh [options] -- PROGRAM [ARGS...]
   --memory MIB          memory (512)
   --timeout SECONDS     how long the program may take (120)
   --ndevices N          vfdtest devices, 1 to 4 (2)
+  --migration FLAGS     what they offer at first, as VFDTEST_MIG sets it (0)
   --device SPEC         one more QEMU -device, e.g. edu (repeatable)
   --bind VENDOR:DEVICE  bind such PCI devices to vfio-pci (repeatable)
   --file HOST:GUEST     copy a file or directory in (repeatable)
@@ -38,7 +39,7 @@ END
 say() { printf 'run: %s\n' "$*" >&2; }
 die() { say "$*"; exit 121; }
 
-smp=2 memory=512 timeout=120 ndevices=2 out='' append='' viommu=yes log=''
+smp=2 memory=512 timeout=120 ndevices=2 migration=0 out='' append='' viommu=yes log=''
 devices=() binds=() files=() envs=() modules=() qemu_args=()
 
 parse() {
@@ -55,6 +56,7 @@ parse() {
 		--memory) memory=$2 ;;
 		--timeout) timeout=$2 ;;
 		--ndevices) ndevices=$2 ;;
+		--migration) migration=$2 ;;
 		--device) devices+=("$2") ;;
 		--bind) binds+=("$2") ;;
 		--file) files+=("$2") ;;
@@ -136,6 +138,7 @@ write_program() {
 
 write_conf() {
 	echo "ndevices=$ndevices"
+	echo "migration=$migration"
 	echo "timeout=$timeout"
 	echo "out=$([ -n "$out" ] && echo yes || echo no)"
 	echo "bind='${binds[*]}'"
