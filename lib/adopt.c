@@ -63,7 +63,7 @@ static int probe_kind(const struct adopting *a)
 	if (rc != -EACCES && rc != -EINVAL)
 		return fail_sys(a->err, rc < 0 ? -rc : EINVAL, op,
 				"descriptor %d does not answer as a VFIO container", c->fd);
-	rc = type1_refresh(&c->space.type1);
+	rc = backend_refresh(&c->space.backend);
 	if (rc)
 		return fail_sys(
 			a->err, -rc, "VFIO_IOMMU_GET_INFO",
@@ -158,7 +158,7 @@ static int adopt_mappings(const struct adopting *a)
 /* "No" is believed when said twice: nobody would ever collect a record that is missed here. */
 static bool is_tracking(struct space *space)
 {
-	return space_diagnose(space) == TYPE1_ALIVE || space_diagnose(space) == TYPE1_ALIVE;
+	return space_diagnose(space) == RECORD_ALIVE || space_diagnose(space) == RECORD_ALIVE;
 }
 
 /* GET_BITMAP where nothing is mapped is 0 while tracking and clears nothing. A record that runs is kept, and harvested once: the kernel refuses

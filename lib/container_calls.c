@@ -146,12 +146,12 @@ int vfd_unmap_wait(struct vfd_container *container, uint64_t iova, uint64_t size
 	int rc = container_enter(container, "unmap", err);
 	if (rc)
 		return rc;
-	if (is_aligned(iova | size, container->space.type1.page_size))
+	if (is_aligned(iova | size, container->space.backend.page_size))
 		rc = map_remove(&container->space, where, false, nanoseconds, err);
 	else
 		rc = fail_range(err, VFD_EALIGN, "unmap", where.first, where.last,
 				"IOVA and size must be multiples of the page size, %llu",
-				(unsigned long long)container->space.type1.page_size);
+				(unsigned long long)container->space.backend.page_size);
 	container_leave(container);
 	return rc;
 }

@@ -11,12 +11,12 @@
 
 #include "answer.h"
 
-static void add_kernel_part(const struct type1 *type1, struct vfd_container_info *info)
+static void add_kernel_part(const struct backend *backend, struct vfd_container_info *info)
 {
-	const struct caps *caps = &type1->caps;
+	const struct caps *caps = &backend->caps;
 
 	info->page_sizes = caps->page_sizes;
-	info->page_size = type1->page_size;
+	info->page_size = backend->page_size;
 	info->dirty_page_sizes = caps->dirty_page_sizes;
 	info->dirty_bitmap_limit = caps->dirty_bitmap_limit;
 	info->entries_available = caps->entries_available;
@@ -54,14 +54,14 @@ int vfd_container_info(struct vfd_container *container, struct vfd_container_inf
 		rc = container_enter(container, "container info", err);
 	if (rc)
 		return rc;
-	struct type1 now = container->space.type1;
+	struct backend now = container->space.backend;
 	if (container->space.attached)
-		rc = type1_refresh(&now);
+		rc = backend_refresh(&now);
 	add_kernel_part(&now, &answer);
 	add_own_part(container, &answer);
 	container_leave(container);
 	if (rc)
-		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO",
+		return fail_sys(err, -rc, now.ops->refresh_name,
 				"the kernel does not describe the container");
 	copy_answer(info, &answer, sizeof answer);
 	return 0;
@@ -97,7 +97,7 @@ static bool plan_log(const struct vfd_container *c, const struct vfd_group *g, c
 	}
 	if (!before && !(d && recorder_answers(&d->recorder)))
 		return false;
-	say(e, VFD_SOURCE_DEVLOG, before ? c->space.type1.page_size : d->recorder.log.page_size,
+	say(e, VFD_SOURCE_DEVLOG, before ? c->space.backend.page_size : d->recorder.log.page_size,
 	    "it logs its own DMA");
 	return true;
 }
@@ -118,7 +118,7 @@ static void plan_source(const struct vfd_container *c, const struct vfd_group *g
 	bool lost = c->space.tracking && c->space.attached && !c->space.started && c->space.can_track;
 
 	if (c->space.can_track && !c->space.physical && !lost)
-		say(e, VFD_SOURCE_TYPE1, c->space.type1.page_size, g->why);
+		say(e, VFD_SOURCE_TYPE1, c->space.backend.page_size, g->why);
 	else if (d ? d->pins_all : g->answered && !g->by_log)
 		say(e, VFD_SOURCE_PINS, vfd_log_page_size(c->space.log),
 		    "software: its driver pins everything that it writes");
@@ -157,7 +157,7 @@ int vfd_track_plan(struct vfd_container *container, struct vfd_plan *plan, struc
 		rc = container_enter(container, "track plan", err);
 	if (rc)
 		return rc;
-	answer.page_size = container->space.type1.page_size;
+	answer.page_size = container->space.backend.page_size;
 	for (const struct vfd_group *g = container->groups; g; g = g->next)
 		if (g->fd >= 0)
 			plan_group(container, g, &answer);

@@ -100,7 +100,7 @@ static int begin_space(struct vfd_container *c, struct vfd_error *err)
 
 	if (rc < 0)
 		return fail_sys(err, -rc, "VFIO_SET_IOMMU", "type1 v2 was refused");
-	rc = type1_refresh(&c->space.type1);
+	rc = backend_refresh(&c->space.backend);
 	if (rc)
 		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "cannot read the container's capabilities");
 	rc = track_attached(&c->space, err);
@@ -112,7 +112,7 @@ static void cross_check(struct vfd_group *g)
 {
 	struct vfd_container *c = g->container;
 
-	if (g->physical || c->had_physical || !c->space.type1.caps.range_total)
+	if (g->physical || c->had_physical || !c->space.backend.caps.range_total)
 		return;
 	g->physical = true;
 	g->why = "sysfs says emulated, but the kernel lists IOVA ranges as for a real IOMMU: taken as \"all "
@@ -123,9 +123,9 @@ static void cross_check(struct vfd_group *g)
  * Believed when said twice: the record of a space that is there after all would be out of reach. */
 static bool still_attached(struct space *space)
 {
-	struct type1 now = space->type1;
+	struct backend now = space->backend;
 
-	if (space->attached && type1_refresh(&now) == -EINVAL && type1_refresh(&now) == -EINVAL)
+	if (space->attached && backend_refresh(&now) == -EINVAL && backend_refresh(&now) == -EINVAL)
 		space_lost(space, VFD_WHY_STATE_LOST, true);
 	return space->attached;
 }

@@ -7,7 +7,10 @@
 #include <errno.h>
 #include <inttypes.h>
 
-static const char *const get_op = "VFIO_IOMMU_DIRTY_PAGES GET_BITMAP";
+static const char *get_name(const struct harvest *h)
+{
+	return h->space->backend.ops->get_name;
+}
 
 static void keep_first(struct harvest *h, int rc)
 {
@@ -21,23 +24,25 @@ static struct vfd_error *err_of(struct harvest *h)
 	return h->rc ? NULL : h->err;
 }
 
-static void lost(struct harvest *h, enum type1_fault fault)
+static void lost(struct harvest *h, enum record_fault fault)
 {
-	enum vfd_reason why = fault == TYPE1_PAGE_SIZE ? VFD_WHY_PAGE_SIZE : VFD_WHY_STATE_LOST;
+	enum vfd_reason why = fault == RECORD_PAGE_SIZE ? VFD_WHY_PAGE_SIZE : VFD_WHY_STATE_LOST;
 
-	harvest_assumed(h->result, why, space_lost(h->space, why, fault == TYPE1_GONE));
-	keep_first(h, fail(err_of(h), VFD_ELOST, get_op, "%s; all that was mapped writable is assumed dirty",
-			   fault == TYPE1_GONE ? "the kernel took the last group away, and the record with it"
-			   : fault == TYPE1_PAGE_SIZE
-				   ? "the IOMMU page size changed under the record"
-				   : "another holder of the container's descriptor stopped tracking"));
+	harvest_assumed(h->result, why, space_lost(h->space, why, fault == RECORD_GONE));
+	keep_first(h,
+		   fail(err_of(h), VFD_ELOST, get_name(h),
+			"%s; all that was mapped writable is assumed dirty",
+			fault == RECORD_GONE ? "the kernel took the last group away, and the record with it"
+			: fault == RECORD_PAGE_SIZE
+				? "the IOMMU page size changed under the record"
+				: "another holder of the container's descriptor stopped tracking"));
 }
 
 /* What GET_BITMAP did with the bits is unknown, so they are dirty: of mappings that are shifted against `base`, or of all. */
 static void assume_span(struct harvest *h, struct range where, bool shifted_only)
 {
 	struct mapping_walk walk = mapping_walk(h->space, where);
-	uint64_t aligned = 64 * h->space->type1.page_size;
+	uint64_t aligned = 64 * h->space->backend.page_size;
 
 	for (struct mapping *m; (m = mapping_walk_next(&walk));) {
 		if (!mapping_tracked(m) ||
@@ -57,7 +62,7 @@ static void span_failed(struct harvest *h, struct range span, int rc, bool asked
 	keep_first(
 		h,
 		fail_sys_range(
-			err_of(h), -rc, get_op, span.first, span.last,
+			err_of(h), -rc, get_name(h), span.first, span.last,
 			"harvesting IOVA %#" PRIx64 "..%#" PRIx64
 			" failed; what arrived is in the log, the rest is still with the kernel: call again",
 			span.first, span.last));
@@ -71,7 +76,7 @@ static void get_alone(struct harvest *h, struct range where)
 
 	if (rc == -EINVAL) {
 		assume_span(h, where, false);
-		keep_first(h, fail_range(err_of(h), VFD_ECUT, get_op, where.first, where.last,
+		keep_first(h, fail_range(err_of(h), VFD_ECUT, get_name(h), where.first, where.last,
 					 "the kernel has a mapping across the edge of IOVA %#" PRIx64
 					 "..%#" PRIx64 " that was not declared",
 					 where.first, where.last));
@@ -95,8 +100,8 @@ void harvest_span(struct harvest *h, struct span *span)
 	int rc = harvest_get(h, span, &asked);
 
 	if (rc == -EINVAL) {
-		enum type1_fault fault = space_diagnose(h->space);
-		if (fault == TYPE1_ALIVE)
+		enum record_fault fault = space_diagnose(h->space);
+		if (fault == RECORD_ALIVE)
 			get_each(h, span->where);
 		else
 			lost(h, fault);

@@ -10,7 +10,7 @@
 
 static uint64_t page_of(const struct harvest *h)
 {
-	return h->space->type1.page_size;
+	return h->space->backend.page_size;
 }
 
 static uint64_t first_word(const struct segment *s)
@@ -52,7 +52,9 @@ static int populate(struct harvest *h, struct span *span, struct scratch scratch
 
 static struct log_source source_of(const struct harvest *h, uint32_t kind)
 {
-	struct log_source source = { .provenance = VFD_REPORTED, .granularity = page_of(h), .who = "type1" };
+	struct log_source source = { .provenance = VFD_REPORTED,
+				     .granularity = page_of(h),
+				     .who = h->space->backend.ops->who };
 
 	if (kind == SEGMENT_UNALIGNED)
 		source.who = "type1, unaligned";
@@ -157,7 +159,7 @@ static void trust_again(struct harvest *h, struct range where)
 
 int harvest_get(struct harvest *h, struct span *span, bool *asked)
 {
-	uint64_t bytes = type1_bitmap_bytes(&h->space->type1, span->where);
+	uint64_t bytes = backend_bitmap_bytes(&h->space->backend, span->where);
 	struct scratch scratch;
 	int rc = scratch_get(&h->space->scratch, bytes, &scratch);
 
@@ -167,7 +169,7 @@ int harvest_get(struct harvest *h, struct span *span, bool *asked)
 	rc = populate(h, span, scratch);
 	if (!rc) {
 		*asked = true;
-		rc = type1_get(&h->space->type1, span->where, scratch.words);
+		rc = backend_get(&h->space->backend, span->where, scratch.words);
 		h->result->ioctls++;
 		h->result->bytes += rc ? 0 : bytes;
 		bool spoiled = merge_span(h, span, scratch.words);

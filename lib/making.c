@@ -56,7 +56,7 @@ static int check_run(struct space *space, const struct vfd_mapping *run, struct 
 	struct range where = { 0 };
 	int rc = check_mapping(space, run, &where, err);
 
-	return rc ? rc : check_allowed(&space->type1.caps, where, err);
+	return rc ? rc : check_allowed(&space->backend.caps, where, err);
 }
 
 static int make_pieces(struct making *making, const struct vfd_mapping *run, struct vfd_error *err)

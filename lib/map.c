@@ -12,19 +12,22 @@
 
 static int kernel_map(struct space *space, const struct mapping *m)
 {
-	return type1_map(&space->type1, m->where, m->memory, m->flags & VFD_MAP_READ,
-			 m->flags & VFD_MAP_WRITE);
+	return backend_map(&space->backend, m->where, m->memory, m->flags & VFD_MAP_READ,
+			   m->flags & VFD_MAP_WRITE);
 }
 
-/* From here on devices can write to it, but who finds the record lost, before it is in the table, does not assume it. */
+/* Once the kernel has it devices can write to it. But before it is in the table, who finds the record lost does not assume it, and
+ * whose harvest is the last does not collect it. */
 static int map_one(struct space *space, struct mapping *m, bool ask)
 {
 	bool recorded = space->started;
+	struct moment before = space_look(space);
 	int rc = ask ? kernel_map(space, m) : 0;
 
 	if (rc)
 		return rc;
 	space_mapped(space, m);
+	space_unsettle(space, before);
 	if (recorded && !space->started && space->tracking && mapping_tracked(m))
 		space_assume(space, m, VFD_WHY_STATE_LOST);
 	return 0;
@@ -33,9 +36,9 @@ static int map_one(struct space *space, struct mapping *m, bool ask)
 /* To take back is worse than not to begin. What the kernel does not say here it says when it is asked. */
 static int check_entries(struct making *making, struct range where, struct vfd_error *err)
 {
-	struct type1 now = making->space->type1;
+	struct backend now = making->space->backend;
 
-	if (making->count == 1 || type1_refresh(&now) || now.caps.entries_available >= making->count)
+	if (making->count == 1 || backend_refresh(&now) || now.caps.entries_available >= making->count)
 		return 0;
 	return explain_entries(where, making->count, now.caps.entries_available, err);
 }
@@ -165,7 +168,7 @@ int map_declare(struct space *space, const struct vfd_mapping *want, struct vfd_
 static int replay_one(struct space *space, const struct mapping *m, struct vfd_error *err)
 {
 	struct asked asked = { m->where, range_size(m->where), 1 };
-	int rc = check_allowed(&space->type1.caps, m->where, err);
+	int rc = check_allowed(&space->backend.caps, m->where, err);
 
 	if (rc)
 		return rc;

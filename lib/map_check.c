@@ -17,9 +17,9 @@ static const char *const map_op = "map";
 static int check_range(const struct space *space, const struct vfd_mapping *want, struct range *where,
 		       struct vfd_error *err)
 {
-	uint64_t page = space->type1.page_size;
+	uint64_t page = space->backend.page_size;
 
-	if (!range_make(where, want->iova, want->size) || where->last >= TYPE1_TOP)
+	if (!range_make(where, want->iova, want->size) || where->last >= IOVA_TOP)
 		return fail(err, want->size ? VFD_EWRAP : VFD_EINVALID, map_op,
 			    "%#" PRIx64 " bytes at IOVA %#" PRIx64 ": %s", want->size, want->iova,
 			    want->size ? "reaches into the last 2 MiB below 2^64, or beyond; leave those out"
@@ -36,7 +36,7 @@ static int check_range(const struct space *space, const struct vfd_mapping *want
 static int check_granule(const struct space *space, const struct vfd_mapping *want, struct range where,
 			 struct vfd_error *err)
 {
-	uint64_t page = space->type1.page_size;
+	uint64_t page = space->backend.page_size;
 	uint64_t largest = want->granule ? min_u64(want->granule, want->size) : want->size;
 
 	if (want->granule && (!is_power_of_two(want->granule) || !is_aligned(want->granule, page)))
@@ -190,14 +190,14 @@ int check_region(struct space *space, const struct vfd_mapping *run, struct vfd_
 int map_check(struct space *space, const struct vfd_mapping *want, struct vfd_map_cost *cost,
 	      struct vfd_error *err)
 {
-	struct type1 now = space->type1;
+	struct backend now = space->backend;
 	struct range where;
 	int rc = check_mapping(space, want, &where, err);
 
 	if (rc)
 		return rc;
-	if (space->attached && (rc = type1_refresh(&now)))
-		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "cannot read the container's limits");
+	if (space->attached && (rc = backend_refresh(&now)))
+		return fail_sys(err, -rc, now.ops->refresh_name, "cannot read the container's limits");
 	fill_cost(space, &now.caps, want, cost);
 	rc = check_allowed(&now.caps, where, err);
 	if (!rc)

@@ -66,8 +66,8 @@ int explain_map(struct space *space, const struct mapping *m, const struct asked
 		struct vfd_error *err)
 {
 	struct range w = m->where;
-	struct type1 now = space->type1;
-	bool known = !type1_refresh(&now);
+	struct backend now = space->backend;
+	bool known = !backend_refresh(&now);
 
 	if (rc == -EINVAL && known && check_allowed(&now.caps, w, err))
 		return VFD_ERESERVED;

@@ -45,7 +45,7 @@ static bool join(struct space *space, struct vfd_mapping *run, const struct vfd_
 		return false;
 	joined.size += next->size;
 	struct vfd_mapping piece = seam(&joined, run->size);
-	if (check_mapping(space, &joined, &where, NULL) || check_allowed(&space->type1.caps, where, NULL) ||
+	if (check_mapping(space, &joined, &where, NULL) || check_allowed(&space->backend.caps, where, NULL) ||
 	    check_region(space, &piece, NULL))
 		return false;
 	*run = joined;

@@ -55,8 +55,8 @@ static enum extents_result take_parts(struct place *place, struct range where)
 
 static void add_window(struct place *place, uint64_t first, uint64_t last)
 {
-	if (first < TYPE1_TOP)
-		place->windows[place->window_count++] = (struct range){ first, min_u64(last, TYPE1_TOP - 1) };
+	if (first < IOVA_TOP)
+		place->windows[place->window_count++] = (struct range){ first, min_u64(last, IOVA_TOP - 1) };
 }
 
 /* As long as only emulated groups came the kernel restricts nothing. */
@@ -74,7 +74,7 @@ static bool add_all(struct space *space)
 	struct place *place = &space->place;
 	struct index_cursor at;
 
-	read_windows(place, &space->type1.caps);
+	read_windows(place, &space->backend.caps);
 	for (uint32_t i = 0; i < place->window_count; i++)
 		if (!extents_add(&place->extents, place->windows[i]))
 			return false;
@@ -118,13 +118,13 @@ static uint64_t congruent_offset(const struct space *space, const void *memory, 
 {
 	uint64_t offset = (uintptr_t)memory & (align - 1);
 
-	return align >= LARGE_PAGE && is_aligned(offset, 64 * space->type1.page_size) ? offset : 0;
+	return align >= LARGE_PAGE && is_aligned(offset, 64 * space->backend.page_size) ? offset : 0;
 }
 
 static int make_want(const struct space *space, const struct vfd_mapping *mapping,
 		     const struct vfd_placement *wish, struct extent_want *want, struct vfd_error *err)
 {
-	uint64_t page = space->type1.page_size, size = mapping->size;
+	uint64_t page = space->backend.page_size, size = mapping->size;
 
 	if (wish->flags & ~(uint32_t)VFD_PLACE_BEST_FIT)
 		return fail(err, VFD_EINVALID, place_op, "unknown flags %#" PRIx32, wish->flags);

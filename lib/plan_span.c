@@ -14,12 +14,12 @@
 /* The kernel takes no larger bitmap than 256 MiB, whatever the container says. */
 #define MOST_BITS   (UINT64_C(1) << 31)
 
-static uint64_t longest(const struct type1 *type1)
+static uint64_t longest(const struct backend *backend)
 {
-	uint64_t limit = type1->caps.dirty_bitmap_limit, bytes;
+	uint64_t limit = backend->caps.dirty_bitmap_limit, bytes;
 	uint64_t bits = limit && limit < MOST_BITS / 8 ? limit * 8 : MOST_BITS;
 
-	return __builtin_mul_overflow(bits, type1->page_size, &bytes) ? UINT64_MAX : bytes;
+	return __builtin_mul_overflow(bits, backend->page_size, &bytes) ? UINT64_MAX : bytes;
 }
 
 /* A mapping at an odd place ends one exact span and begins another: so many spans there can be. Each call walks all mappings. */
@@ -34,11 +34,11 @@ static bool exact_is_cheap(struct table *table, uint64_t page)
 
 struct plan_rule plan_rule(struct space *space)
 {
-	uint64_t page = space->type1.page_size;
+	uint64_t page = space->backend.page_size;
 
 	return (struct plan_rule){
 		.page = page,
-		.longest = longest(&space->type1),
+		.longest = longest(&space->backend),
 		.clubbed = !exact_is_cheap(&space->table, page),
 		.alone = space->alone,
 		.adjoining = space->adopted,

@@ -18,13 +18,13 @@ struct ranges {
 	struct range at[DEVLOG_RANGES];
 };
 
-/* Rounded outwards; what then touches is one. Nothing is mapped in the top 2 MiB: see TYPE1_TOP. */
+/* Rounded outwards; what then touches is one. Nothing is mapped in the top 2 MiB: see IOVA_TOP. */
 static void add(struct ranges *r, struct range where, uint64_t align)
 {
 	struct range *last = r->count ? &r->at[r->count - 1] : NULL;
 
 	where.first &= ~(align - 1);
-	where.last = min_u64(where.last | (align - 1), (TYPE1_TOP & ~(align - 1)) - 1);
+	where.last = min_u64(where.last | (align - 1), (IOVA_TOP & ~(align - 1)) - 1);
 	if (where.first > where.last)
 		return;
 	if (last && where.first <= last->last + 1)
@@ -36,7 +36,7 @@ static void add(struct ranges *r, struct range where, uint64_t align)
 /* Whatever the kernel allows to be mapped. None: it does not say, or not all. */
 static void usable(const struct space *space, uint64_t align, struct ranges *out)
 {
-	const struct caps *caps = &space->type1.caps;
+	const struct caps *caps = &space->backend.caps;
 
 	out->count = 0;
 	for (uint32_t i = 0; caps->range_total == caps->range_count && i < caps->range_count; i++)
@@ -118,7 +118,7 @@ static bool is_too_much(int rc)
 /* How many ranges a device takes cannot be asked, so it is tried: ever coarser covers of what is mapped. */
 static int start_mapped(struct space *space, struct recorder *r, struct ranges *ranges)
 {
-	uint64_t page = space->type1.page_size;
+	uint64_t page = space->backend.page_size;
 	struct cover cover;
 	int rc = -EINVAL;
 
@@ -136,7 +136,7 @@ static int start_mapped(struct space *space, struct recorder *r, struct ranges *
 /* Best is all that may be mapped: then no mapping is ever outside. */
 static int start_somehow(struct space *space, struct recorder *r, struct ranges *ranges)
 {
-	uint64_t page = space->type1.page_size;
+	uint64_t page = space->backend.page_size;
 	int rc = -EINVAL;
 
 	usable(space, page, ranges);

@@ -62,7 +62,7 @@ static uint64_t merge(struct space *space, const struct recorder *r, struct rang
 
 	for (const struct mapping *m; (m = mapping_walk_next(&walk));) {
 		if (mapping_tracked(m))
-			bits[count++] = bits_of(m, window, space->type1.page_size, words);
+			bits[count++] = bits_of(m, window, space->backend.page_size, words);
 		if (count == sizeof bits / sizeof bits[0]) {
 			pages += log_merge_many(space->log, bits, count, &source);
 			count = 0;
@@ -74,7 +74,7 @@ static uint64_t merge(struct space *space, const struct recorder *r, struct rang
 static int read_window(struct space *space, struct recorder *r, struct range window,
 		       struct vfd_harvest *result)
 {
-	uint64_t page = space->type1.page_size,
+	uint64_t page = space->backend.page_size,
 		 words = (range_size(window) / page + WORD_BITS - 1) / WORD_BITS;
 	struct scratch scratch;
 	int rc = scratch_get_populated(&space->scratch, words * sizeof *scratch.words, &scratch);
@@ -135,7 +135,7 @@ static bool next_window(struct harvest *h, const struct recorder *r, struct rang
 	table_enter(table);
 	where.last = min_u64(where.last, plan_wanted_end(table, h->wanted));
 	bool found =
-		where.first <= where.last && find_window(table, h->space->type1.page_size, where, window);
+		where.first <= where.last && find_window(table, h->space->backend.page_size, where, window);
 	table_leave(table);
 	if (found)
 		*window = round_out(r, armed, *window);
@@ -174,21 +174,21 @@ static bool read_range(struct harvest *h, struct recorder *r, struct range armed
 	return true;
 }
 
-struct moment {
+struct silence {
 	bool silent;
 	uint64_t epoch;
 };
 
-static struct moment look(struct space *space, const struct recorder *r)
+static struct silence look(struct space *space, const struct recorder *r)
 {
 	pthread_mutex_lock(&space->mutex);
-	struct moment moment = { r->silent, space->epoch };
+	struct silence then = { r->silent, space->epoch };
 	pthread_mutex_unlock(&space->mutex);
-	return moment;
+	return then;
 }
 
 /* Read since it is silent: only if it was so from the beginning, and nobody woke meanwhile. */
-static void settle(struct harvest *h, struct recorder *r, struct moment before)
+static void settle(struct harvest *h, struct recorder *r, struct silence before)
 {
 	bool all = !h->wanted.first && h->wanted.last == UINT64_MAX;
 
@@ -201,7 +201,7 @@ static void settle(struct harvest *h, struct recorder *r, struct moment before)
 void recorders_harvest(struct harvest *h)
 {
 	for (struct recorder *r = h->space->recorders; r; r = r->next) {
-		struct moment before = look(h->space, r);
+		struct silence before = look(h->space, r);
 		bool right = true;
 		for (size_t i = 0; right && i < r->count; i++)
 			right = read_range(h, r, r->armed[i]);
@@ -242,7 +242,7 @@ struct range recorders_reach(const struct space *space, struct range where)
 
 static bool read_part(struct space *space, struct recorder *r, struct range armed, struct range part)
 {
-	uint64_t most = WINDOW_BITS * space->type1.page_size;
+	uint64_t most = WINDOW_BITS * space->backend.page_size;
 	struct vfd_harvest ignored = { 0 };
 
 	while (part.first <= part.last) {

@@ -6,14 +6,16 @@
 
 #include "pin.h"
 #include "recorder.h"
+#include "type1.h"
 
 enum { DEFAULT_PAGE_SIZE = 4096 };
 
 void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd)
 {
 	*space = (struct space){ .sys = sys, .log = log, .can_track = true, .alone = sizeof(void *) < 8 };
-	space->type1 = (struct type1){ .sys = sys, .fd = fd, .page_size = DEFAULT_PAGE_SIZE };
-	space->type1.caps.entries_available = UINT64_MAX;
+	space->backend =
+		(struct backend){ .ops = &type1_ops, .sys = sys, .fd = fd, .page_size = DEFAULT_PAGE_SIZE };
+	space->backend.caps.entries_available = UINT64_MAX;
 	pthread_mutex_init(&space->mutex, NULL);
 	scratch_pool_init(&space->scratch, sys);
 	range_queue_init(&space->queue);
@@ -72,7 +74,39 @@ void space_stir(struct space *space)
 	pthread_mutex_unlock(&space->mutex);
 }
 
-/* Mutex held. */
+struct moment space_look(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	struct moment moment = { space->epoch, space->writers };
+	pthread_mutex_unlock(&space->mutex);
+	return moment;
+}
+
+/* Mutex held, here and below. */
+static bool quiet_since(const struct space *space, struct moment before)
+{
+	return !before.writers && !space->writers && before.epoch == space->epoch;
+}
+
+void space_settle(struct space *space, struct moment before)
+{
+	pthread_mutex_lock(&space->mutex);
+	if (quiet_since(space, before))
+		space->drained_at = space->epoch;
+	pthread_mutex_unlock(&space->mutex);
+}
+
+void space_unsettle(struct space *space, struct moment before)
+{
+	pthread_mutex_lock(&space->mutex);
+	if (!quiet_since(space, before)) {
+		space->epoch++;
+		for (struct recorder *r = space->recorders; r; r = r->next)
+			r->read = false;
+	}
+	pthread_mutex_unlock(&space->mutex);
+}
+
 static bool drained(const struct space *space)
 {
 	return !space->writers && space->drained_at == space->epoch;
@@ -137,7 +171,7 @@ static const char *culprit(const struct space *space, enum vfd_reason why)
 	if (why == VFD_WHY_LOG_FAILED || why == VFD_WHY_UNARMED)
 		return failed ? failed->who : "device log";
 	if (why != VFD_WHY_NO_TRACKING)
-		return "type1";
+		return space->backend.ops->who;
 	return failed ? failed->who : space->all_dirty_who;
 }
 
@@ -286,13 +320,13 @@ void space_begin(struct space *space)
 	pthread_mutex_unlock(&space->mutex);
 }
 
-enum type1_fault space_diagnose(struct space *space)
+enum record_fault space_diagnose(struct space *space)
 {
 	struct scratch scratch;
 
 	if (scratch_get_populated(&space->scratch, sizeof *scratch.words, &scratch))
-		return TYPE1_ALIVE;
-	enum type1_fault fault = type1_diagnose(&space->type1, scratch.words);
+		return RECORD_ALIVE;
+	enum record_fault fault = space->backend.ops->diagnose(&space->backend, scratch.words);
 	*scratch.words = 0;
 	scratch_put(&space->scratch, scratch);
 	return fault;

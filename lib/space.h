@@ -8,13 +8,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "backend.h"
+#include "error.h"
 #include "lock.h"
 #include "log.h"
 #include "place.h"
 #include "plan.h"
 #include "scratch.h"
 #include "table.h"
-#include "type1.h"
 
 struct vfd_pinset;
 struct recorder;
@@ -22,8 +23,8 @@ struct recorder;
 struct space {
 	const struct sys *sys;
 	struct vfd_log *log; /* NULL: never tracks */
-	struct type1 type1;
-	bool can_track; /* type1 v2 */
+	struct backend backend;
+	bool can_track; /* the kernel has a record: not of type1 v1, nor no-IOMMU */
 	bool adopted;	/* the kernel may have mappings that the table has not */
 	bool alone; /* ask for each mapping alone: a 32-bit kernel writes those behind the first outside of the buffer */
 	struct scratch_pool scratch;
@@ -66,6 +67,19 @@ void space_silence(struct space *space);
 /* Someone unknown may have written, or still may: what was drained is not any more. */
 void space_stir(struct space *space);
 
+/* Who could write, when a call began that takes its time. */
+struct moment {
+	uint64_t epoch;
+	unsigned writers;
+};
+struct moment space_look(struct space *space);
+
+/* All that the table has was collected since: drained, if nobody could write then or since. */
+void space_settle(struct space *space, struct moment before);
+
+/* Something was not in the table since: not drained, if somebody could write. */
+void space_unsettle(struct space *space, struct moment before);
+
 /* Nothing that the kernel holds could be lost: not tracking, nothing attached, or drained. */
 bool space_clean(struct space *space);
 bool space_drained(struct space *space);
@@ -103,7 +117,7 @@ uint64_t space_lost(struct space *space, enum vfd_reason why, bool gone);
 void space_begin(struct space *space);
 
 /* What the kernel's EINVAL to a bitmap call means. Without memory to ask with: the range is at fault. */
-enum type1_fault space_diagnose(struct space *space);
+enum record_fault space_diagnose(struct space *space);
 
 /* A mapping is in the table from now on; is not any more, and will be freed. Its range is claimed. */
 void space_mapped(struct space *space, struct mapping *m);

@@ -7,8 +7,6 @@
 #include "pin.h"
 #include "recorder.h"
 
-static const char *const start_op = "VFIO_IOMMU_DIRTY_PAGES START";
-
 static int check_trackable(struct space *space, struct vfd_error *err)
 {
 	if (!space->log)
@@ -26,15 +24,16 @@ static int check_trackable(struct space *space, struct vfd_error *err)
 
 static int check_page_size(struct space *space, struct vfd_error *err)
 {
-	int rc = type1_refresh(&space->type1);
+	int rc = backend_refresh(&space->backend);
 
 	if (rc)
-		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "cannot read the container's capabilities");
-	if (!(space->type1.caps.dirty_page_sizes & space->type1.page_size))
-		return fail(err, VFD_EUNSUPPORTED, start_op,
+		return fail_sys(err, -rc, space->backend.ops->refresh_name,
+				"cannot read the container's capabilities");
+	if (!(space->backend.caps.dirty_page_sizes & space->backend.page_size))
+		return fail(err, VFD_EUNSUPPORTED, space->backend.ops->start_name,
 			    "this kernel has no dirty tracking (page size %" PRIu64
 			    ", trackable sizes %#" PRIx64 "); Linux 5.8 or newer is needed",
-			    space->type1.page_size, space->type1.caps.dirty_page_sizes);
+			    space->backend.page_size, space->backend.caps.dirty_page_sizes);
 	return 0;
 }
 
@@ -44,10 +43,10 @@ static int kernel_start(struct space *space, struct vfd_error *err)
 
 	if (rc)
 		return rc;
-	rc = type1_start(&space->type1);
+	rc = backend_start(&space->backend);
 	if (rc)
 		return fail_sys(
-			err, -rc, start_op, "%s",
+			err, -rc, space->backend.ops->start_name, "%s",
 			rc == -ENOMEM ? "no kernel memory for one bit per mapped page"
 				      : "the kernel refused; a mapping longer than 8 TiB would be a reason");
 	space->started = true;
@@ -61,6 +60,8 @@ int track_start(struct space *space, struct vfd_error *err)
 
 	if (rc || (again && (space->started || !space->attached || !space->can_track)))
 		return rc;
+	if (again) /* it may run yet, for another page size; START would leave it so */
+		backend_stop(&space->backend);
 	if (space->attached && space->can_track)
 		rc = kernel_start(space, err);
 	if (rc)
@@ -98,9 +99,9 @@ void track_detached(struct space *space)
 /* A record that the kernel took away with the last group needs no stopping. */
 static int stop_record(struct space *space)
 {
-	int rc = type1_stop(&space->type1);
+	int rc = backend_stop(&space->backend);
 
-	if (rc != -EINVAL || space_diagnose(space) != TYPE1_GONE)
+	if (rc != -EINVAL || space_diagnose(space) != RECORD_GONE)
 		return rc;
 	space->attached = false;
 	return 0;
@@ -111,7 +112,7 @@ int track_stop(struct space *space, struct vfd_error *err)
 	int rc = space->started ? stop_record(space) : 0;
 
 	if (rc)
-		return fail_sys(err, -rc, "VFIO_IOMMU_DIRTY_PAGES STOP",
+		return fail_sys(err, -rc, space->backend.ops->stop_name,
 				"the kernel refused; tracking is still on");
 	space->started = false;
 	space->tracking = false;
@@ -123,12 +124,13 @@ int track_stop(struct space *space, struct vfd_error *err)
 
 int track_pause(struct space *space, bool *paused, struct vfd_error *err)
 {
-	int rc = space->started ? type1_stop(&space->type1) : 0;
+	/* also one that was given up: it may run yet */
+	int rc = space->can_track ? backend_stop(&space->backend) : 0;
 
 	*paused = space->started && !rc;
 	space->gap |= *paused;
-	if (rc)
-		return fail_sys(err, -rc, "VFIO_IOMMU_DIRTY_PAGES STOP",
+	if (rc && space->started)
+		return fail_sys(err, -rc, space->backend.ops->stop_name,
 				"the kernel refused; nothing was detached");
 	space->started = false;
 	return 0;
@@ -137,31 +139,32 @@ int track_pause(struct space *space, bool *paused, struct vfd_error *err)
 /* If it cannot be started all stays owed at the end, as for any record that was lost. */
 void track_resume(struct space *space)
 {
-	space->started = !type1_start(&space->type1);
+	space->started = !backend_start(&space->backend);
 }
 
 /* The marks come after START: a page written before is covered by them, one written after by the new record. */
 int track_recheck(struct space *space, struct vfd_error *err)
 {
-	uint64_t page_size = space->type1.page_size;
-	int rc = type1_refresh(&space->type1);
+	uint64_t page_size = space->backend.page_size;
+	int rc = backend_refresh(&space->backend);
 
 	if (rc)
-		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "cannot read the container's capabilities");
-	if (space->type1.page_size == page_size)
+		return fail_sys(err, -rc, space->backend.ops->refresh_name,
+				"cannot read the container's capabilities");
+	if (space->backend.page_size == page_size)
 		return 0;
 	recorders_fail(space); /* their ranges are not aligned to it, nor what comes between their mappings */
 	if (!space->started)
 		return 0;
-	rc = type1_stop(&space->type1);
+	rc = backend_stop(&space->backend);
 	if (!rc)
-		rc = type1_start(&space->type1);
+		rc = backend_start(&space->backend);
 	space->started = !rc;
 	space_assume_all(space, VFD_WHY_PAGE_SIZE);
 	if (rc)
-		return fail_sys(err, -rc, start_op,
+		return fail_sys(err, -rc, space->backend.ops->start_name,
 				"tracking could not be restarted after the page size changed from %" PRIu64
 				" to %" PRIu64,
-				page_size, space->type1.page_size);
+				page_size, space->backend.page_size);
 	return 0;
 }

@@ -10,8 +10,6 @@
 #include "pin.h"
 #include "recorder.h"
 
-static const char *const unmap_op = "VFIO_IOMMU_UNMAP_DMA";
-
 static enum vfd_reason owed_whole(struct space *space, const struct mapping *m)
 {
 	pthread_mutex_lock(&space->mutex);
@@ -31,7 +29,7 @@ static void assume(struct space *space, const struct mapping *m)
  * there they say nothing: all is owed. */
 static void merge(struct space *space, const struct mapping *m, const struct scratch *scratch)
 {
-	uint64_t page = space->type1.page_size;
+	uint64_t page = space->backend.page_size;
 	struct log_bits bits = {
 		.address = m->log_address,
 		.granularity = page,
@@ -42,12 +40,12 @@ static void merge(struct space *space, const struct mapping *m, const struct scr
 		.provenance = m->spoiled ? VFD_ASSUMED : VFD_REPORTED,
 		.reason = m->spoiled ? VFD_WHY_HARVEST_FAILED : VFD_WHY_NONE,
 		.granularity = page,
-		.who = "type1",
+		.who = space->backend.ops->who,
 	};
 
 	if (mapping_tracked(m) && !space->physical)
 		log_merge(space->log, &bits, &source);
-	memset(scratch->words, 0, (size_t)type1_bitmap_bytes(&space->type1, m->where));
+	memset(scratch->words, 0, (size_t)backend_bitmap_bytes(&space->backend, m->where));
 }
 
 /* EFAULT comes before the mapping is removed (bits intact, or delivered in part) or after it (bits delivered). Asking again
@@ -55,7 +53,7 @@ static void merge(struct space *space, const struct mapping *m, const struct scr
 static int unmap_again(struct space *space, struct mapping *m, const struct scratch *scratch,
 		       uint64_t *unmapped)
 {
-	int rc = type1_unmap_harvest(&space->type1, m->where, scratch->words, unmapped);
+	int rc = backend_unmap_harvest(&space->backend, m->where, scratch->words, unmapped);
 	merge(space, m, scratch);
 	return rc;
 }
@@ -63,12 +61,12 @@ static int unmap_again(struct space *space, struct mapping *m, const struct scra
 static int unmap_collect(struct space *space, struct mapping *m, uint64_t *unmapped)
 {
 	struct scratch scratch;
-	int rc =
-		scratch_get_populated(&space->scratch, type1_bitmap_bytes(&space->type1, m->where), &scratch);
+	int rc = scratch_get_populated(&space->scratch, backend_bitmap_bytes(&space->backend, m->where),
+				       &scratch);
 
 	if (rc)
 		return rc;
-	rc = type1_unmap_harvest(&space->type1, m->where, scratch.words, unmapped);
+	rc = backend_unmap_harvest(&space->backend, m->where, scratch.words, unmapped);
 	merge(space, m, &scratch);
 	if (rc == -EFAULT) {
 		m->uncertain = true;
@@ -85,10 +83,10 @@ static int unmap_refused(struct space *space, struct mapping *m, int rc, struct 
 
 	m->uncertain |= rc == -EFAULT;
 	if (rc == -EINVAL) {
-		enum type1_fault fault = space_diagnose(space);
-		if (fault == TYPE1_GONE || (space->started && fault != TYPE1_ALIVE)) {
-			space_lost(space, VFD_WHY_STATE_LOST, fault == TYPE1_GONE);
-			return fail_range(err, VFD_ELOST, unmap_op, w.first, w.last,
+		enum record_fault fault = space_diagnose(space);
+		if (fault == RECORD_GONE || (space->started && fault != RECORD_ALIVE)) {
+			space_lost(space, VFD_WHY_STATE_LOST, fault == RECORD_GONE);
+			return fail_range(err, VFD_ELOST, space->backend.ops->unmap_name, w.first, w.last,
 					  "the kernel's record of the container vanished; what was tracked "
 					  "is assumed dirty. "
 					  "Nothing was unmapped: call again");
@@ -96,7 +94,7 @@ static int unmap_refused(struct space *space, struct mapping *m, int rc, struct 
 	}
 	if (rc != -EINVAL && rc != -EFAULT && rc != -ENOMEM)
 		assume(space, m);
-	return fail_sys_range(err, -rc, unmap_op, w.first, w.last,
+	return fail_sys_range(err, -rc, space->backend.ops->unmap_name, w.first, w.last,
 			      "IOVA %#" PRIx64 "..%#" PRIx64
 			      " was not unmapped; its dirty pages are safe: call again",
 			      w.first, w.last);
@@ -111,7 +109,7 @@ static int unmap_short(struct space *space, struct mapping *m, uint64_t unmapped
 		return 0;
 	m->uncertain = true;
 	assume(space, m);
-	return fail_range(err, VFD_ESHORT, unmap_op, w.first, w.last,
+	return fail_range(err, VFD_ESHORT, space->backend.ops->unmap_name, w.first, w.last,
 			  "the kernel unmapped %" PRIu64 " of %" PRIu64
 			  " bytes and said success; the mapping is kept and assumed dirty: call again",
 			  unmapped, range_size(w));
@@ -121,7 +119,7 @@ static int kernel_unmap(struct space *space, struct mapping *m, struct vfd_error
 {
 	uint64_t unmapped = 0;
 	int rc = space->started ? unmap_collect(space, m, &unmapped)
-				: type1_unmap(&space->type1, m->where, &unmapped);
+				: backend_unmap(&space->backend, m->where, &unmapped);
 
 	if (rc)
 		return unmap_refused(space, m, rc, err);

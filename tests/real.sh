@@ -81,11 +81,13 @@ in_guest() {
 }
 
 run() {
-	local name=$1 code=0 failed=$tap_failed output=build/$1.tap
-	start "$name" >"$output" || code=$?
+	local name=$1 code=0 failed=$tap_failed output=build/$1.tap complaint
+	start "$name" >"$output" 2>"$output.err" || code=$?
+	cat "$output.err" >&2
+	complaint=$(sed -n 's/.*the kernel complained/, the kernel complained/p' "$output.err" | head -n 1)
 	relay "$name" <"$output"
 	if [ "$code" != 0 ] && [ "$failed" = "$tap_failed" ]; then
-		not_ok "$name: exit code $code"
+		not_ok "$name: exit code $code$complaint"
 	elif [ "$(tail -n 1 "$output" | cut -c 1-3)" != 1.. ]; then
 		not_ok "$name: it did not reach its end"
 	fi

@@ -169,6 +169,9 @@ add_port() {
 build_command() {
 	local d
 	local cmdline="console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable no_timer_check"
+	# Emulation is twenty times slower, and a busy host may not run the guest for seconds: what counts as a stall is scaled.
+	cmdline+=" rcupdate.rcu_cpu_stall_timeout=300 rcupdate.rcu_exp_cpu_stall_timeout=0 workqueue.watchdog_thresh=300"
+	cmdline+=" sysctl.kernel.watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
 	qemu=(qemu-system-x86_64 -accel "tcg,thread=multi" -cpu max -M "q35,kernel-irqchip=split"
 		-m "$memory" -smp "$smp" -nodefaults -no-user-config -display none -no-reboot
 		-kernel "$bench/vmlinux" -initrd "$tmp/initrd"
@@ -240,7 +243,7 @@ verdict() {
 # overwritten; the console has warnings and worse in any case.
 show_complaints() {
 	grep -qE "$complaints" "$1" 2>/dev/null || return 1
-	say "the kernel complained:"
+	say "the kernel complained: $(grep -hE -m 1 "$complaints" "$1" | tr -d '\r')"
 	grep -E -m 3 -A 25 "$complaints" "$1" | tr -d '\r' | head -n 80 >&2
 }
 

@@ -10,7 +10,7 @@
 #include <linux/vfio.h>
 #include <string.h>
 
-#include "type1.h"
+#include "backend.h"
 #include "uapi.h"
 
 #define OTHER	"0000:00:02.0"
@@ -722,7 +722,7 @@ START_TEST(at_the_top)
 	fixture_begin(f, &high);
 	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
 	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
-	uint64_t at = TYPE1_TOP / PAGE - 64;
+	uint64_t at = IOVA_TOP / PAGE - 64;
 	OK(map_pages(f, at, 0, 64, RW));
 	master_on(f->device);
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));

@@ -195,7 +195,7 @@ START_TEST(spans_of_random_layouts)
 		space()->adopted = seed % 7 == 0;
 		space()->alone = seed % 11 == 0;
 		if (seed % 3 == 0)
-			space()->type1.caps.dirty_bitmap_limit = 8 * (1 + any(seed % 2 ? 20 : 1000));
+			space()->backend.caps.dirty_bitmap_limit = 8 * (1 + any(seed % 2 ? 20 : 1000));
 		history(seed % 5 ? 120 : 30, seed % 4 ? 5 : 300);
 		fixture_end(f);
 	}
@@ -208,10 +208,10 @@ START_TEST(cut_at_a_word)
 	begin(NULL);
 	for (unsigned i = 0; i < 1000; i++)
 		OK(map_pages(f, i, i, 1, RW));
-	space()->type1.caps.dirty_bitmap_limit = 8 * 5;
+	space()->backend.caps.dirty_bitmap_limit = 8 * 5;
 	ck_assert_uint_eq(tour(RANGE_ALL).spans, 4); /* 320 pages each */
 	OK(unmap_pages(f, 0, 30));
-	space()->type1.caps.dirty_bitmap_limit = 8 * 5 + 2;
+	space()->backend.caps.dirty_bitmap_limit = 8 * 5 + 2;
 	struct tour t = tour(RANGE_ALL);
 	ck_assert(t.rule.clubbed);
 	struct span *second = space()->plan.spans[1];

@@ -518,7 +518,7 @@ START_TEST(spans_cut_no_mapping)
 	for (uint64_t limit = 128; limit <= 1024; limit += 64) {
 		fixture_pieces(f, NULL, 8, 128, 128);
 		fixture_club(f);
-		f->container->space.type1.caps.dirty_bitmap_limit = limit / 8;
+		f->container->space.backend.caps.dirty_bitmap_limit = limit / 8;
 		memset(&watch, 0, sizeof watch);
 		watch.pages = limit;
 		watch.ioctl = f->model->sys.ioctl;
