@@ -144,6 +144,11 @@ void device_arm(struct vfd_device *device);
 void container_arm(struct vfd_container *container);
 void container_disarm(struct vfd_container *container);
 
+/* ---- rearm.c: no gate ---- */
+
+/* It is about to wake: arm what is silent for what was mapped meanwhile. Refuses a handle that is of no use. */
+int device_rearm_silent(struct vfd_device *device, const char *operation, struct vfd_error *err);
+
 /* ---- devices; gate closed, except where said ---- */
 
 struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd, struct vfd_error *err);

@@ -78,6 +78,14 @@ static void settle(struct space *space, struct moment before)
 	pthread_mutex_unlock(&space->mutex);
 }
 
+static void finish(struct space *space, struct vfd_harvest *result, uint64_t began)
+{
+	result->unarmed_bytes = space_unarmed_bytes(space);
+	result->rearms = space->rearms;
+	result->drained = space_clean(space);
+	result->nanoseconds = now_ns() - began;
+}
+
 int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *result, struct vfd_error *err)
 {
 	struct harvest h = { .space = space, .wanted = RANGE_ALL, .result = result, .err = err };
@@ -92,8 +100,7 @@ int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *resul
 	result->deferred_bytes = flags & VFD_HARVEST_FINAL ? 0 : space_deferred_bytes(space);
 	if ((!h.rc || h.rc == VFD_ELOST) && !result->deferred_bytes)
 		settle(space, before);
-	result->drained = space_clean(space);
-	result->nanoseconds = now_ns() - began;
+	finish(space, result, began);
 	return h.rc;
 }
 
@@ -105,8 +112,7 @@ int track_harvest_range(struct space *space, struct range wanted, struct vfd_har
 
 	harvest(&h);
 	result->deferred_bytes = space_deferred_bytes(space);
-	result->drained = space_clean(space);
-	result->nanoseconds = now_ns() - began;
+	finish(space, result, began);
 	return h.rc;
 }
 

@@ -8,6 +8,7 @@
 #define PCI_COMMAND_MASTER 0x4
 
 static const char *const op = "quiesce device";
+static const char *const resume_op = "resume device";
 
 void device_hushed(struct vfd_device *device)
 {
@@ -113,8 +114,10 @@ int vfd_device_quiesce(struct vfd_device *device, struct vfd_error *err)
 /* It counts as able to write before it is: a harvest in between must not believe itself the last. */
 int vfd_device_resume(struct vfd_device *device, struct vfd_error *err)
 {
-	int rc = device_enter(device, "resume device", err);
+	int rc = device_rearm_silent(device, resume_op, err);
 
+	if (!rc)
+		rc = device_enter(device, resume_op, err);
 	if (rc)
 		return rc;
 	device_loud(device);
