@@ -180,6 +180,10 @@ void device_was_reset(struct vfd_device *device);
 
 /* Close the descriptor of its data, if there is one. */
 void device_drop_stream(struct vfd_device *device);
+/* ---- rearm.c: no gate ---- */
+
+/* It is about to wake: arm what is silent for what was mapped meanwhile. Refuses a handle that is of no use. */
+int device_rearm_silent(struct vfd_device *device, const char *operation, struct vfd_error *err);
 
 /* ---- devices; gate closed, except where said ---- */
 

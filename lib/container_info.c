@@ -166,6 +166,8 @@ int vfd_track_plan(struct vfd_container *container, struct vfd_plan *plan, struc
 		answer.deferred_bytes = space_tracked_bytes(&container->space);
 	else if (container->space.tracking)
 		answer.deferred_bytes = space_deferred_bytes(&container->space);
+	answer.unarmed_bytes = space_unarmed_bytes(&container->space);
+	answer.rearms = container->space.rearms;
 	container_leave(container);
 	copy_answer(plan, &answer, sizeof answer);
 	return 0;

@@ -56,6 +56,14 @@ static void pay(struct space *space, struct vfd_harvest *result)
 		harvest_assumed(result, (enum vfd_reason)why, pages[why]);
 }
 
+static void finish(struct space *space, struct vfd_harvest *result, uint64_t began)
+{
+	result->unarmed_bytes = space_unarmed_bytes(space);
+	result->rearms = space->rearms;
+	result->drained = space_clean(space);
+	result->nanoseconds = now_ns() - began;
+}
+
 int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *result, struct vfd_error *err)
 {
 	struct harvest h = { .space = space, .wanted = RANGE_ALL, .result = result, .err = err };
@@ -70,8 +78,7 @@ int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *resul
 	result->deferred_bytes = flags & VFD_HARVEST_FINAL ? 0 : space_deferred_bytes(space);
 	if ((!h.rc || h.rc == VFD_ELOST) && !result->deferred_bytes)
 		space_settle(space, before);
-	result->drained = space_clean(space);
-	result->nanoseconds = now_ns() - began;
+	finish(space, result, began);
 	return h.rc;
 }
 
@@ -83,8 +90,7 @@ int track_harvest_range(struct space *space, struct range wanted, struct vfd_har
 
 	harvest(&h);
 	result->deferred_bytes = space_deferred_bytes(space);
-	result->drained = space_clean(space);
-	result->nanoseconds = now_ns() - began;
+	finish(space, result, began);
 	return h.rc;
 }
 

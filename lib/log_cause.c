@@ -89,7 +89,7 @@ static bool closest_pair(const struct consumer_record *record,
 	return any;
 }
 
-/* One entry less. There are fewer kinds (4 provenances, 8 reasons) than entries, so two of a kind are always
+/* One entry less. There are fewer kinds (4 provenances, 9 reasons) than entries, so two of a kind are always
  * found. */
 static void fold(struct consumer_record *record, uint64_t *least_gap)
 {

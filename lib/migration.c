@@ -181,6 +181,8 @@ int vfd_migration_set(struct vfd_device *const *devices, size_t count, uint32_t 
 
 	for (size_t i = 0; !rc && i < count; i++)
 		rc = prepare(devices[i], state, err);
+	for (size_t i = 0; !rc && !migstate_stopped(state) && i < count; i++)
+		rc = device_rearm_silent(devices[i], op, err);
 	if (rc)
 		return rc;
 	rc = move(devices, count, false, err);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "pieces.h"
+#include "recorder.h"
 #include "space.h"
 
 static const char *const place_op = "map anywhere";
@@ -184,6 +185,24 @@ static enum extents_result find(struct place *place, struct extent_want *want, s
 	return split(&place->extents, where, piece_count(mapping));
 }
 
+/* Where the logs of all devices look, if there is room: elsewhere the mapping would be owed as a whole. Mutex held. */
+static enum extents_result find_armed(struct space *space, const struct extent_want *want,
+				      struct vfd_mapping *mapping)
+{
+	enum extents_result result = EXTENTS_NONE;
+	struct range armed = { 0 };
+
+	for (uint64_t from = want->within.first;
+	     result == EXTENTS_NONE && from <= want->within.last && from &&
+	     recorders_next_armed(space, from, &armed) && armed.first <= want->within.last;
+	     from = armed.last + 1) {
+		struct extent_want inside = *want;
+		inside.within = (struct range){ armed.first, min_u64(armed.last, want->within.last) };
+		result = find(&space->place, &inside, mapping);
+	}
+	return result;
+}
+
 int place_find(struct space *space, struct vfd_mapping *mapping, const struct vfd_placement *wish,
 	       struct vfd_error *err)
 {
@@ -193,7 +212,9 @@ int place_find(struct space *space, struct vfd_mapping *mapping, const struct vf
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&space->mutex);
-	enum extents_result result = find(&space->place, &want, mapping);
+	enum extents_result result = find_armed(space, &want, mapping);
+	if (result == EXTENTS_NONE)
+		result = find(&space->place, &want, mapping);
 	if (result == EXTENTS_NONE)
 		rc = fail_full(&space->place, &want, err);
 	else if (result == EXTENTS_NO_MEMORY)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <inttypes.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,6 +46,25 @@ static void add_entry(struct text *t, const struct vfd_plan *plan, const struct 
 	add(t, line);
 }
 
+/* Made by a program that knew a shorter struct, it ends with the entries. */
+static bool plan_says_unarmed(const struct vfd_plan *plan)
+{
+	size_t size = offsetof(struct vfd_plan, unarmed_bytes) + sizeof plan->unarmed_bytes;
+
+	return plan->struct_size >= size && plan->unarmed_bytes;
+}
+
+static void add_unarmed(struct text *t, const struct vfd_plan *plan)
+{
+	char line[256];
+
+	snprintf(line, sizeof line,
+		 "%" PRIu64 " KiB unarmed, mapped where a device log does not look: owed whole at the end; "
+		 "pause the device and resume it, or vfd_track_rearm\n",
+		 plan->unarmed_bytes >> 10);
+	add(t, line);
+}
+
 int vfd_plan_text(const struct vfd_plan *plan, char *text, size_t size, size_t *needed, struct vfd_error *err)
 {
 	struct text t = { .at = text, .room = size };
@@ -57,6 +78,8 @@ int vfd_plan_text(const struct vfd_plan *plan, char *text, size_t size, size_t *
 		add_entry(&t, plan, &plan->entries[i]);
 	if (!plan->entry_total)
 		add(&t, "no group is attached\n");
+	if (plan_says_unarmed(plan))
+		add_unarmed(&t, plan);
 	if (needed)
 		*needed = t.length + 1;
 	return 0;

@@ -10,6 +10,7 @@
 #define PCI_COMMAND_MASTER 0x4
 
 static const char *const op = "quiesce device";
+static const char *const resume_op = "resume device";
 
 void device_hushed(struct vfd_device *device)
 {
@@ -135,8 +136,10 @@ static int resume(struct vfd_device *d, struct vfd_error *err)
 
 int vfd_device_resume(struct vfd_device *device, struct vfd_error *err)
 {
-	int rc = device_enter(device, "resume device", err);
+	int rc = device_rearm_silent(device, resume_op, err);
 
+	if (!rc)
+		rc = device_enter(device, resume_op, err);
 	if (rc)
 		return rc;
 	rc = resume(device, err);

@@ -13,13 +13,8 @@
 
 /* ---- which ranges ---- */
 
-struct ranges {
-	size_t count;
-	struct range at[DEVLOG_RANGES];
-};
-
 /* Rounded outwards; what then touches is one. Nothing is mapped in the top 2 MiB: see IOVA_TOP. */
-static void add(struct ranges *r, struct range where, uint64_t align)
+static void add(struct recorder_ranges *r, struct range where, uint64_t align)
 {
 	struct range *last = r->count ? &r->at[r->count - 1] : NULL;
 
@@ -34,7 +29,7 @@ static void add(struct ranges *r, struct range where, uint64_t align)
 }
 
 /* Whatever the kernel allows to be mapped. None: it does not say, or not all. */
-static void usable(const struct space *space, uint64_t align, struct ranges *out)
+static void usable(const struct space *space, uint64_t align, struct recorder_ranges *out)
 {
 	const struct caps *caps = &space->backend.caps;
 
@@ -56,7 +51,7 @@ static bool gather(struct space *space, struct cover *cover)
 }
 
 /* What is mapped, in `most` ranges, with as little else as can be. None: nothing is. */
-static void mapped(struct cover *cover, uint64_t align, size_t most, struct ranges *out)
+static void mapped(struct cover *cover, uint64_t align, size_t most, struct recorder_ranges *out)
 {
 	const struct cover_limits limits = { .most = most, .align = align };
 	struct cover_answer answer = { 0 };
@@ -69,14 +64,14 @@ static void mapped(struct cover *cover, uint64_t align, size_t most, struct rang
 /* ---- arming ---- */
 
 /* START, once more if the pages are larger than asked: the ranges then have to be aligned to those. */
-static int start(struct devlog *log, struct ranges *ranges)
+static int start(struct devlog *log, struct recorder_ranges *ranges)
 {
 	uint64_t asked = log->page_size;
 	int rc = devlog_begin(log, ranges->at, ranges->count, asked);
 
 	if (rc || log->page_size == asked)
 		return rc;
-	struct ranges wider = { 0 };
+	struct recorder_ranges wider = { 0 };
 	for (size_t i = 0; i < ranges->count; i++)
 		add(&wider, ranges->at[i], log->page_size);
 	*ranges = wider;
@@ -91,9 +86,10 @@ static int start(struct devlog *log, struct ranges *ranges)
 }
 
 /* Keep the ranges, and see whether it can be read: some kernels start what they cannot report. */
-static bool keep(struct space *space, struct recorder *r, const struct ranges *ranges, const char **why)
+static bool keep(struct space *space, struct recorder *r, const struct recorder_ranges *ranges,
+		 const char **why)
 {
-	r->armed = malloc(ranges->count * sizeof *r->armed);
+	r->armed = malloc(DEVLOG_RANGES * sizeof *r->armed);
 	r->failed = r->over = false;
 	if (r->armed) {
 		memcpy(r->armed, ranges->at, ranges->count * sizeof *r->armed);
@@ -116,7 +112,7 @@ static bool is_too_much(int rc)
 }
 
 /* How many ranges a device takes cannot be asked, so it is tried: ever coarser covers of what is mapped. */
-static int start_mapped(struct space *space, struct recorder *r, struct ranges *ranges)
+static int start_mapped(struct space *space, struct recorder *r, struct recorder_ranges *ranges)
 {
 	uint64_t page = space->backend.page_size;
 	struct cover cover;
@@ -134,7 +130,7 @@ static int start_mapped(struct space *space, struct recorder *r, struct ranges *
 }
 
 /* Best is all that may be mapped: then no mapping is ever outside. */
-static int start_somehow(struct space *space, struct recorder *r, struct ranges *ranges)
+int recorder_start(struct space *space, struct recorder *r, struct recorder_ranges *ranges)
 {
 	uint64_t page = space->backend.page_size;
 	int rc = -EINVAL;
@@ -148,10 +144,10 @@ static int start_somehow(struct space *space, struct recorder *r, struct ranges 
 
 bool recorder_arm(struct space *space, struct recorder *r, const char **why)
 {
-	struct ranges ranges;
+	struct recorder_ranges ranges;
 
 	*why = "its log was refused";
-	if (start_somehow(space, r, &ranges) || !keep(space, r, &ranges, why))
+	if (recorder_start(space, r, &ranges) || !keep(space, r, &ranges, why))
 		return false;
 	r->read = false;
 	r->next = space->recorders;
@@ -213,6 +209,8 @@ void recorder_set_silent(struct space *space, struct recorder *r, bool silent)
 	r->silent = silent;
 	r->read &= silent;
 	pthread_mutex_unlock(&space->mutex);
+	if (!silent && r->armed) /* what was mapped meanwhile it may write from now on */
+		space_rearmed(space);
 	if (r->over && !silent)
 		recorder_fail(space, r);
 }

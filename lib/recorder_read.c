@@ -197,29 +197,69 @@ static void settle(struct harvest *h, struct recorder *r, struct silence before)
 	pthread_mutex_unlock(&h->space->mutex);
 }
 
+bool recorder_harvest(struct harvest *h, struct recorder *r)
+{
+	struct silence before = look(h->space, r);
+	bool right = !r->over;
+
+	for (size_t i = 0; right && i < r->count; i++)
+		right = read_range(h, r, r->armed[i]);
+	if (right)
+		settle(h, r, before);
+	return right && recorder_answers(r);
+}
+
 /* A device that fails does not keep the others from being read. */
 void recorders_harvest(struct harvest *h)
 {
-	for (struct recorder *r = h->space->recorders; r; r = r->next) {
-		struct silence before = look(h->space, r);
-		bool right = !r->over;
-		for (size_t i = 0; right && i < r->count; i++)
-			right = read_range(h, r, r->armed[i]);
-		if (right)
-			settle(h, r, before);
-	}
+	for (struct recorder *r = h->space->recorders; r; r = r->next)
+		recorder_harvest(h, r);
 }
 
 /* ---- when mappings come and go ---- */
 
+bool recorder_armed(const struct recorder *r, struct range where)
+{
+	for (size_t i = 0; i < r->count; i++)
+		if (range_contains(r->armed[i], where))
+			return true;
+	return false;
+}
+
 bool recorders_armed(const struct space *space, struct range where)
 {
-	for (const struct recorder *r = space->recorders; r; r = r->next) {
-		bool armed = false;
-		for (size_t i = 0; i < r->count; i++)
-			armed |= range_contains(r->armed[i], where);
-		if (!armed)
+	const struct recorder *r = space->recorders;
+
+	while (r && (r->silent || recorder_armed(r, where)))
+		r = r->next;
+	return !r;
+}
+
+static const struct range *armed_behind(const struct recorder *r, uint64_t from)
+{
+	size_t i = 0;
+
+	while (i < r->count && r->armed[i].last < from)
+		i++;
+	return i < r->count ? &r->armed[i] : NULL;
+}
+
+/* Whenever one begins later, all are asked again from there. */
+bool recorders_next_armed(const struct space *space, uint64_t from, struct range *out)
+{
+	const struct recorder *r = space->recorders;
+
+	*out = (struct range){ from, UINT64_MAX };
+	if (!r)
+		return false;
+	while (r) {
+		const struct range *next = armed_behind(r, out->first);
+		if (!next)
 			return false;
+		bool here = next->first <= out->first;
+		*out = here ? (struct range){ out->first, min_u64(out->last, next->last) }
+			    : (struct range){ next->first, UINT64_MAX };
+		r = here ? r->next : space->recorders;
 	}
 	return true;
 }

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "range.h"
+
 void scratch_pool_init(struct scratch_pool *pool, const struct sys *sys)
 {
 	*pool = (struct scratch_pool){ .sys = sys };
@@ -91,7 +93,19 @@ int scratch_get_populated(struct scratch_pool *pool, uint64_t bytes, struct scra
 	rc = scratch_populate(pool, *out, 0, bytes / sizeof *out->words - 1);
 	if (rc)
 		scratch_put(pool, *out);
+	else
+		out->ready = max_u64(out->ready, bytes);
 	return rc;
+}
+
+int scratch_get_ready(struct scratch_pool *pool, uint64_t bytes, struct scratch *out)
+{
+	int rc = scratch_get(pool, bytes, out);
+
+	if (rc || out->ready >= bytes)
+		return rc;
+	scratch_put(pool, *out);
+	return scratch_get_populated(pool, bytes, out);
 }
 
 /* Keep the larger ones: a harvest's buffer is expensive to populate, and the next round needs it again. */

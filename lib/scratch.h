@@ -20,6 +20,7 @@ struct scratch {
 	uint64_t *words;
 	size_t size;	 /* bytes */
 	uint64_t serial; /* no other buffer of the pool ever had it; never 0 */
+	uint64_t ready;	 /* bytes from its beginning that were populated once */
 };
 
 struct scratch_pool {
@@ -43,6 +44,9 @@ int scratch_populate(const struct scratch_pool *pool, struct scratch scratch, ui
 
 /* Both in one, for a small bitmap. */
 int scratch_get_populated(struct scratch_pool *pool, uint64_t bytes, struct scratch *out);
+
+/* The same, without a call to the kernel if it was populated before: for who can ask again when the kernel faults on it after all. */
+int scratch_get_ready(struct scratch_pool *pool, uint64_t bytes, struct scratch *out);
 
 /* All of it is zero again. */
 void scratch_put(struct scratch_pool *pool, struct scratch scratch);

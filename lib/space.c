@@ -168,6 +168,8 @@ static const char *culprit(const struct space *space, enum vfd_reason why)
 {
 	const struct recorder *failed = failed_recorder(space);
 
+	if (why == VFD_WHY_REARMED)
+		return space->rearmed_who;
 	if (why == VFD_WHY_LOG_FAILED || why == VFD_WHY_UNARMED)
 		return failed ? failed->who : "device log";
 	if (why != VFD_WHY_NO_TRACKING)
@@ -235,15 +237,16 @@ void space_rearmed(struct space *space)
 	space_each_tracked(space, look_armed, NULL);
 }
 
+/* In the table first: a recorder that wakes meanwhile looks there, or else was awake before this looks. */
 void space_mapped(struct space *space, struct mapping *m)
 {
-	if (mapping_tracked(m) && !recorders_armed(space, m->where)) {
-		pthread_mutex_lock(&space->mutex);
-		set_unarmed(space, m, true);
-		pthread_mutex_unlock(&space->mutex);
-	}
 	table_add(&space->table, m);
 	plan_touch(&space->plan, m->where);
+	if (!space->recorders || !mapping_tracked(m))
+		return;
+	pthread_mutex_lock(&space->mutex);
+	set_unarmed(space, m, !recorders_armed(space, m->where));
+	pthread_mutex_unlock(&space->mutex);
 }
 
 void space_unmapped(struct space *space, struct mapping *m)
@@ -340,6 +343,7 @@ static void pay(struct space *space, struct mapping *m, void *arg)
 	if (why)
 		pages[why] += space_assume(space, m, why);
 	set_owed(space, m, VFD_WHY_NONE);
+	set_unarmed(space, m, !recorders_armed(space, m->where)); /* a silent one wrote there before */
 }
 
 void space_pay(struct space *space, uint64_t pages[])
@@ -353,6 +357,14 @@ uint64_t space_tracked_bytes(struct space *space)
 	table_enter(&space->table);
 	uint64_t bytes = space->table.tracked;
 	table_leave(&space->table);
+	return bytes;
+}
+
+uint64_t space_unarmed_bytes(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	uint64_t bytes = space->unarmed;
+	pthread_mutex_unlock(&space->mutex);
 	return bytes;
 }
 

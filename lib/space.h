@@ -47,7 +47,10 @@ struct space {
 	uint64_t epoch;		/* moves on whenever a device becomes able to write */
 	uint64_t drained_at;	/* the epoch whose writes are all collected */
 	struct recorder *recorders; /* devices that log their DMA; changed with the container's gate closed */
-	uint64_t unarmed;	    /* bytes of tracked mappings for which some are not armed */
+	uint64_t unarmed;	 /* bytes of tracked mappings for which some that can write are not armed */
+	uint32_t rearms;	 /* logs started anew for other ranges since tracking began; gate closed */
+	uint64_t rearm_bytes;	 /* assumed for that */
+	const char *rearmed_who; /* while they are */
 	struct vfd_pinset *pinsets; /* changed with the container's gate closed */
 	struct place place;	    /* free IOVAs */
 	uint64_t owed;		    /* bytes of the mappings that are owed as a whole, mapping.owed */
@@ -87,7 +90,7 @@ bool space_drained(struct space *space);
 /* Nobody says what is written: not the kernel, and not all drivers. The container's gate held, as for all that changes with groups. */
 bool space_all_dirty(const struct space *space);
 
-/* Recorders came, left, or are armed for other ranges. The container's gate is closed. */
+/* Recorders came, left, or are armed for other ranges, with the container's gate closed; or one can write again. */
 void space_rearmed(struct space *space);
 
 /* Groups came, left, or were declared: `was` is what space_all_dirty() said before. What nobody recorded is owed at the end. */
@@ -128,6 +131,9 @@ void space_pay(struct space *space, uint64_t pages[]);
 
 /* Bytes of the tracked mappings. */
 uint64_t space_tracked_bytes(struct space *space);
+
+/* Bytes for which some recorder that can write is not armed. */
+uint64_t space_unarmed_bytes(struct space *space);
 
 /* Bytes owed once, at the final harvest. */
 uint64_t space_deferred_bytes(struct space *space);

@@ -68,6 +68,8 @@ int track_start(struct space *space, struct vfd_error *err)
 		return rc;
 	if (again) /* the record had been lost: writes since then are nowhere */
 		space_assume_all(space, VFD_WHY_STATE_LOST);
+	if (!again)
+		space->rearms = 0, space->rearm_bytes = 0;
 	space->tracking = true;
 	pins_mark(space); /* what is pinned now may be written from here on without another word */
 	space_begin(space);

@@ -25,11 +25,18 @@ static void assume(struct space *space, const struct mapping *m)
 		space_assume(space, m, VFD_WHY_UNMAP_FAILED);
 }
 
+/* Small mappings that come and go: most were never written. */
+static bool clean(const uint64_t *words, size_t bytes)
+{
+	return bytes == sizeof *words && !*words;
+}
+
 /* The bits of one mapping, from scratch to the log. Also after a failure: what arrived is gone from the kernel. With a physical group
  * there they say nothing: all is owed. */
 static void merge(struct space *space, const struct mapping *m, const struct scratch *scratch)
 {
 	uint64_t page = space->backend.page_size;
+	size_t bytes = (size_t)backend_bitmap_bytes(&space->backend, m->where);
 	struct log_bits bits = {
 		.address = m->log_address,
 		.granularity = page,
@@ -43,9 +50,11 @@ static void merge(struct space *space, const struct mapping *m, const struct scr
 		.who = space->backend.ops->who,
 	};
 
+	if (clean(scratch->words, bytes))
+		return;
 	if (mapping_tracked(m) && !space->physical)
 		log_merge(space->log, &bits, &source);
-	memset(scratch->words, 0, (size_t)backend_bitmap_bytes(&space->backend, m->where));
+	memset(scratch->words, 0, bytes);
 }
 
 /* EFAULT comes before the mapping is removed (bits intact, or delivered in part) or after it (bits delivered). Asking again
@@ -61,8 +70,8 @@ static int unmap_again(struct space *space, struct mapping *m, const struct scra
 static int unmap_collect(struct space *space, struct mapping *m, uint64_t *unmapped)
 {
 	struct scratch scratch;
-	int rc = scratch_get_populated(&space->scratch, backend_bitmap_bytes(&space->backend, m->where),
-				       &scratch);
+	int rc =
+		scratch_get_ready(&space->scratch, backend_bitmap_bytes(&space->backend, m->where), &scratch);
 
 	if (rc)
 		return rc;
@@ -184,31 +193,39 @@ int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct 
 	return 0;
 }
 
-/* Whether `where` cuts a mapping, and which. Table entered. */
-static bool find_cut(const struct space *space, struct range where, struct index_cursor *cut)
+/* Whether `where` cuts a mapping, and which; `first` is the first that it meets. Table entered. */
+static bool find_cut(const struct space *space, struct range where, const struct index_cursor *first,
+		     struct index_cursor *cut)
 {
-	const uint64_t edges[] = { where.first, where.last };
+	struct range edge = { where.last, where.last };
 
-	for (int i = 0; i < 2; i++) {
-		struct range edge = { edges[i], edges[i] };
-		if (index_meets(&space->table.iova, edge, cut) && !range_contains(where, cut->where))
-			return true;
-	}
-	return false;
+	*cut = *first;
+	return !range_contains(where, first->where) ||
+	       (first->where.last < where.last && index_meets(&space->table.iova, edge, cut) &&
+		!range_contains(where, cut->where));
 }
 
-static int check_whole(struct space *space, struct range where, bool none_is_fine, struct vfd_error *err)
+static int fail_cut(const struct index_cursor *cut, struct vfd_error *err)
 {
-	struct index_cursor there;
+	return fail_range(err, VFD_ECUT, "unmap", cut->where.first, cut->where.last,
+			  "the range cuts the mapping at %#" PRIx64 "..%#" PRIx64
+			  ", which the kernel cannot split; unmap all of it",
+			  cut->where.first, cut->where.last);
+}
+
+/* *m: the first mapping of the range, NULL if there is none. The range is claimed: it stays when the table is left, and no other comes. */
+static int check_whole(struct space *space, struct range where, bool none_is_fine, struct mapping **m,
+		       struct vfd_error *err)
+{
+	struct index_cursor first, cut;
 	int rc = 0;
 
 	table_enter(&space->table);
-	if (find_cut(space, where, &there))
-		rc = fail_range(err, VFD_ECUT, "unmap", there.where.first, there.where.last,
-				"the range cuts the mapping at %#" PRIx64 "..%#" PRIx64
-				", which the kernel cannot split; unmap all of it",
-				there.where.first, there.where.last);
-	else if (!none_is_fine && !index_meets(&space->table.iova, where, &there))
+	bool any = index_meets(&space->table.iova, where, &first);
+	*m = any ? first.item : NULL;
+	if (any && find_cut(space, where, &first, &cut))
+		rc = fail_cut(&cut, err);
+	else if (!any && !none_is_fine)
 		rc = fail_range(err, VFD_ENOTMAPPED, "unmap", where.first, where.last,
 				"nothing is mapped in %#" PRIx64 "..%#" PRIx64, where.first, where.last);
 	table_leave(&space->table);
@@ -223,11 +240,14 @@ static int check_pins(struct space *space, struct range where, struct vfd_error 
 	return space->pinsets && pins_hold(space, where, &holder) ? fail_pinned(&holder, "unmap", err) : 0;
 }
 
-/* The range is claimed: the mapping stays when the table is left, and no other comes. */
-static struct mapping *first_in(struct space *space, struct range where)
+/* The first mapping that ends behind `last` and is in the range, which is claimed. */
+static struct mapping *next_in(struct space *space, struct range where, uint64_t last)
 {
 	struct index_cursor there;
 
+	if (last >= where.last)
+		return NULL;
+	where.first = last + 1;
 	table_enter(&space->table);
 	struct mapping *m = index_meets(&space->table.iova, where, &there) ? there.item : NULL;
 	table_leave(&space->table);
@@ -243,11 +263,14 @@ int map_remove(struct space *space, struct range where, bool none_is_fine, uint6
 	uint64_t deadline = patience ? now_ns() + min_u64(patience, INT64_MAX) : 0;
 
 	range_claim(&space->queue, &claim, recorders_reach(space, where));
-	int rc = check_whole(space, where, none_is_fine, err);
+	int rc = check_whole(space, where, none_is_fine, &m, err);
 	if (!rc && !patience)
 		rc = check_pins(space, where, err);
-	while (!rc && (m = first_in(space, where)))
+	while (!rc && m) {
+		uint64_t last = m->where.last;
 		rc = unmap_one(space, m, deadline, err);
+		m = rc ? NULL : next_in(space, where, last);
+	}
 	range_release(&space->queue, &claim);
 	return rc;
 }

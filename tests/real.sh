@@ -4,7 +4,7 @@
 # real.sh [NAME...]: build the programs of tests/real and run them on a real kernel, in QEMU; all, or those named.
 # VFD_KERNEL says which kernel: tests/kernel/README.md.
 # random_model needs no kernel: it plays a million random operations on the model, as real_random plays
-# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice.
+# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice; real_churn once.
 # Prints their checks in TAP, then: N passed, N failed, N skipped.
 set -euo pipefail
 
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_migration real_random random_model)
+[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_migration real_churn real_random random_model)
 # what needs no kernel has nothing new to say on another
 [ $# -gt 0 ] || [ "${VFD_KERNEL:-stock}" = stock ] || unset 'names[-1]'
 skipped=0 seed=${VFD_SEED:-1}
@@ -45,6 +45,7 @@ options() {
 	real_pins) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
 	real_devlog) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
 	real_migration) echo "--device edu --bind 1234:11e8 --ndevices 4 $(mtty)" ;;
+	real_churn) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
 	real_random) echo "--ndevices 2 --timeout 360" ;;
 	*) echo "--ndevices 4" ;;
 	esac
@@ -72,7 +73,7 @@ relay_skip() {
 start() {
 	case $1 in
 	random_model) random_model ;;
-	real_pins) in_guest "$1" "${VFD_SECONDS:-10}" ;;
+	real_pins | real_churn) in_guest "$1" "${VFD_SECONDS:-10}" ;;
 	real_random) in_guest "$1" "${VFD_OPERATIONS:-100000}" "$seed" ;;
 	*) in_guest "$1" ;;
 	esac

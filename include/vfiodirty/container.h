@@ -310,6 +310,9 @@ struct vfd_placement {
  * Map memory at an IOVA of the library's choice: free, in the ranges that the kernel allows, as wanted. Never an address that is mapped,
  * also not one that another thread is mapping right now; one that was unmapped is used again.
  *
+ * Where devices log their own DMA, IOVAs that all their logs watch are preferred, in the range wished for: a mapping elsewhere is owed as a
+ * whole (vfd_track_rearm()).
+ *
  * The first such call on a container, and the first after groups came or went, reads the table of mappings once; from then on every map
  * and unmap costs a little more.
  *

@@ -144,7 +144,9 @@ VFD_API int vfd_device_reset(struct vfd_device *device, struct vfd_error *err);
  */
 VFD_API int vfd_device_quiesce(struct vfd_device *device, struct vfd_error *err);
 
-/** Undo vfd_device_quiesce(): the migration state RUNNING, or bus mastering on, where there is such a thing. The container is no longer drained. */
+/** Undo vfd_device_quiesce(): the migration state RUNNING, or bus mastering on, where there is such a thing. The container is no longer drained.
+ * Before it wakes, logs of quiesced devices are started anew for what was mapped meanwhile (vfd_track_rearm()). If that fails the device
+ * wakes all the same: vfd_track_plan() says that its log does not count. */
 VFD_API int vfd_device_resume(struct vfd_device *device, struct vfd_error *err);
 
 #ifdef __cplusplus

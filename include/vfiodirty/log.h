@@ -52,6 +52,8 @@ enum vfd_reason {
 	VFD_WHY_LOG_FAILED =
 		6, /**< a device's own log could not be read, or ended before it was read for the last time */
 	VFD_WHY_UNARMED = 7, /**< mapped where a device's own log does not look */
+	VFD_WHY_REARMED =
+		8, /**< a device's own log was started anew while it could write: vfd_track_rearm() */
 };
 
 enum vfd_log_flags {

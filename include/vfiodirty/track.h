@@ -43,6 +43,9 @@ struct vfd_plan {
 	uint64_t deferred_bytes; /**< owed once, at the final harvest */
 	uint64_t page_size;	 /**< bytes per bit of the container */
 	struct vfd_plan_entry entries[VFD_PLAN_ENTRIES];
+	uint64_t
+		unarmed_bytes; /**< of deferred_bytes: mapped where a device's log does not look. vfd_track_rearm() */
+	uint64_t rearms; /**< logs of devices started anew for that, since tracking began */
 };
 
 enum vfd_track_flags {
@@ -87,6 +90,8 @@ struct vfd_harvest {
 	uint64_t ioctls;	 /**< GET_BITMAP calls made */
 	uint64_t bytes;		 /**< bitmap bytes that they stood for, holes included */
 	uint64_t nanoseconds;	 /**< duration of the call */
+	uint64_t unarmed_bytes;	 /**< of deferred_bytes: mapped where a device's log does not look */
+	uint64_t rearms;	 /**< logs of devices started anew for that, since tracking began */
 };
 
 /**
@@ -113,6 +118,52 @@ VFD_API int vfd_track_harvest(struct vfd_container *container, unsigned flags, s
  */
 VFD_API int vfd_track_harvest_range(struct vfd_container *container, uint64_t first, uint64_t last,
 				    struct vfd_harvest *result, struct vfd_error *err);
+
+enum vfd_rearm_flags {
+	VFD_REARM_RUNNING = 1u << 0, /**< also logs of devices that can write now */
+};
+
+/** Options of vfd_track_rearm(). Zero everything, set `struct_size`, then what differs from the default. */
+struct vfd_rearm_options {
+	uint32_t struct_size;	/**< sizeof(struct vfd_rearm_options) */
+	uint32_t flags;		/**< enum vfd_rearm_flags */
+	uint64_t unarmed_bytes; /**< leave running devices alone while no more than this is unarmed */
+	uint64_t
+		budget; /**< bytes that re-arming running devices may assume, in all calls since tracking began: leave them alone if
+			  *   this one would go beyond; 0: no limit */
+};
+
+/** What one vfd_track_rearm() did. */
+struct vfd_rearm {
+	uint32_t struct_size;	/**< sizeof(struct vfd_rearm), set by the caller */
+	uint32_t rearmed;	/**< logs started anew */
+	uint32_t running;	/**< of those: of devices that can write */
+	uint32_t failed;	/**< logs that could not be started again: they count no more */
+	uint64_t assumed_bytes; /**< assumed for that, now in the log */
+	uint64_t pages_new;	/**< clean before, owed now */
+	uint64_t unarmed_bytes; /**< still mapped where a device's log does not look */
+};
+
+/**
+ * Start the logs of devices anew, for what was mapped since they were started and lies outside of what they watch (*unarmed*). Until
+ * then such mappings are owed as a whole, once, at the final harvest.
+ *
+ * A log can be given other ranges only by stopping it, and what a device writes until it is started again is in no record. A quiesced
+ * device (vfd_device_quiesce()) writes nothing: its log is read, stopped and started, and nothing is assumed. vfd_device_resume() does
+ * that by itself. With VFD_REARM_RUNNING the logs of the others are started anew too, all at once; everything that is mapped
+ * writable is then assumed (VFD_WHY_REARMED) and in the log when the call returns. That is worth it when what is unarmed is
+ * too much for the final harvest: `unarmed_bytes` says how much that is, `budget` how much may be sent again for it in all.
+ *
+ * vfd_map_anywhere() avoids all this: it prefers IOVAs that are watched.
+ *
+ * @param options NULL for the defaults: quiesced devices only
+ * @param[out] result may be NULL; filled in on failure too
+ * @return 0, also when there was nothing to do, or running devices were left alone: result->unarmed_bytes tells; VFD_ESTATE (tracking is
+ * off); VFD_EINVALID; VFD_EFORKED; -errno of a device's REPORT, STOP or START: what it can write is owed at the end, and the
+ * other devices were still armed
+ */
+VFD_API int vfd_track_rearm(struct vfd_container *container, const struct vfd_rearm_options *options,
+			    struct vfd_rearm *result, struct vfd_error *err);
 
 /**
  * Turn tracking off; the kernel frees its record. Obeys the rule at the top of container.h. After a failed STOP

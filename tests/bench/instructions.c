@@ -219,6 +219,49 @@ static uint64_t harvest_spread(void)
 	return harvest_of(TIMES, 1, 4096);
 }
 
+/* ---- a vIOMMU: pages come and go while the container tracks ---- */
+
+MEASURED measured_churn(struct quick *q, uint64_t iova)
+{
+	quick_map(q, iova, PAGE);
+	must("vfd_unmap", vfd_unmap(q->container, iova, PAGE, NULL));
+}
+
+static uint64_t churn_among(uint64_t count, uint32_t flags, bool dirty)
+{
+	struct quick q;
+
+	quick_populates_nothing = true;
+	quick_unmaps_dirty = dirty;
+	quick_begin_with(&q, TIB, flags);
+	for (uint64_t i = 0; i < count; i++)
+		quick_map(&q, 2 * i * PAGE, PAGE);
+	quick_harvest(&q);
+	for (size_t i = 0; i < TIMES; i++)
+		measured_churn(&q, (2 * (random_next(&seed) % (count + 1)) + 1) * PAGE);
+	return TIMES;
+}
+
+static uint64_t churn_few(void)
+{
+	return churn_among(16, 0, false);
+}
+
+static uint64_t churn_dirty(void)
+{
+	return churn_among(16, 0, true);
+}
+
+static uint64_t churn_many(void)
+{
+	return churn_among(32768, 0, false);
+}
+
+static uint64_t churn_many_orders(void)
+{
+	return churn_among(32768, VFD_FIND_MEMORY | VFD_FIND_LOG, false);
+}
+
 /* ---- all ---- */
 
 static const struct operation operations[] = {
@@ -236,6 +279,10 @@ static const struct operation operations[] = {
 	{ "run-at-50%", runs_50, "measured_runs" },
 	{ "harvest-mapping-2MiB", harvest_large, "measured_harvest" },
 	{ "harvest-mapping-4KiB", harvest_small, "measured_harvest" },
+	{ "churn-pair-of-16", churn_few, "measured_churn" },
+	{ "churn-pair-dirty", churn_dirty, "measured_churn" },
+	{ "churn-pair-of-32768", churn_many, "measured_churn" },
+	{ "churn-pair-all-orders", churn_many_orders, "measured_churn" },
 	{ "harvest-mapping-spread", harvest_spread, "measured_harvest" },
 };
 

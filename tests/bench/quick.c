@@ -9,7 +9,7 @@
 #include "logs.h"
 
 uint64_t quick_dirty_every;
-bool quick_writes_all;
+bool quick_writes_all, quick_unmaps_dirty, quick_populates_nothing;
 double quick_inside_ns;
 
 static int (*model_ioctl)(const struct sys *sys, int fd, unsigned long request, void *arg);
@@ -37,18 +37,35 @@ __attribute__((noinline)) static int quick_dirty_pages(const struct sys *sys, in
 	return 0;
 }
 
+static int quick_unmap(const struct vfio_iommu_type1_dma_unmap *unmap)
+{
+	const struct vfio_bitmap *bitmap = (const void *)unmap->data;
+
+	if (quick_unmaps_dirty && unmap->flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)
+		*bitmap->data |= 1;
+	return 0;
+}
+
 /* It answers what a kernel would that has every mapping; the model never hears of them. */
 static int quick_ioctl(const struct sys *sys, int fd, unsigned long request, void *arg)
 {
 	switch (request) {
 	case VFIO_IOMMU_MAP_DMA:
-	case VFIO_IOMMU_UNMAP_DMA:
 		return 0;
+	case VFIO_IOMMU_UNMAP_DMA:
+		return quick_unmap(arg);
 	case VFIO_IOMMU_DIRTY_PAGES:
 		return quick_dirty_pages(sys, fd, arg);
 	default:
 		return model_ioctl(sys, fd, request, arg);
 	}
+}
+
+/* What the kernel writes there it writes itself. */
+static int quick_populate(const struct sys *sys, void *memory, size_t size)
+{
+	(void)sys, (void)memory, (void)size;
+	return 0;
 }
 
 static void open_with(struct quick *q, uint64_t bytes, uint32_t flags)
@@ -59,6 +76,8 @@ static void open_with(struct quick *q, uint64_t bytes, uint32_t flags)
 	q->model = model_new(NULL);
 	model_ioctl = q->model->sys.ioctl;
 	q->model->sys.ioctl = quick_ioctl;
+	if (quick_populates_nothing)
+		q->model->sys.populate = quick_populate;
 	how.log = q->log = log_of(bytes);
 	must("open", container_open_on(&q->model->sys, &how, &q->container, NULL));
 	must("vfd_group_attach", vfd_group_attach(q->container, 7, &group, NULL));
@@ -71,7 +90,12 @@ void quick_open(struct quick *q, uint64_t bytes)
 
 void quick_begin(struct quick *q, uint64_t bytes)
 {
-	open_with(q, bytes, 0);
+	quick_begin_with(q, bytes, 0);
+}
+
+void quick_begin_with(struct quick *q, uint64_t bytes, uint32_t flags)
+{
+	open_with(q, bytes, flags);
 	must("vfd_track_start", vfd_track_start(q->container, NULL, NULL, NULL));
 }
 

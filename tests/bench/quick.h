@@ -21,6 +21,12 @@ extern uint64_t quick_dirty_every;
 /* Write all words of the answer, as the kernel does where all is mapped. */
 extern bool quick_writes_all;
 
+/* UNMAP_DMA says that the first page is dirty. */
+extern bool quick_unmaps_dirty;
+
+/* To populate scratch costs nothing. Set before the container is opened. */
+extern bool quick_populates_nothing;
+
 /* Nanoseconds spent in GET_BITMAP so far. */
 extern double quick_inside_ns;
 
@@ -28,6 +34,8 @@ extern double quick_inside_ns;
 void quick_open(struct quick *q, uint64_t bytes);
 /* The same, and it tracks; finds IOVAs only. */
 void quick_begin(struct quick *q, uint64_t bytes);
+/* The same with flags of vfd_container_open(). */
+void quick_begin_with(struct quick *q, uint64_t bytes, uint32_t flags);
 void quick_end(struct quick *q);
 
 void quick_map(struct quick *q, uint64_t iova, uint64_t size);

@@ -74,6 +74,16 @@ static const struct model_config migrating = {
 				     .migration = &states } } } },
 };
 
+/* It cannot log all that may be mapped, only what is. */
+static const struct model_log its_small_log = { .total_limit = 400 * MODEL_PAGE_SIZE };
+
+static const struct model_config logging_little = {
+	.group_count = 1,
+	.groups = { { .number = 9,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = "0000:02:00.0", .pci = true, .log = &its_small_log } } } },
+};
+
 /* ---- pieces ---- */
 
 /* Four mappings: neighbours that one question covers, one at an odd offset, one read-only. */
@@ -394,6 +404,36 @@ static void migrates_away(struct world *w)
 	close_all(w, 0);
 }
 
+/* Mapped where its log does not look while it cannot write: it is armed anew before it wakes. */
+static void logs_anew_paused(struct world *w)
+{
+	THEN(w, begin_logging(w));
+	DO(w, vfd_device_quiesce(w->devices[1], &w->err));
+	DO(w, world_map(w, 700, 700, 32, RW));
+	DO(w, vfd_device_resume(w->devices[1], &w->err));
+	THEN(w, harvest(w, 0));
+	DO(w, world_unmap(w, 0, 64));
+	THEN(w, detach(w, 1, VFD_COLLECT));
+	close_all(w, 0);
+}
+
+static void logs_anew_running(struct world *w)
+{
+	struct vfd_rearm_options options = { .struct_size = sizeof options, .flags = VFD_REARM_RUNNING };
+
+	THEN(w, begin_logging(w));
+	w->assumes = true;
+	DO(w, world_map(w, 700, 700, 32, RW));
+	DO(w, vfd_track_rearm(w->container, &options, NULL, &w->err));
+	world_consume(w);
+	THEN(w, harvest(w, 0));
+	DO(w, vfd_device_quiesce(w->devices[1], &w->err));
+	THEN(w, harvest(w, VFD_HARVEST_FINAL));
+	DO(w, vfd_device_close(&w->devices[1], 0, &w->err));
+	THEN(w, detach(w, 1, 0));
+	close_all(w, 0);
+}
+
 /* Mappings are remembered and replayed; each time the record is a new one. */
 static void again(struct world *w)
 {
@@ -582,6 +622,8 @@ const struct lifecycle lifecycles[] = {
 	{ "logs, stops and starts", &logging, NULL, logs_stop_and_start },
 	{ "migrates, and does not", &migrating, NULL, migrates },
 	{ "migrates", &migrating, NULL, migrates_away },
+	{ "logs anew, paused", &logging_little, NULL, logs_anew_paused },
+	{ "logs anew, running", &logging_little, NULL, logs_anew_running },
 	{ "attached again", &one_group, NULL, again },
 	{ "stop and start", &one_group, NULL, stop_and_start },
 	{ "registers and interrupts", &one_group, NULL, with_registers },

@@ -183,7 +183,7 @@ static void check_reported(struct world *w, const char *call)
 	struct vfd_count count = { 0 };
 	unsigned first, written;
 
-	if ((w->physical && !w->logging) || model_fault_fired(w->model))
+	if ((w->physical && !w->logging) || w->assumes || model_fault_fired(w->model))
 		return;
 	truth = join(truth, &w->unpaid);
 	struct pages not_yet = without(truth, &log), arrived = without(truth, &not_yet);

@@ -288,6 +288,37 @@ START_TEST(many_mappings)
 }
 END_TEST
 
+/* Unmap so many pages; returns how often memory for bits was populated. */
+static size_t populated_by_unmap(uint64_t page, uint64_t count)
+{
+	size_t calls, times = 0;
+
+	OK(map_pages(f, page, page, count, RW));
+	device_writes(f, 0, page, 1);
+	model_trace_start(f->model);
+	OK(unmap_pages(f, page, count));
+	const struct model_trace *trace = model_trace(f->model, &calls);
+	for (size_t i = 0; i < calls; i++)
+		times += trace[i].call == MODEL_POPULATE;
+	ck_assert(is_logged(f, page));
+	return times;
+}
+
+/* Pages that come and go all the time: what their bits are read into is there already, as far as it was needed before. */
+START_TEST(populated_once)
+{
+	attach(NULL);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
+	ck_assert_uint_eq(populated_by_unmap(0, 1), 1);
+	ck_assert_uint_eq(populated_by_unmap(3, 1), 0);
+	ck_assert_uint_eq(populated_by_unmap(8, 200), 1);
+	ck_assert_uint_eq(populated_by_unmap(300, 200), 0);
+	check_precise(f);
+	fixture_end(f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("map");
@@ -302,6 +333,7 @@ int main(void)
 	add_case(suite, "log addresses", log_addresses);
 	add_case(suite, "unlogged", unlogged);
 	add_case(suite, "read-only", read_only);
+	add_case(suite, "populated once", populated_once);
 	add_case(suite, "random mappings", random_mappings);
 	add_case(suite, "many mappings", many_mappings);
 	return run_suite(suite);
