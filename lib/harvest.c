@@ -38,11 +38,11 @@ static void harvest_record(struct harvest *h)
 	}
 }
 
-/* A group that cannot report makes every answer "everything": then the kernel is not asked. */
+/* With type1 a group that cannot report makes every answer "everything": then the kernel is not asked. */
 static void harvest(struct harvest *h)
 {
 	pins_mark(h->space);
-	if (h->space->attached && !h->space->physical)
+	if (space_has_record(h->space))
 		harvest_record(h);
 	recorders_harvest(h);
 }
@@ -56,21 +56,8 @@ static void pay(struct space *space, struct vfd_harvest *result)
 		harvest_assumed(result, (enum vfd_reason)why, pages[why]);
 }
 
-struct moment {
-	uint64_t epoch;
-	unsigned writers;
-};
-
-static struct moment look(struct space *space)
-{
-	pthread_mutex_lock(&space->mutex);
-	struct moment moment = { space->epoch, space->writers };
-	pthread_mutex_unlock(&space->mutex);
-	return moment;
-}
-
 /* Everything was collected after the last writer had stopped, if there was none at the beginning and none came since. */
-static void settle(struct space *space, struct moment before)
+static void settle(struct space *space, struct space_moment before)
 {
 	pthread_mutex_lock(&space->mutex);
 	if (!before.writers && !space->writers && before.epoch == space->epoch)
@@ -82,7 +69,7 @@ int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *resul
 {
 	struct harvest h = { .space = space, .wanted = RANGE_ALL, .result = result, .err = err };
 	uint64_t began = now_ns();
-	struct moment before = look(space);
+	struct space_moment before = space_now(space);
 
 	harvest(&h);
 	if (flags & VFD_HARVEST_FINAL) {

@@ -8,13 +8,11 @@
 #include "recorder.h"
 #include "type1.h"
 
-enum { DEFAULT_PAGE_SIZE = 4096 };
-
 void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd)
 {
 	*space = (struct space){ .sys = sys, .log = log, .can_track = true, .alone = sizeof(void *) < 8 };
 	space->backend =
-		(struct backend){ .ops = &type1_ops, .sys = sys, .fd = fd, .page_size = DEFAULT_PAGE_SIZE };
+		(struct backend){ .ops = &type1_ops, .sys = sys, .fd = fd, .page_size = BACKEND_PAGE_SIZE };
 	space->backend.caps.entries_available = UINT64_MAX;
 	pthread_mutex_init(&space->mutex, NULL);
 	scratch_pool_init(&space->scratch, sys);
@@ -74,6 +72,21 @@ void space_stir(struct space *space)
 	pthread_mutex_unlock(&space->mutex);
 }
 
+struct space_moment space_now(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	struct space_moment now = { space->epoch, space->writers };
+	pthread_mutex_unlock(&space->mutex);
+	return now;
+}
+
+bool space_silent_since(struct space *space, struct space_moment then)
+{
+	struct space_moment now = space_now(space);
+
+	return !then.writers && !now.writers && then.epoch == now.epoch;
+}
+
 /* Mutex held. */
 static bool drained(const struct space *space)
 {
@@ -104,9 +117,20 @@ static const struct recorder *failed_recorder(const struct space *space)
 
 bool space_all_dirty(const struct space *space)
 {
-	bool silent = space->unanswered && (space->physical || !space->can_track);
+	bool apart = space->backend.ops->by_device || space->physical || !space->can_track;
+	bool silent = space->unanswered && apart;
 
 	return space->attached && (silent || failed_recorder(space));
+}
+
+bool space_has_record(const struct space *space)
+{
+	return space->attached && (space->backend.ops->by_device || !space->physical);
+}
+
+bool space_tears(struct space *space)
+{
+	return space->started && space->by_record && space->backend.ops->tears;
 }
 
 void space_answer_changed(struct space *space, bool was)
@@ -118,7 +142,9 @@ void space_answer_changed(struct space *space, bool was)
 /* The kernel should have a record of it, and has none. */
 static bool unrecorded(const struct space *space)
 {
-	return space->attached && space->unanswered && !space->started;
+	bool some = space->unanswered || space->by_record;
+
+	return space->attached && some && !space->started;
 }
 
 enum vfd_reason space_owes_all(struct space *space, const struct mapping *m)

@@ -40,12 +40,15 @@ struct space {
 	atomic_bool started;  /* the kernel keeps a record now */
 	uint64_t stops;	      /* how often it was turned off. Changed with the container's gate closed. */
 
-	unsigned physical;	/* groups attached whose writes the kernel cannot see */
-	unsigned unanswered;	/* groups attached with devices whose writes nobody knows, but for type1 */
-	char all_dirty_who[32]; /* the last of them that came, for reports */
-	unsigned writers;	/* devices that can write now */
-	uint64_t epoch;		/* moves on whenever a device becomes able to write */
-	uint64_t drained_at;	/* the epoch whose writes are all collected */
+	unsigned physical; /* groups attached whose writes the kernel cannot see */
+	unsigned
+		unanswered; /* groups attached with devices whose writes nobody knows, but for a record of all */
+	unsigned
+		by_record; /* groups attached with devices whose writes nobody but a record by device knows */
+	char all_dirty_who[32];	    /* the last of them that came, for reports */
+	unsigned writers;	    /* devices that can write now */
+	uint64_t epoch;		    /* moves on whenever a device becomes able to write */
+	uint64_t drained_at;	    /* the epoch whose writes are all collected */
 	struct recorder *recorders; /* devices that log their DMA; changed with the container's gate closed */
 	uint64_t unarmed;	    /* bytes of tracked mappings for which some are not armed */
 	struct vfd_pinset *pinsets; /* changed with the container's gate closed */
@@ -73,6 +76,22 @@ bool space_drained(struct space *space);
 
 /* Nobody says what is written: not the kernel, and not all drivers. The container's gate held, as for all that changes with groups. */
 bool space_all_dirty(const struct space *space);
+
+struct space_moment {
+	uint64_t epoch;
+	unsigned writers;
+};
+
+struct space_moment space_now(struct space *space);
+
+/* No device could write from then until now. */
+bool space_silent_since(struct space *space, struct space_moment then);
+
+/* The kernel's record says what devices wrote, of those that are in it. */
+bool space_has_record(const struct space *space);
+
+/* What a device writes while its mapping is removed is in no record: only of a device that is silent is the last bit known. */
+bool space_tears(struct space *space);
 
 /* Recorders came, left, or are armed for other ranges. The container's gate is closed. */
 void space_rearmed(struct space *space);

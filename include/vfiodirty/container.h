@@ -42,13 +42,25 @@ enum vfd_find {
 	VFD_FIND_LOG = 1u << 9,	   /**< by log address; needs a log */
 };
 
+/** The kernel's two interfaces to an I/O address space. */
+enum vfd_backend {
+	VFD_BACKEND_AUTO =
+		0, /**< a container, if the kernel has one that can track; else iommufd. With a path: a container */
+	VFD_BACKEND_TYPE1 =
+		1, /**< a container of type1 v2, "/dev/vfio/vfio": exact for devices that pin what they write */
+	VFD_BACKEND_IOMMUFD =
+		2, /**< "/dev/iommu": exact for devices whose IOMMU sets dirty bits in its page tables */
+};
+
 /** Options of vfd_container_open(). Zero everything, set `struct_size`, then what differs. */
 struct vfd_container_options {
 	uint32_t struct_size; /**< sizeof(struct vfd_container_options) */
 	uint32_t flags;	      /**< enum vfd_find: orders to keep besides that by IOVA */
 	struct vfd_log *
 		log; /**< where dirty pages go; must outlive the container; NULL: this one will never track */
-	const char *path; /**< NULL: "/dev/vfio/vfio" */
+	const char *path;  /**< NULL: where the backend's node is by default */
+	uint32_t backend;  /**< enum vfd_backend */
+	uint32_t reserved; /**< 0 */
 };
 
 /**
@@ -158,6 +170,7 @@ enum vfd_container_kind {
 	VFD_KIND_TYPE1_V2 = 1, /**< can track */
 	VFD_KIND_TYPE1_V1 = 2, /**< adopted: no record; tracked by pins */
 	VFD_KIND_NOIOMMU = 3,  /**< adopted: no record, no translation; tracked by pins */
+	VFD_KIND_IOMMUFD = 4,  /**< /dev/iommu: can track where the IOMMU can */
 };
 
 #define VFD_INFO_RANGES 32

@@ -52,6 +52,8 @@ enum vfd_reason {
 	VFD_WHY_LOG_FAILED =
 		6, /**< a device's own log could not be read, or ended before it was read for the last time */
 	VFD_WHY_UNARMED = 7, /**< mapped where a device's own log does not look */
+	VFD_WHY_TORN =
+		8, /**< unmapped while a device could write: iommufd cannot read and unmap in one step */
 };
 
 enum vfd_log_flags {
