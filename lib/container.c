@@ -147,7 +147,7 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 	rc = check_orders(options.flags, options.log, "open container", err);
 	if (rc)
 		return rc;
-	enum vfd_container_kind kind;
+	enum vfd_container_kind kind = VFD_KIND_TYPE1_V2;
 	int fd = open_some(sys, &options, &kind, err);
 	if (fd < 0)
 		return fd;
