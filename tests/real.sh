@@ -36,7 +36,7 @@ options() {
 	real_edu | real_audit | real_limits) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
 	real_memory) echo "--device edu --bind 1234:11e8 --ndevices 1 --append hugepages=16 --modprobe brd:rd_size=20480 --modprobe ext4" ;;
 	real_pins) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
-	real_iommufd) echo "--no-viommu --ndevices 2" ;;
+	real_iommufd) echo "--no-viommu --append hugepages=8 --ndevices 2" ;;
 	real_devlog) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
 	real_random) echo "--ndevices 2 --timeout 360" ;;
 	*) echo "--ndevices 4" ;;

@@ -247,12 +247,12 @@ static void open_all(struct rig *rig, unsigned char *memory, const struct sys *s
 	rig_forget(rig);
 }
 
-void rig_open_native(struct rig *rig, const struct sys *sys)
+void rig_open_native(struct rig *rig, unsigned char *memory, const struct sys *sys)
 {
 	struct vfd_container_options options = { .struct_size = sizeof options,
 						 .backend = VFD_BACKEND_IOMMUFD };
 
-	open_all(rig, own_memory(), sys, &options);
+	open_all(rig, memory ? memory : own_memory(), sys, &options);
 }
 
 void rig_open_on(struct rig *rig, unsigned char *memory, uint32_t flags)
