@@ -6,6 +6,9 @@
 
 #include "uapi_iommufd.h"
 
+/* The kernel has no limit. As type1: it holds a lock while it fills it. */
+#define LARGEST_BITMAP (UINT64_C(1) << 28)
+
 static int call(const struct backend *backend, unsigned long request, void *arg)
 {
 	int rc = backend->sys->ioctl(backend->sys, backend->fd, request, arg);
@@ -70,6 +73,7 @@ static int iommufd_refresh(struct backend *backend)
 	caps.range_count = (uint32_t)min_u64(arg.num_iovas, VFD_INFO_RANGES);
 	backend->page_size = max_u64(arg.out_iova_alignment, BACKEND_PAGE_SIZE);
 	caps.page_sizes = caps.dirty_page_sizes = backend->page_size;
+	caps.dirty_bitmap_limit = LARGEST_BITMAP;
 	backend->caps = caps;
 	return 0;
 }

@@ -301,6 +301,8 @@ END_TEST
 START_TEST(whole_mappings)
 {
 	track(&large);
+	OK(map_pages(f, 308, 308, 128, RW)); /* its middle is inside an entry */
+	writes(PCI_NAME, 370, 1);
 	writes(PCI_NAME, 17, 1);
 	writes(PCI_NAME, 95, 1);
 	writes(PCI_NAME, 39, 2);
