@@ -144,7 +144,8 @@ static void check_law(struct world *w, const char *call)
 		kept = join(join(log, &held), &deferred);
 	if ((w->physical && !w->logging && !w->recorded) || w->doubt)
 		w->all_dirty = join(w->all_dirty, &all);
-	if (w->logging || w->recorded) /* what the library could not help deferring: without a fault nothing */
+	if (w->logging ||
+	    w->recorded) /* what the library could not help deferring: without a fault nothing */
 		w->all_dirty = join(w->all_dirty, &deferred);
 	truth = join(truth, &w->unpaid);
 	count = missing(&truth, &kept, &first);
@@ -386,7 +387,8 @@ static void check_leaks(struct world *w)
 {
 	struct model_counts counts = model_counts(w->model);
 
-	if (counts.descriptors || counts.areas || counts.scratch || counts.triggers || counts.containers || counts.iommus)
+	if (counts.descriptors || counts.areas || counts.scratch || counts.triggers || counts.containers ||
+	    counts.iommus)
 		world_fail(w, "left over: %u descriptors, %u areas, %u scratch, %u triggers, %u containers",
 			   counts.descriptors, counts.areas, counts.scratch, counts.triggers,
 			   counts.containers);
