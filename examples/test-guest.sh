@@ -18,6 +18,7 @@ keep() {
 # The address and the group of the device that vfio-pci has: edu.
 read -r edu edu_group </run/vfio-pci
 read -r _ vfdtest_group vfdtest </run/vfdtest
+other=$(sed -n 's/.* //; 2p' /run/vfdtest)
 disk=$(basename "$(dirname "$(dirname "$(dirname "$(readlink -f /sys/class/block/nvme0n1)")")")")
 echo "$edu $edu_group $vfdtest_group $disk" >/out/names
 
@@ -26,6 +27,17 @@ keep info-attach "$bin/vfd-info" --attach
 keep info-json "$bin/vfd-info" --attach --json
 keep hello-vfdtest "$bin/hello" "$vfdtest_group" "$vfdtest"
 keep hello-edu "$bin/hello" "$edu_group" "$edu"
+
+keep state-info "$bin/vfd-state" info "$vfdtest"
+keep state-edu "$bin/vfd-state" info "$edu"
+keep state-save-edu "$bin/vfd-state" save "$edu"
+keep state-save "$bin/vfd-state" save "$vfdtest"
+keep state-load "$bin/vfd-state" load "$other" </out/state-save
+head -c 100 /out/state-save >/tmp/short
+keep state-short "$bin/vfd-state" load "$other" </tmp/short
+cat /out/state-save /tmp/short >/tmp/long
+keep state-long "$bin/vfd-state" load "$other" </tmp/long
+
 keep demo "$bin/vfd-demo" --runs 3 --size 32 --image "$bin/vfd-demo"
 keep host-edu "$bin/vfd-demo" --host "$edu" --runs 1 --size 32
 

@@ -67,7 +67,7 @@ wrong_use() {
 
 test_arguments() {
 	local program
-	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme" "$bin"/vfd-adopt*; do
+	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme" "$bin/vfd-state" "$bin"/vfd-adopt*; do
 		check "$(basename "$program") --help: exit 0" says 0 usage: "$program" --help
 		[[ $program != */vfd-adopt-dpdk ]] || continue # it has DPDK's options, and after them its own
 		wrong_use "$program" --no-such-option
@@ -86,6 +86,7 @@ test_arguments() {
 	wrong_use "$bin/vfd-demo" --backend none
 	wrong_use "$bin/vfd-info" --backend none
 	wrong_use "$bin/hello"
+	wrong_use "$bin/vfd-state" save
 	wrong_use "$bin/vfd-nvme" 0000:00:01.0 --blocks 0
 	wrong_use "$bin/vfd-nvme" --blocks 1
 	wrong_use "$bin/vfd-adopt" --type 3 1 edu
@@ -165,10 +166,10 @@ test_made_up() {
 boot() {
 	local name files=()
 	truncate -s 64M "$tmp/disk"
-	for name in vfd-info hello vfd-demo vfd-nvme; do
+	for name in vfd-info hello vfd-demo vfd-nvme vfd-state; do
 		files+=(--file "$bin/$name:$bin/$name")
 	done
-	tests/kernel/run.sh --timeout 300 --append clearcpuid=erms,fsrm --out "$tmp/out" \
+	tests/kernel/run.sh --timeout 300 --append clearcpuid=erms,fsrm --migration 7 --out "$tmp/out" \
 		--device edu --bind 1234:11e8 --modprobe nvme --modprobe ext4 \
 		--qemu-arg -drive --qemu-arg "file=$tmp/disk,if=none,id=disk,format=raw" --device nvme,drive=disk,serial=1 \
 		"${files[@]}" --file "$PWD/examples/test-guest.sh:/test-guest.sh" -- /bin/sh /test-guest.sh "$bin"
@@ -208,6 +209,18 @@ test_info_on_kernel() {
 
 refused() {
 	check "demo --host: $2" left "$1" 1 "$3"
+}
+
+# Its state is a file like any other: whole, cut short, damaged.
+test_state_on_kernel() {
+	check "vfd-state info: what it can" left state-info 0 "it migrates, P2P, PRE_COPY"
+	check "vfd-state info: about how much" left state-info 0 "bytes in STOP_COPY; it is in RUNNING"
+	check "vfd-state info, edu: it cannot" left state-edu 0 "it cannot migrate"
+	check "vfd-state save, edu: refused" left state-save-edu 1 "has no state STOP_COPY"
+	check "vfd-state save: there is something" test -s "$tmp/out/state-save"
+	check "vfd-state load: into another" left state-load 0 ""
+	check "vfd-state load: cut short, refused" left state-short 1 "from RESUMING to STOP"
+	check "vfd-state load: too long, refused" left state-long 1 "it is in RESUMING now"
 }
 
 test_demo_on_kernel() {
@@ -352,6 +365,7 @@ test_on_kernel() {
 	[ -s "$tmp/out/names" ] || return 0
 	read -r _ edu_group vfdtest_group _ <"$tmp/out/names"
 	test_info_on_kernel
+	test_state_on_kernel
 	test_demo_on_kernel
 }
 

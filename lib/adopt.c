@@ -129,6 +129,7 @@ static int adopt_device(const struct adopting *a, const struct vfd_adopt_device 
 	if (rc)
 		return rc;
 	device_find_log(d);
+	device_find_migration(d);
 	device_joined(d);
 	return 0;
 }

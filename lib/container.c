@@ -259,6 +259,8 @@ static void release_group(struct vfd_group *g)
 
 	for (struct vfd_device *d = g->devices; d; d = d->next) {
 		device_unmap_areas(d);
+		if (d->migration.stream >= 0)
+			sys->close(sys, d->migration.stream);
 		if (d->fd >= 0)
 			sys->close(sys, d->fd);
 	}

@@ -48,6 +48,16 @@ struct area {
 	size_t size;
 };
 
+/* Where a device is in VFIO's migration protocol. */
+struct device_migration {
+	uint64_t flags;		/* UAPI_MIGRATION_*; 0: it cannot */
+	_Atomic uint32_t state; /* as last seen */
+	uint32_t origin, goal;	/* of a move that is under way */
+	pthread_mutex_t mutex;	/* the two below; taken after the device's */
+	int stream;		/* of the data session; -1 */
+	bool saved;		/* it was read to its end */
+};
+
 struct vfd_device {
 	struct vfd_group *group;
 	struct vfd_device *next;
@@ -64,7 +74,10 @@ struct vfd_device {
 	const char *log_why; /* what came of it; static text or NULL */
 	struct recorder recorder;
 	bool quiesced;
-	bool gated;	       /* quiesced by bus mastering off: its own registers cannot wake it */
+	bool gated;   /* quiesced by bus mastering off: its own registers cannot wake it */
+	bool stopped; /* quiesced by its migration state */
+	bool touched; /* written to while it was stopped: it may have woken */
+	struct device_migration migration;
 	pthread_mutex_t mutex; /* everything above, and the order of calls on the device */
 	struct area *areas;
 };
@@ -167,6 +180,30 @@ void device_arm(struct vfd_device *device);
 void container_arm(struct vfd_container *container);
 void container_disarm(struct vfd_container *container);
 
+/* ---- device_migration.c: the device's mutex held, or the gate closed ---- */
+
+/* Ask whether it has migration states. It was just opened. */
+void device_find_migration(struct vfd_device *device);
+
+/* One SET. Afterwards migration.state is where it really is. */
+int device_set_state(struct vfd_device *device, uint32_t state, struct vfd_error *err);
+
+/* Ask where it is. 0 or -errno. */
+int device_look_state(struct vfd_device *device);
+
+/* Into a state in which it is silent: STOP, or STOP_COPY if it precopies. */
+int device_stop(struct vfd_device *device, struct vfd_error *err);
+
+/* It was written to while stopped; it may have been, so ask. */
+void device_touched(struct vfd_device *device);
+void device_look_stopped(struct vfd_device *device);
+
+/* A reset ends what there was, and leads to RUNNING. */
+void device_was_reset(struct vfd_device *device);
+
+/* Close the descriptor of its data, if there is one. */
+void device_drop_stream(struct vfd_device *device);
+
 /* ---- devices; gate closed, except where said ---- */
 
 struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd, struct vfd_error *err);
@@ -179,8 +216,8 @@ void device_shut(struct vfd_device *device);
 
 /* As vfd_device_quiesce(); the device's mutex held, or the gate closed. */
 int device_make_quiet(struct vfd_device *device, struct vfd_error *err);
-/* Around a write into a region: true if it meets the command register of a quiet device, which counts as loud until the
- * register was read back. */
+/* Around a write into a region: true if it may have woken a quiet device and that can be asked: it counts as loud until the command
+ * register, or its migration state, was read back. */
 bool device_write_begins(struct vfd_device *device, uint32_t region, uint64_t offset, uint64_t size);
 void device_write_ended(struct vfd_device *device);
 void device_loud(struct vfd_device *device);

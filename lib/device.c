@@ -32,6 +32,7 @@ void device_shut(struct vfd_device *device)
 
 	if (device->fd < 0)
 		return;
+	device_drop_stream(device);
 	device_irqs_off(device);
 	device_unmap_areas(device);
 	recorder_closed(&c->space, &device->recorder);
@@ -86,6 +87,7 @@ static int open_device(struct vfd_group *g, const char *name, struct vfd_device 
 		return rc;
 	}
 	device_find_log(d);
+	device_find_migration(d);
 	if (g->container->space.tracking)
 		device_arm(d);
 	device_joined(d);

@@ -25,12 +25,12 @@ static bool wanted(const struct vfd_device *d)
 	       (space->physical || !space->can_track || space->backend.ops->by_device);
 }
 
-/* One that failed begins anew. */
+/* One that failed, or may have ended, begins anew. */
 void device_arm(struct vfd_device *d)
 {
 	struct space *space = &d->group->container->space;
 
-	if (!wanted(d) || recorder_answers(&d->recorder))
+	if (!wanted(d) || (recorder_answers(&d->recorder) && !d->recorder.over))
 		return;
 	recorder_disarm(space, &d->recorder);
 	d->log_why = NULL;

@@ -56,20 +56,11 @@ static void pay(struct space *space, struct vfd_harvest *result)
 		harvest_assumed(result, (enum vfd_reason)why, pages[why]);
 }
 
-/* Everything was collected after the last writer had stopped, if there was none at the beginning and none came since. */
-static void settle(struct space *space, struct space_moment before)
-{
-	pthread_mutex_lock(&space->mutex);
-	if (!before.writers && !space->writers && before.epoch == space->epoch)
-		space->drained_at = space->epoch;
-	pthread_mutex_unlock(&space->mutex);
-}
-
 int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *result, struct vfd_error *err)
 {
 	struct harvest h = { .space = space, .wanted = RANGE_ALL, .result = result, .err = err };
 	uint64_t began = now_ns();
-	struct space_moment before = space_now(space);
+	struct moment before = space_look(space);
 
 	harvest(&h);
 	if (flags & VFD_HARVEST_FINAL) {
@@ -78,7 +69,7 @@ int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *resul
 	}
 	result->deferred_bytes = flags & VFD_HARVEST_FINAL ? 0 : space_deferred_bytes(space);
 	if ((!h.rc || h.rc == VFD_ELOST) && !result->deferred_bytes)
-		settle(space, before);
+		space_settle(space, before);
 	result->drained = space_clean(space);
 	result->nanoseconds = now_ns() - began;
 	return h.rc;

@@ -16,15 +16,18 @@ static int kernel_map(struct space *space, const struct mapping *m)
 			   m->flags & VFD_MAP_WRITE);
 }
 
-/* From here on devices can write to it, but who finds the record lost, before it is in the table, does not assume it. */
+/* Once the kernel has it devices can write to it. But before it is in the table, who finds the record lost does not assume it, and
+ * whose harvest is the last does not collect it. */
 static int map_one(struct space *space, struct mapping *m, bool ask)
 {
 	bool recorded = space->started;
+	struct moment before = space_look(space);
 	int rc = ask ? kernel_map(space, m) : 0;
 
 	if (rc)
 		return rc;
 	space_mapped(space, m);
+	space_unsettle(space, before);
 	if (recorded && !space->started && space->tracking && mapping_tracked(m))
 		space_assume(space, m, VFD_WHY_STATE_LOST);
 	return 0;

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "migstate.h"
+
 /* PCI local bus specification, configuration space header. */
 #define PCI_COMMAND	   4
 #define PCI_COMMAND_MASTER 0x4
@@ -70,24 +72,30 @@ static int set_bus_master(struct vfd_device *d, bool on, struct vfd_error *err)
 		  : 0;
 }
 
+/* One that migrates has a reset, whatever it says (mtty): without it nothing would lead out of ERROR. */
 static int reset(struct vfd_device *d, struct vfd_error *err)
 {
 	const struct sys *sys = d->group->container->sys;
 
-	if (!(d->flags & VFIO_DEVICE_FLAGS_RESET))
+	if (!(d->flags & VFIO_DEVICE_FLAGS_RESET) && !d->migration.flags)
 		return fail(err, VFD_EUNSUPPORTED, op, "device %s has neither bus mastering nor a reset",
 			    d->name);
 	int rc = sys->ioctl(sys, d->fd, VFIO_DEVICE_RESET, NULL);
 	if (d->recorder.armed) /* the log may have ended with it */
 		recorder_fail(&d->group->container->space, &d->recorder);
+	device_was_reset(d);
 	return rc < 0 ? fail_sys(err, -rc, "VFIO_DEVICE_RESET", "device %s", d->name) : 0;
 }
 
+/* What keeps most of the device comes first: its state of migration, bus mastering, and last a reset. */
 int device_make_quiet(struct vfd_device *device, struct vfd_error *err)
 {
 	int rc = -ENODEV;
 
 	if (device->quiesced)
+		return 0;
+	device->gated = false;
+	if (device->migration.flags && !device_stop(device, NULL))
 		return 0;
 	if (device->flags & VFIO_DEVICE_FLAGS_PCI)
 		rc = set_bus_master(device, false, err);
@@ -110,16 +118,28 @@ int vfd_device_quiesce(struct vfd_device *device, struct vfd_error *err)
 	return rc;
 }
 
-/* It counts as able to write before it is: a harvest in between must not believe itself the last. */
+/* It counts as able to write before it is: a harvest in between must not believe itself the last. Bus mastering of a device that only its
+ * state had stopped is its owner's. */
+static int resume(struct vfd_device *d, struct vfd_error *err)
+{
+	bool stopped = migstate_stopped(d->migration.state);
+	bool master = d->flags & VFIO_DEVICE_FLAGS_PCI && (d->gated || !stopped);
+	int rc = 0;
+
+	if (stopped)
+		rc = device_set_state(d, UAPI_MIG_RUNNING, err);
+	else
+		device_loud(d);
+	return !rc && master ? set_bus_master(d, true, err) : rc;
+}
+
 int vfd_device_resume(struct vfd_device *device, struct vfd_error *err)
 {
 	int rc = device_enter(device, "resume device", err);
 
 	if (rc)
 		return rc;
-	device_loud(device);
-	if (device->flags & VFIO_DEVICE_FLAGS_PCI)
-		rc = set_bus_master(device, true, err);
+	rc = resume(device, err);
 	device_leave(device);
 	return rc;
 }
@@ -137,17 +157,26 @@ int vfd_device_reset(struct vfd_device *device, struct vfd_error *err)
 	return rc;
 }
 
-/* The write may turn bus mastering on, or wake a device that was only reset: it counts as able to write from before. */
+static bool is_config(const struct vfd_device *d, uint32_t region)
+{
+	return d->flags & VFIO_DEVICE_FLAGS_PCI && region == VFIO_PCI_CONFIG_REGION_INDEX;
+}
+
+/* The write may turn bus mastering on, or wake a device that was only reset: it counts as able to write from before. A stopped device must
+ * not be touched, or it may wake; configuration space is no part of it, but can reset it. */
 bool device_write_begins(struct vfd_device *device, uint32_t region, uint64_t offset, uint64_t size)
 {
 	struct range written = { offset, offset + size - 1 };
 	struct range command = { PCI_COMMAND, PCI_COMMAND + 1 };
+	bool config = is_config(device, region);
 
 	if (!device->quiesced ||
-	    (device->gated && (region != VFIO_PCI_CONFIG_REGION_INDEX || !range_meets(written, command))))
+	    (device->gated && !device->stopped && !(config && range_meets(written, command))))
 		return false;
 	device_loud(device);
-	return device->gated;
+	if (device->stopped && !config)
+		device_touched(device);
+	return device->stopped || device->gated;
 }
 
 void device_write_ended(struct vfd_device *device)
@@ -155,7 +184,9 @@ void device_write_ended(struct vfd_device *device)
 	struct vfd_device_region config = { 0 };
 	uint16_t command;
 
-	if (!device_query_region(device, VFIO_PCI_CONFIG_REGION_INDEX, &config, NULL) &&
-	    !read_command(device, &config, &command) && !(command & PCI_COMMAND_MASTER))
+	if (device->stopped)
+		device_look_stopped(device);
+	else if (!device_query_region(device, VFIO_PCI_CONFIG_REGION_INDEX, &config, NULL) &&
+		 !read_command(device, &config, &command) && !(command & PCI_COMMAND_MASTER))
 		device_hushed(device);
 }

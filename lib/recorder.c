@@ -94,7 +94,7 @@ static int start(struct devlog *log, struct ranges *ranges)
 static bool keep(struct space *space, struct recorder *r, const struct ranges *ranges, const char **why)
 {
 	r->armed = malloc(ranges->count * sizeof *r->armed);
-	r->failed = false;
+	r->failed = r->over = false;
 	if (r->armed) {
 		memcpy(r->armed, ranges->at, ranges->count * sizeof *r->armed);
 		r->count = ranges->count;
@@ -213,4 +213,21 @@ void recorder_set_silent(struct space *space, struct recorder *r, bool silent)
 	r->silent = silent;
 	r->read &= silent;
 	pthread_mutex_unlock(&space->mutex);
+	if (r->over && !silent)
+		recorder_fail(space, r);
+}
+
+bool recorder_read_out(struct space *space, struct recorder *r)
+{
+	pthread_mutex_lock(&space->mutex);
+	bool answer = r->silent && r->read;
+	pthread_mutex_unlock(&space->mutex);
+	return answer;
+}
+
+void recorder_ends(struct space *space, struct recorder *r)
+{
+	r->over = true;
+	if (!recorder_read_out(space, r))
+		recorder_fail(space, r);
 }

@@ -25,6 +25,8 @@ struct recorder {
 	struct range *armed;   /* ascending; NULL: it is not armed */
 	size_t count;
 	atomic_bool failed;
+	atomic_bool
+		over; /* its log may have ended, with nothing unread: it is not asked, and has failed once its device can write */
 	bool silent; /* its device cannot write; the space's mutex, as for the next */
 	bool read;   /* all of it, since it is silent */
 	char who[32];
@@ -42,6 +44,12 @@ void recorder_closed(struct space *space, struct recorder *recorder);
 
 /* Its device can write, or not. */
 void recorder_set_silent(struct space *space, struct recorder *recorder, bool silent);
+
+/* Whether all of it was read, and its device cannot have written since. */
+bool recorder_read_out(struct space *space, struct recorder *recorder);
+
+/* Its log may end now, by what the device is about to be told. What was not read is owed. */
+void recorder_ends(struct space *space, struct recorder *recorder);
 
 /* What it said counts no more. */
 void recorder_fail(struct space *space, struct recorder *recorder);

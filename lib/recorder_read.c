@@ -174,21 +174,21 @@ static bool read_range(struct harvest *h, struct recorder *r, struct range armed
 	return true;
 }
 
-struct moment {
+struct silence {
 	bool silent;
 	uint64_t epoch;
 };
 
-static struct moment look(struct space *space, const struct recorder *r)
+static struct silence look(struct space *space, const struct recorder *r)
 {
 	pthread_mutex_lock(&space->mutex);
-	struct moment moment = { r->silent, space->epoch };
+	struct silence then = { r->silent, space->epoch };
 	pthread_mutex_unlock(&space->mutex);
-	return moment;
+	return then;
 }
 
 /* Read since it is silent: only if it was so from the beginning, and nobody woke meanwhile. */
-static void settle(struct harvest *h, struct recorder *r, struct moment before)
+static void settle(struct harvest *h, struct recorder *r, struct silence before)
 {
 	bool all = !h->wanted.first && h->wanted.last == UINT64_MAX;
 
@@ -201,8 +201,8 @@ static void settle(struct harvest *h, struct recorder *r, struct moment before)
 void recorders_harvest(struct harvest *h)
 {
 	for (struct recorder *r = h->space->recorders; r; r = r->next) {
-		struct moment before = look(h->space, r);
-		bool right = true;
+		struct silence before = look(h->space, r);
+		bool right = !r->over;
 		for (size_t i = 0; right && i < r->count; i++)
 			right = read_range(h, r, r->armed[i]);
 		if (right)
@@ -271,6 +271,6 @@ static bool read_mapping(struct space *space, struct recorder *r, struct range w
 void recorders_unmapped(struct space *space, const struct mapping *m)
 {
 	for (struct recorder *r = space->recorders; r; r = r->next)
-		if (recorder_answers(r) && !read_mapping(space, r, m->where))
+		if (recorder_answers(r) && !r->over && !read_mapping(space, r, m->where))
 			recorder_fail(space, r);
 }

@@ -97,6 +97,8 @@ struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd
 	}
 	d->group = group;
 	d->fd = fd;
+	d->migration.stream = -1;
+	pthread_mutex_init(&d->migration.mutex, NULL);
 	pthread_mutex_init(&d->mutex, NULL);
 	return d;
 }
@@ -155,6 +157,7 @@ void device_free(struct vfd_device *device)
 		link = &(*link)->next;
 	if (*link)
 		*link = device->next;
+	pthread_mutex_destroy(&device->migration.mutex);
 	pthread_mutex_destroy(&device->mutex);
 	free(device->name);
 	free(device);

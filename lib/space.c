@@ -72,22 +72,47 @@ void space_stir(struct space *space)
 	pthread_mutex_unlock(&space->mutex);
 }
 
-struct space_moment space_now(struct space *space)
+struct moment space_look(struct space *space)
 {
 	pthread_mutex_lock(&space->mutex);
-	struct space_moment now = { space->epoch, space->writers };
+	struct moment moment = { space->epoch, space->writers };
 	pthread_mutex_unlock(&space->mutex);
-	return now;
+	return moment;
 }
 
-bool space_silent_since(struct space *space, struct space_moment then)
+/* Mutex held, here and below. */
+static bool quiet_since(const struct space *space, struct moment before)
 {
-	struct space_moment now = space_now(space);
-
-	return !then.writers && !now.writers && then.epoch == now.epoch;
+	return !before.writers && !space->writers && before.epoch == space->epoch;
 }
 
-/* Mutex held. */
+bool space_quiet_since(struct space *space, struct moment before)
+{
+	pthread_mutex_lock(&space->mutex);
+	bool quiet = quiet_since(space, before);
+	pthread_mutex_unlock(&space->mutex);
+	return quiet;
+}
+
+void space_settle(struct space *space, struct moment before)
+{
+	pthread_mutex_lock(&space->mutex);
+	if (quiet_since(space, before))
+		space->drained_at = space->epoch;
+	pthread_mutex_unlock(&space->mutex);
+}
+
+void space_unsettle(struct space *space, struct moment before)
+{
+	pthread_mutex_lock(&space->mutex);
+	if (!quiet_since(space, before)) {
+		space->epoch++;
+		for (struct recorder *r = space->recorders; r; r = r->next)
+			r->read = false;
+	}
+	pthread_mutex_unlock(&space->mutex);
+}
+
 static bool drained(const struct space *space)
 {
 	return !space->writers && space->drained_at == space->epoch;

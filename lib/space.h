@@ -40,15 +40,13 @@ struct space {
 	atomic_bool started;  /* the kernel keeps a record now */
 	uint64_t stops;	      /* how often it was turned off. Changed with the container's gate closed. */
 
-	unsigned physical; /* groups attached whose writes the kernel cannot see */
-	unsigned
-		unanswered; /* groups attached with devices whose writes nobody knows, but for a record of all */
-	unsigned
-		by_record; /* groups attached with devices whose writes nobody but a record by device knows */
-	char all_dirty_who[32];	    /* the last of them that came, for reports */
-	unsigned writers;	    /* devices that can write now */
-	uint64_t epoch;		    /* moves on whenever a device becomes able to write */
-	uint64_t drained_at;	    /* the epoch whose writes are all collected */
+	unsigned physical;	/* groups attached whose writes the kernel cannot see */
+	unsigned unanswered;	/* groups attached with devices whose writes nobody knows, but for type1 */
+	unsigned by_record;	/* groups attached with devices whose writes only iommufd knows */
+	char all_dirty_who[32]; /* the last of them that came, for reports */
+	unsigned writers;	/* devices that can write now */
+	uint64_t epoch;		/* moves on whenever a device becomes able to write */
+	uint64_t drained_at;	/* the epoch whose writes are all collected */
 	struct recorder *recorders; /* devices that log their DMA; changed with the container's gate closed */
 	uint64_t unarmed;	    /* bytes of tracked mappings for which some are not armed */
 	struct vfd_pinset *pinsets; /* changed with the container's gate closed */
@@ -70,22 +68,28 @@ void space_silence(struct space *space);
 /* Someone unknown may have written, or still may: what was drained is not any more. */
 void space_stir(struct space *space);
 
+/* Who could write, when a call began that takes its time. */
+struct moment {
+	uint64_t epoch;
+	unsigned writers;
+};
+struct moment space_look(struct space *space);
+
+/* Nobody could write then or since. */
+bool space_quiet_since(struct space *space, struct moment before);
+
+/* All that the table has was collected since: drained, if nobody could write then or since. */
+void space_settle(struct space *space, struct moment before);
+
+/* Something was not in the table since: not drained, if somebody could write. */
+void space_unsettle(struct space *space, struct moment before);
+
 /* Nothing that the kernel holds could be lost: not tracking, nothing attached, or drained. */
 bool space_clean(struct space *space);
 bool space_drained(struct space *space);
 
 /* Nobody says what is written: not the kernel, and not all drivers. The container's gate held, as for all that changes with groups. */
 bool space_all_dirty(const struct space *space);
-
-struct space_moment {
-	uint64_t epoch;
-	unsigned writers;
-};
-
-struct space_moment space_now(struct space *space);
-
-/* No device could write from then until now. */
-bool space_silent_since(struct space *space, struct space_moment then);
 
 /* The kernel's record says what devices wrote, of those that are in it. */
 bool space_has_record(const struct space *space);

@@ -60,6 +60,8 @@ int track_start(struct space *space, struct vfd_error *err)
 
 	if (rc || (again && (space->started || !space->attached || !space->can_track)))
 		return rc;
+	if (again) /* it may run yet, for another page size; START would leave it so */
+		backend_stop(&space->backend);
 	if (space->attached && space->can_track)
 		rc = kernel_start(space, err);
 	if (rc)
@@ -122,11 +124,12 @@ int track_stop(struct space *space, struct vfd_error *err)
 
 int track_pause(struct space *space, bool *paused, struct vfd_error *err)
 {
-	int rc = space->started ? backend_stop(&space->backend) : 0;
+	/* also one that was given up: it may run yet */
+	int rc = space->can_track ? backend_stop(&space->backend) : 0;
 
 	*paused = space->started && !rc;
 	space->gap |= *paused;
-	if (rc)
+	if (rc && space->started)
 		return fail_sys(err, -rc, space->backend.ops->stop_name,
 				"the kernel refused; nothing was detached");
 	space->started = false;

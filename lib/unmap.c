@@ -166,7 +166,7 @@ static int leave(struct space *space, struct mapping *m, uint64_t deadline, stru
 /* What is owed as a whole enters the log when the device cannot reach the memory any more, not before. */
 int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
 {
-	struct space_moment before = space_now(space);
+	struct moment before = space_look(space);
 	bool tears = space_tears(space);
 	int rc = leave(space, m, deadline, err);
 
@@ -180,7 +180,7 @@ int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct 
 	}
 	recorders_unmapped(space, m);
 	enum vfd_reason why = owed_whole(space, m);
-	if (!why && tears && mapping_tracked(m) && !space_silent_since(space, before))
+	if (!why && tears && mapping_tracked(m) && !space_quiet_since(space, before))
 		why = VFD_WHY_TORN;
 	if (why)
 		space_assume(space, m, why);

@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_iommufd real_random random_model)
+[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_iommufd real_migration real_random random_model)
 # what needs no kernel has nothing new to say on another
 [ $# -gt 0 ] || [ "${VFD_KERNEL:-stock}" = stock ] || unset 'names[-1]'
 skipped=0 seed=${VFD_SEED:-1}
@@ -30,6 +30,13 @@ compile() {
 	}
 }
 
+# Kernels of our own have it.
+mtty() {
+	case ${VFD_KERNEL:-stock} in
+	own | debug) echo "--modprobe mtty" ;;
+	esac
+}
+
 # What else QEMU and the guest need for a program.
 options() {
 	case $1 in
@@ -38,6 +45,7 @@ options() {
 	real_pins) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
 	real_iommufd) echo "--no-viommu --append hugepages=8 --ndevices 2" ;;
 	real_devlog) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
+	real_migration) echo "--device edu --bind 1234:11e8 --ndevices 4 $(mtty)" ;;
 	real_random) echo "--ndevices 2 --timeout 360" ;;
 	*) echo "--ndevices 4" ;;
 	esac
@@ -82,11 +90,13 @@ in_guest() {
 }
 
 run() {
-	local name=$1 code=0 failed=$tap_failed output=build/$1.tap
-	start "$name" >"$output" || code=$?
+	local name=$1 code=0 failed=$tap_failed output=build/$1.tap complaint
+	start "$name" >"$output" 2>"$output.err" || code=$?
+	cat "$output.err" >&2
+	complaint=$(sed -n 's/.*the kernel complained/, the kernel complained/p' "$output.err" | head -n 1)
 	relay "$name" <"$output"
 	if [ "$code" != 0 ] && [ "$failed" = "$tap_failed" ]; then
-		not_ok "$name: exit code $code"
+		not_ok "$name: exit code $code$complaint"
 	elif [ "$(tail -n 1 "$output" | cut -c 1-3)" != 1.. ]; then
 		not_ok "$name: it did not reach its end"
 	fi

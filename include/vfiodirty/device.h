@@ -133,16 +133,17 @@ VFD_API int vfd_device_irq_disable(struct vfd_device *device, uint32_t irq, stru
 VFD_API int vfd_device_reset(struct vfd_device *device, struct vfd_error *err);
 
 /**
- * Make a device unable to write: PCI bus mastering off and read back; else reset. Idempotent.
+ * Make a device unable to write: into its migration state STOP if it has one (STOP_COPY from PRE_COPY, so that its data is not lost); else PCI bus
+ * mastering off and read back; else reset. Idempotent.
  *
- * A device that could only be reset wakes when its registers are written. vfd_device_write() counts it as able to
+ * A device that was stopped by its state or a reset wakes when its registers are written. vfd_device_write() counts it as able to
  * write from then on; writes through a mapped area nobody can see: call vfd_device_resume() before those.
  *
- * @return 0; VFD_EUNSUPPORTED (neither bus mastering nor reset); -errno
+ * @return 0; VFD_EUNSUPPORTED (neither migration states nor bus mastering nor reset); -errno
  */
 VFD_API int vfd_device_quiesce(struct vfd_device *device, struct vfd_error *err);
 
-/** Undo vfd_device_quiesce(): bus mastering on where there is such a thing. The container is no longer drained. */
+/** Undo vfd_device_quiesce(): the migration state RUNNING, or bus mastering on, where there is such a thing. The container is no longer drained. */
 VFD_API int vfd_device_resume(struct vfd_device *device, struct vfd_error *err);
 
 #ifdef __cplusplus

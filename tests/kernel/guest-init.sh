@@ -77,7 +77,7 @@ watchdog() {
 
 load_list /vfd/modules.list
 [ ! -e /vfd/extra.list ] || load_list /vfd/extra.list
-insmod /vfd/modules/vfdtest.ko ndevices="$ndevices"
+insmod /vfd/modules/vfdtest.ko ndevices="$ndevices" migration="$migration"
 
 : >/run/vfio-pci
 for id in $bind; do

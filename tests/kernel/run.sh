@@ -17,6 +17,7 @@ usage: run.sh [options] -- PROGRAM [ARGS...]
   --memory MIB          memory (512)
   --timeout SECONDS     how long the program may take (120)
   --ndevices N          vfdtest devices, 1 to 4 (2)
+  --migration FLAGS     what they offer at first, as VFDTEST_MIG sets it (0)
   --device SPEC         one more QEMU -device, e.g. edu (repeatable)
   --bind VENDOR:DEVICE  bind such PCI devices to vfio-pci (repeatable)
   --file HOST:GUEST     copy a file or directory in (repeatable)
@@ -38,7 +39,7 @@ END
 say() { printf 'run: %s\n' "$*" >&2; }
 die() { say "$*"; exit 121; }
 
-smp=2 memory=512 timeout=120 ndevices=2 out='' append='' viommu=yes log=''
+smp=2 memory=512 timeout=120 ndevices=2 migration=0 out='' append='' viommu=yes log=''
 devices=() binds=() files=() envs=() modules=() qemu_args=()
 
 parse() {
@@ -55,6 +56,7 @@ parse() {
 		--memory) memory=$2 ;;
 		--timeout) timeout=$2 ;;
 		--ndevices) ndevices=$2 ;;
+		--migration) migration=$2 ;;
 		--device) devices+=("$2") ;;
 		--bind) binds+=("$2") ;;
 		--file) files+=("$2") ;;
@@ -136,6 +138,7 @@ write_program() {
 
 write_conf() {
 	echo "ndevices=$ndevices"
+	echo "migration=$migration"
 	echo "timeout=$timeout"
 	echo "out=$([ -n "$out" ] && echo yes || echo no)"
 	echo "bind='${binds[*]}'"
@@ -169,6 +172,9 @@ add_port() {
 build_command() {
 	local d
 	local cmdline="console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable no_timer_check"
+	# Emulation is twenty times slower, and a busy host may not run the guest for seconds: what counts as a stall is scaled.
+	cmdline+=" rcupdate.rcu_cpu_stall_timeout=300 rcupdate.rcu_exp_cpu_stall_timeout=0 workqueue.watchdog_thresh=300"
+	cmdline+=" sysctl.kernel.watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
 	qemu=(qemu-system-x86_64 -accel "tcg,thread=multi" -cpu max -M "q35,kernel-irqchip=split"
 		-m "$memory" -smp "$smp" -nodefaults -no-user-config -display none -no-reboot
 		-kernel "$bench/vmlinux" -initrd "$tmp/initrd"
@@ -240,7 +246,7 @@ verdict() {
 # overwritten; the console has warnings and worse in any case.
 show_complaints() {
 	grep -qE "$complaints" "$1" 2>/dev/null || return 1
-	say "the kernel complained:"
+	say "the kernel complained: $(grep -hE -m 1 "$complaints" "$1" | tr -d '\r')"
 	grep -E -m 3 -A 25 "$complaints" "$1" | tr -d '\r' | head -n 80 >&2
 }
 

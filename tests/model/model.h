@@ -77,6 +77,7 @@ struct model_migration {
 	bool breaks; /* an arc that fails, also for bad resume data, leaves the device in ERROR; else where it was */
 	bool p2p_writes; /* in RUNNING_P2P and PRE_COPY_P2P it still writes memory; else it stops all DMA */
 	unsigned chunk;	 /* bytes that one read or write of a stream moves at most; 0: all */
+	bool says_zero;	 /* with nothing new in PRE_COPY a read is 0, as at the end, and not ENOMSG */
 };
 
 /* The state that migrates is so much of region 0, and a number that nobody sees: it is written into region 0 of the destination

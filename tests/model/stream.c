@@ -143,7 +143,7 @@ ssize_t stream_read(struct stream *stream, void *data, size_t size)
 		return -ENODEV;
 	if (in_precopy(stream) && stream->at == stream->size) {
 		if (!changed(stream))
-			return -ENOMSG;
+			return stream->device->migration.config.says_zero ? 0 : -ENOMSG;
 		stream_save(stream->device, false);
 	}
 	if (size > stream->size - stream->at)

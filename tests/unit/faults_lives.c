@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
+#include "uapi.h"
+
 enum { RW = VFD_MAP_READ | VFD_MAP_WRITE };
 
 static const struct model_config one_group = {
@@ -64,6 +66,21 @@ static const struct model_config logging = {
 	.groups = { { .number = 9,
 		      .kind = MODEL_PHYSICAL,
 		      .devices = { { .name = "0000:02:00.0", .pci = true, .log = &its_log } } } },
+};
+
+static const struct model_log ends_on_stop = { .ends_on_stop = true };
+static const struct model_migration states = {
+	.flags = UAPI_MIGRATION_STOP_COPY | UAPI_MIGRATION_P2P | UAPI_MIGRATION_PRE_COPY,
+};
+
+static const struct model_config migrating = {
+	.group_count = 1,
+	.groups = { { .number = 9,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = "0000:02:00.0",
+				     .pci = true,
+				     .log = &ends_on_stop,
+				     .migration = &states } } } },
 };
 
 /* ---- pieces ---- */
@@ -342,6 +359,50 @@ static void logs_stop_and_start(struct world *w)
 	close_all(w, 0);
 }
 
+static void set_state(struct world *w, uint32_t state)
+{
+	DO(w, vfd_migration_set(&w->devices[1], 1, state, &w->err));
+}
+
+static void read_some(struct world *w)
+{
+	char data[4096];
+	size_t done;
+
+	DO(w, vfd_migration_read(w->devices[1], data, sizeof data, &done, &w->err));
+}
+
+/* It is stopped with its data half read and read on; then the migration is given up, with its log begun anew while it is silent: that ends when
+ * STOP_COPY is left. */
+static void migrates(struct world *w)
+{
+	THEN(w, begin_logging(w));
+	THEN(w, set_state(w, VFD_MIG_PRE_COPY));
+	THEN(w, read_some(w));
+	THEN(w, harvest(w, 0));
+	THEN(w, set_state(w, VFD_MIG_STOP_COPY));
+	THEN(w, read_some(w));
+	THEN(w, set_state(w, VFD_MIG_STOP));
+	DO(w, vfd_track_start(w->container, NULL, NULL, &w->err));
+	THEN(w, set_state(w, VFD_MIG_RUNNING));
+	THEN(w, harvest(w, 0));
+	DO(w, vfd_device_quiesce(w->devices[1], &w->err));
+	THEN(w, harvest(w, VFD_HARVEST_FINAL));
+	DO(w, vfd_device_close(&w->devices[1], 0, &w->err));
+	THEN(w, detach(w, 1, 0));
+	close_all(w, 0);
+}
+
+/* Closed in the middle of it, streams and all. */
+static void migrates_away(struct world *w)
+{
+	THEN(w, begin_logging(w));
+	THEN(w, set_state(w, VFD_MIG_STOP_COPY));
+	THEN(w, read_some(w));
+	THEN(w, detach(w, 1, VFD_COLLECT));
+	close_all(w, 0);
+}
+
 /* ---- on iommufd: a device whose IOMMU sets dirty bits ---- */
 
 static void begin_native(struct world *w)
@@ -583,6 +644,8 @@ const struct lifecycle lifecycles[] = {
 	{ "physical stays", &mixed, NULL, physical_stays },
 	{ "logs its DMA", &logging, NULL, logs_by_hand },
 	{ "logs, stops and starts", &logging, NULL, logs_stop_and_start },
+	{ "migrates, and does not", &migrating, NULL, migrates },
+	{ "migrates", &migrating, NULL, migrates_away },
 	{ "iommufd, by hand", &native, NULL, native_by_hand },
 	{ "iommufd, collecting", &native, NULL, native_collect },
 	{ "iommufd, stops and starts", &native, NULL, native_stop_and_start },

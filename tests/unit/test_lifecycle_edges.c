@@ -76,6 +76,41 @@ START_TEST(drained_physical_unmaps_clean)
 }
 END_TEST
 
+/* While a map is on its way: mapped for the kernel, not in the table yet. */
+static void last_harvest_during_map(struct model *model, const struct model_trace *call, uint64_t number,
+				    bool after, void *argument)
+{
+	(void)number, (void)argument;
+	if (!after || call->call != MODEL_IOCTL || call->request != VFIO_IOMMU_MAP_DMA)
+		return;
+	model_on_call(model, NULL, NULL);
+	ck_assert_int_eq(model_dma_write(model, PCI_NAME, 40 * PAGE, 8, 1), 0);
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert(info_of(f).drained); /* as far as the table goes */
+}
+
+/* What was written between the kernel's "mapped" and the table's is owed, though the last harvest fell in between. */
+START_TEST(drained_while_mapping)
+{
+	fixture_begin(f, &one_physical);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(map_pages(f, 0, 0, 32, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(vfd_device_resume(f->device, &f->err)); /* bus mastering on */
+	model_on_call(f->model, last_harvest_during_map, NULL);
+	OK(map_pages(f, 32, 32, 32, RW));
+	ck_assert(!info_of(f).drained);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert(is_logged(f, 40));
+	ck_assert(info_of(f).drained);
+	OK(map_pages(f, 64, 64, 32, RW)); /* nobody can write to that one */
+	ck_assert(info_of(f).drained);
+	fixture_end(f);
+}
+END_TEST
+
 /* The plan says what will be deferred before any device is open. */
 START_TEST(plan_before_the_device)
 {
@@ -198,6 +233,7 @@ int main(void)
 	add_case(suite, "stop looks once more", stop_looks_once_more);
 	add_case(suite, "last without knowing", last_without_knowing);
 	add_case(suite, "drained physical", drained_physical_unmaps_clean);
+	add_case(suite, "drained while mapping", drained_while_mapping);
 	add_case(suite, "plan before the device", plan_before_the_device);
 	add_case(suite, "running physical", running_physical_unmaps_dirty);
 	add_case(suite, "half opened", half_opened_is_dirty);

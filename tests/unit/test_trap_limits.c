@@ -172,6 +172,38 @@ START_TEST(page_size_changed_by_another)
 }
 END_TEST
 
+static int large_is_small_ioctl(const struct sys *sys, int fd, unsigned long request, void *arg)
+{
+	return request == VFIO_IOMMU_UNMAP_DMA ? -EINVAL : changed_ioctl(sys, fd, request, arg);
+}
+
+/* A record that is believed lost may run yet, with bitmaps for the page size of now. It must not when that size goes, nor be taken for a new one. */
+START_TEST(page_size_leaves_a_lost_record)
+{
+	fixture_pieces(f, &mixed_64k, 2, 512, 512);
+	OK(vfd_group_attach(f->container, 20, &f->group2, &f->err));
+	device_pins(f, 0, 1000, 8);
+	info_page_sizes = -PAGE;
+	replace_ioctl(large_is_small_ioctl);
+	REFUSED(VFD_ELOST, unmap_pages(f, 0, 512));
+	restore_ioctl();
+	OK(vfd_group_detach(&f->group2, VFD_COLLECT, &f->err));
+	device_writes(f, 0, 700, 1);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	device_writes(f, 0, 1001, 1);
+	ck_assert_msg(!model_crashed(f->model), "%s", model_crashed(f->model));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	check_all_logged(f);
+
+	forget_log(f);
+	device_writes(f, 0, 701, 1);
+	OK(harvest(f, 0));
+	ck_assert(is_logged(f, 701));
+	ck_assert_uint_eq(reported(f), 1 + 8);
+	fixture_end(f);
+}
+END_TEST
+
 /* ---- 22 ---- */
 
 /* What a program that knows nothing of tracking has set up: type1 v1. */
@@ -494,6 +526,7 @@ int main(void)
 	add_trap(suite, 20, "dirty pages larger than the CPU's", page_size_from_capability);
 	add_trap(suite, 21, "the page size changes with a group", page_size_changes);
 	add_trap(suite, 21, "the page size changes behind one's back", page_size_changed_by_another);
+	add_trap(suite, 21, "and again, under a record that is believed lost", page_size_leaves_a_lost_record);
 	add_trap(suite, 22, "MIGRATION capability on v1", capability_without_tracking);
 	add_trap(suite, 22, "v2 only", only_v2_is_set);
 	add_trap(suite, 23, "EINVAL: stopped", einval_stopped);

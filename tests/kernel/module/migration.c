@@ -488,10 +488,22 @@ void mig_restart(struct vfdtest *dev)
 
 /* ---- knobs: dev->lock is held ------------------------------------------------------- */
 
+static unsigned int migration;
+module_param(migration, uint, 0444);
+MODULE_PARM_DESC(migration, "what devices offer at first, as VFDTEST_MIG sets it (default 0)");
+
+static bool can_offer(u64 value)
+{
+	u64 known = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P | VFIO_MIGRATION_PRE_COPY;
+
+	return !(value & ~known) && (!value || (value & VFIO_MIGRATION_STOP_COPY));
+}
+
 void mig_init(struct vfdtest *dev)
 {
 	dev->mig.state = VFIO_DEVICE_STATE_RUNNING;
 	dev->mig.chunk = U32_MAX;
+	dev->mig.offered = can_offer(migration) ? migration : 0;
 }
 
 void mig_offer(struct vfdtest *dev)
@@ -502,9 +514,7 @@ void mig_offer(struct vfdtest *dev)
 
 static long offer(struct vfdtest *dev, u64 value)
 {
-	u64 known = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P | VFIO_MIGRATION_PRE_COPY;
-
-	if ((value & ~known) || (value && !(value & VFIO_MIGRATION_STOP_COPY)))
+	if (!can_offer(value))
 		return -EINVAL;
 	if (dev->open)
 		return -EBUSY;
