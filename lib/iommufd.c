@@ -253,13 +253,14 @@ static int attach_to(const struct backend *backend, int device, uint32_t table)
 	return device_call(backend, device, UAPI_DEVICE_ATTACH, &arg);
 }
 
-/* Not this table: its IOMMU is another one, or the device's group has one already. */
+/* Not this table: its IOMMU is another one, or the device's group has one already (EINVAL); or no table is for an emulated device, whatever
+ * sysfs says (ENOENT). */
 static bool is_unfit(int rc)
 {
-	return rc == -EINVAL;
+	return rc == -EINVAL || rc == -ENOENT;
 }
 
-/* One that is there already. EINVAL: none fits. */
+/* One that is there already, if it fits. */
 static int attach_shared(const struct backend *backend, int device, struct iommufd_attached *out)
 {
 	const struct iommufd *own = backend->iommufd;
@@ -272,7 +273,7 @@ static int attach_shared(const struct backend *backend, int device, struct iommu
 	return rc;
 }
 
-/* EINVAL: its IOMMU cannot record. */
+/* EINVAL, ENOENT: it has no IOMMU that can record. */
 static int table_make(const struct backend *backend, uint32_t id, struct hwpt *table)
 {
 	struct uapi_hwpt_alloc arg = {

@@ -215,6 +215,9 @@ VFD_API int vfd_container_info(struct vfd_container *container, struct vfd_conta
  * Attach a group: open /dev/vfio/N, check that it is viable, SET_CONTAINER; for the first one also SET_IOMMU, and
  * then START if tracking is on, and MAP for each remembered mapping. A failure anywhere rolls all of it back.
  *
+ * On iommufd the first one makes the address space; then MAP. Its devices are attached one by one, when they are opened; START is done then,
+ * for each page table, before the device can use it.
+ *
  * @param number N of /dev/vfio/N (for a no-IOMMU group, of /dev/vfio/noiommu-N: VFD_EUNSUPPORTED)
  * @param[out] group belongs to the container; end it with vfd_group_detach()
  * @return 0; -ENOENT (no such group; the message says how to bind a device to vfio-pci), -EBUSY (open elsewhere),
@@ -254,7 +257,8 @@ VFD_API int vfd_group_find(struct vfd_container *container, int number, struct v
 /** The group's number; -1 if NULL. */
 VFD_API int vfd_group_number(const struct vfd_group *group);
 
-/** The group's raw fd, e.g. for KVM_DEV_TYPE_VFIO. Do not close it: that destroys the kernel's record. -1 if NULL. */
+/** The group's raw fd, e.g. for KVM_DEV_TYPE_VFIO. Do not close it: that destroys the kernel's record. -1 if NULL, and on iommufd, where
+ * groups have none (KVM takes a device's). */
 VFD_API int vfd_group_fd(const struct vfd_group *group);
 
 /**
@@ -358,6 +362,9 @@ VFD_API int vfd_map_check(struct vfd_container *container, const struct vfd_mapp
 /**
  * Unmap all mappings in iova .. iova + size - 1; none may be cut by the range, holes are fine. While tracking, the bits
  * of each go to the log first, one mapping per ioctl.
+ *
+ * iommufd cannot read and unmap in one step: unless each device that it alone records is quiesced or closed, all of the mapping is assumed
+ * dirty (VFD_WHY_TORN), for a device may have written in between.
  *
  * On failure the mappings before first of the error are gone, with their bits in the log; the others are there.
  *

@@ -391,6 +391,8 @@ static int attach(struct call *call, struct device *d, void *argument)
 		return -ENOENT;
 	if (object->kind == OBJECT_DEVICE)
 		return -EINVAL;
+	if (object->kind == OBJECT_HWPT && d->group->config.kind == MODEL_EMULATED)
+		return -ENOENT;
 	error = object->kind == OBJECT_HWPT ? enter(call->model, d, object->hwpt->ioas, object->hwpt)
 					    : enter(call->model, d, object->ioas, NULL);
 	if (error || !call->fails)

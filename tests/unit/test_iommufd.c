@@ -447,6 +447,22 @@ START_TEST(emulated_marks_nothing)
 }
 END_TEST
 
+/* Nobody could say that it is emulated: it is found out when it fits into no table. */
+START_TEST(a_doubtful_kind)
+{
+	track(&with_emulated);
+	model_fault(f->model, (struct model_fault){ .call = MODEL_READ_FILE, .error = EACCES });
+	OK(vfd_group_attach(f->container, 7, &f->group2, &f->err));
+	OK(vfd_device_open(f->group2, NAME(0), &f->device2, &f->err));
+	ck_assert_uint_eq(plan_of(f).exact, 0);
+	device_writes(f, 0, 30, 2);
+	check_law(f);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_all_logged(f);
+	fixture_end(f);
+}
+END_TEST
+
 /* iommufd in a container's clothes is recognised; natively it is used, when anything will do. */
 START_TEST(compat_is_not_trusted)
 {
@@ -603,6 +619,7 @@ int main(void)
 	add_trap(suite, 40, "tables are united", tables_are_united);
 	add_trap(suite, 41, "unmap tears", unmap_tears);
 	add_trap(suite, 42, "emulated marks nothing", emulated_marks_nothing);
+	add_trap(suite, 42, "a doubtful kind", a_doubtful_kind);
 	add_trap(suite, 43, "compat is not trusted", compat_is_not_trusted);
 	add_case(suite, "choice", choice);
 	add_case(suite, "older options", older_options);
