@@ -97,13 +97,16 @@ static int open_native(const struct sys *sys, const char *path, struct vfd_error
 /* A container if there is one that can track; else iommufd, where it is. Why there is no container is then what is told. */
 static int open_any(const struct sys *sys, enum vfd_container_kind *kind, struct vfd_error *err)
 {
-	int fd = open_type1(sys, NULL, err);
+	struct vfd_error why = { 0 };
+	int fd = open_type1(sys, NULL, &why);
 
 	*kind = VFD_KIND_TYPE1_V2;
 	if (fd >= 0)
 		return fd;
 	int native = open_native(sys, NULL, NULL);
 	*kind = VFD_KIND_IOMMUFD;
+	if (native < 0 && err)
+		*err = why;
 	return native < 0 ? fd : native;
 }
 

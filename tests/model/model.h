@@ -41,8 +41,8 @@ enum model_group_kind {
 enum model_container_kind {
 	MODEL_TYPE1,	/* the native container: v1 or v2, as SET_IOMMU says */
 	MODEL_COMPAT,	/* iommufd posing as a container: cannot track */
-	MODEL_IOAS,	/* an address space of /dev/iommu: not for a configuration */
 	MODEL_NO_TYPE1, /* no type1 driver there (as on sPAPR): every extension reads 0 */
+	MODEL_IOAS,	/* an address space of /dev/iommu: not for a configuration */
 };
 
 #define MODEL_MAX_DEVICES 4 /* per group */
