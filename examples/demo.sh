@@ -19,6 +19,8 @@ usage: demo.sh [options]
   --runs N         migrations of each kind, 1 to 1000 (10)
   --image FILE     what is in the memory that is migrated (the kernel's image)
   --size MIB       how much memory, 32 to 512, a multiple of 32 (32)
+  --backend NAME   what the library is to use: auto, type1 or iommufd (auto); for
+                   iommufd a kernel is built, once, which takes some minutes
   --host ADDRESS   do it here, with this machine's own PCI device (0000:3b:00.0),
                    instead of in an emulated machine with a device made for it
   --rebind         with --host: take the device from its driver meanwhile. A disk
@@ -47,7 +49,7 @@ as_root() {
 
 # ---- options --------------------------------------------------------------------
 
-runs=10 image='' size=32 host='' rebind=no
+runs=10 image='' size=32 host='' rebind=no backend=auto
 
 # number OPTION VALUE MAX
 number() {
@@ -61,6 +63,10 @@ check_options() {
 	number --size "$size" 512
 	[ $((size % 32)) = 0 ] || wrong "--size $size: a multiple of 32 is wanted"
 	[ -z "$image" ] || [ -s "$image" ] || wrong "--image $image: no such file, or it is empty"
+	case $backend in
+	auto | type1 | iommufd) ;;
+	*) wrong "--backend $backend: auto, type1 or iommufd is wanted" ;;
+	esac
 	[ "$rebind" = no ] || [ -n "$host" ] || wrong "--rebind goes with --host"
 }
 
@@ -69,7 +75,7 @@ parse() {
 		case $1 in
 		-h | --help) usage; exit 0 ;;
 		--rebind) rebind=yes; shift; continue ;;
-		--runs | --image | --size | --host) [ $# -ge 2 ] || wrong "$1 needs a value" ;;
+		--runs | --image | --size | --host | --backend) [ $# -ge 2 ] || wrong "$1 needs a value" ;;
 		*) wrong "unknown option $1" ;;
 		esac
 		printf -v "${1#--}" %s "$2"
@@ -116,7 +122,7 @@ build_demo() {
 # ---- here, or in an emulated machine ----------------------------------------------
 
 run_here() {
-	local options=(--runs "$runs" --size "$size" --host "$host")
+	local options=(--runs "$runs" --size "$size" --host "$host" --backend "$backend")
 	[ -z "$image" ] || options+=(--image "$image")
 	if [ "$rebind" = yes ]; then
 		options+=(--rebind)
@@ -129,6 +135,7 @@ run_here() {
 # A kernel that believes they are slow copies by other means.
 run_emulated() {
 	local bench memory=$((size * 4 > 256 ? size * 4 + 256 : 512))
+	[ "$backend" != iommufd ] || export VFD_KERNEL=own # Debian's has none
 	say "fetching a kernel, if it is not there yet"
 	bench=$("$tree/tests/kernel/fetch.sh") || fail "no kernel to run on"
 	tmp=$(mktemp -d)
@@ -137,7 +144,7 @@ run_emulated() {
 	say "booting Linux $(cat "$bench/version"); $size MiB of ${image:-its image}, $runs runs of each kind"
 	"$tree/tests/kernel/run.sh" --memory "$memory" --timeout $((120 + 20 * runs + size)) \
 		--append clearcpuid=erms,fsrm --file "$tmp/image:/image" \
-		-- "$vfd_demo" --image /image --runs "$runs" --size "$size"
+		-- "$vfd_demo" --image /image --runs "$runs" --size "$size" --backend "$backend"
 }
 
 explain() {

@@ -82,6 +82,9 @@ test_arguments() {
 	done
 	wrong_use examples/demo.sh --image /no/such/file
 	wrong_use examples/demo.sh --rebind
+	wrong_use examples/demo.sh --backend none
+	wrong_use "$bin/vfd-demo" --backend none
+	wrong_use "$bin/vfd-info" --backend none
 	wrong_use "$bin/hello"
 	wrong_use "$bin/vfd-state" save
 	wrong_use "$bin/vfd-nvme" 0000:00:01.0 --blocks 0

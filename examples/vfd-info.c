@@ -9,12 +9,13 @@
 #include "vfd-info/info.h"
 
 static const char usage_text[] =
-	"usage: vfd-info [--attach] [--json] [--root DIR]\n"
+	"usage: vfd-info [--attach] [--backend NAME] [--json] [--root DIR]\n"
 	"\n"
 	"For each IOMMU group and device: would its dirty tracking be exact, and which rule decides?\n"
 	"\n"
 	"  --attach    also attach each group to a container of its own, ask, and detach it: more is\n"
 	"              known then. It opens the group, so do not do it while a program starts to use it.\n"
+	"  --backend   with --attach: type1, or iommufd, where devices are opened too\n"
 	"  --json      for programs\n"
 	"  --root DIR  look at DIR/sys and DIR/dev: a copy from another machine. Nothing is opened.\n"
 	"  --help      this\n"
@@ -55,6 +56,15 @@ static _Noreturn void usage(FILE *to, int code)
 	exit(code);
 }
 
+static uint32_t backend_named(const char *text)
+{
+	if (!strcmp(text, "type1"))
+		return VFD_BACKEND_TYPE1;
+	if (!strcmp(text, "iommufd"))
+		return VFD_BACKEND_IOMMUFD;
+	usage(stderr, 2);
+}
+
 static void gather(struct info *info, bool attach)
 {
 	info_read_sysfs(info);
@@ -75,11 +85,9 @@ static void release(struct info *info)
 int main(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "attach", no_argument, NULL, 'a' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "root", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{ "attach", no_argument, NULL, 'a' }, { "backend", required_argument, NULL, 'b' },
+		{ "json", no_argument, NULL, 'j' },   { "root", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },   { 0 },
 	};
 	struct info info = { .root = "" };
 	bool attach = false, json = false;
@@ -90,6 +98,8 @@ int main(int argc, char **argv)
 			attach = true;
 		else if (c == 'j')
 			json = true;
+		else if (c == 'b')
+			info.backend = backend_named(optarg);
 		else if (c == 'r')
 			info.root = optarg;
 		else

@@ -11,6 +11,7 @@
 #include "sys.h"
 
 struct backend;
+struct iommufd;
 
 /* Why a bitmap call was refused with EINVAL, which means many things. */
 enum record_fault {
@@ -22,10 +23,26 @@ enum record_fault {
 
 struct backend_ops {
 	const char *who; /* reports */
-	/* What the calls below are to the kernel, for messages */
-	const char *refresh_name, *start_name, *stop_name, *get_name, *map_name, *unmap_name;
 
-	/* Ask for the capabilities and keep the answer. All: 0 or -errno. */
+	/* Its record is kept for each device by itself: one whose writes are in none does not spoil that of the others. */
+	bool by_device;
+	/* It can be asked over holes. */
+	bool holes;
+	/* The bits of mappings that do not start at a multiple of 64 pages from the range's first byte are shifted, in place. */
+	bool shifts;
+	/* unmap_harvest() reads, and then unmaps: what is written in between is lost. */
+	bool tears;
+
+	/* What the calls below are to the kernel, for messages */
+	const char *begin_name, *end_name, *refresh_name, *start_name, *stop_name, *get_name, *map_name,
+		*unmap_name;
+
+	/* All calls: 0 or -errno. A new, empty address space. */
+	int (*begin)(struct backend *backend);
+	/* It goes, and the record with it. NULL: it goes with the last group. After an error it can be asked again. */
+	int (*end)(struct backend *backend);
+
+	/* Ask for the capabilities and keep the answer. EINVAL: there is no address space. */
 	int (*refresh)(struct backend *backend);
 
 	int (*start)(const struct backend *backend);
@@ -53,12 +70,15 @@ struct backend {
 	const struct backend_ops *ops;
 	const struct sys *sys;
 	int fd;
+	struct iommufd *iommufd; /* what that needs to know besides; else NULL */
 	struct caps caps;
 	uint64_t page_size; /* of dirty bits; 4096 until the kernel was asked */
 };
 
+#define BACKEND_PAGE_SIZE UINT64_C(4096)
+
 /* The top of the address space, where nobody maps. A container fails at its last page, and is asked about the one before. */
-#define IOVA_TOP (UINT64_MAX - (UINT64_C(2) << 20) + 1)
+#define IOVA_TOP	  (UINT64_MAX - (UINT64_C(2) << 20) + 1)
 
 /* Bytes of bitmap that the kernel wants for a range. */
 uint64_t backend_bitmap_bytes(const struct backend *backend, struct range where);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "audit.h"
@@ -33,6 +35,7 @@ void container_free(struct vfd_container *container)
 	while (container->groups)
 		group_free(container->groups);
 	audit_free(container->audit);
+	free(container->iommufd.tables);
 	pinsets_free(&container->space);
 	space_end(&container->space);
 	gate_end(&container->gate);
@@ -40,12 +43,13 @@ void container_free(struct vfd_container *container)
 	free(container);
 }
 
-static int explain_open(const char *path, int rc, struct vfd_error *err)
+static int explain_open(const char *path, int rc, bool native, struct vfd_error *err)
 {
-	const char *hint = rc == -ENOENT ? "is the vfio module loaded (modprobe vfio vfio_iommu_type1)?"
-			   : rc == -EACCES
-				   ? "the node belongs to root by default: give this user access to it"
-				   : "cannot be opened";
+	const char *hint =
+		rc == -ENOENT && native ? "is iommufd in this kernel (CONFIG_IOMMUFD; modprobe iommufd)?"
+		: rc == -ENOENT		? "is the vfio module loaded (modprobe vfio vfio_iommu_type1)?"
+		: rc == -EACCES		? "the node belongs to root by default: give this user access to it"
+					: "cannot be opened";
 
 	return fail_sys(err, -rc, "open container", "%s: %s", path, hint);
 }
@@ -70,13 +74,71 @@ static int check_kind(const struct sys *sys, int fd, const char *path, struct vf
 	return 0;
 }
 
+static int open_type1(const struct sys *sys, const char *path, struct vfd_error *err)
+{
+	int fd = sys->open(sys, path ? path : "/dev/vfio/vfio", O_RDWR);
+
+	if (fd < 0)
+		return explain_open(path ? path : "/dev/vfio/vfio", fd, false, err);
+	int rc = check_kind(sys, fd, path ? path : "/dev/vfio/vfio", err);
+	if (!rc)
+		return fd;
+	sys->close(sys, fd);
+	return rc;
+}
+
+static int open_native(const struct sys *sys, const char *path, struct vfd_error *err)
+{
+	int fd = sys->open(sys, path ? path : "/dev/iommu", O_RDWR);
+
+	return fd < 0 ? explain_open(path ? path : "/dev/iommu", fd, true, err) : fd;
+}
+
+/* A container if there is one that can track; else iommufd, where it is. Why there is no container is then what is told. */
+static int open_any(const struct sys *sys, enum vfd_container_kind *kind, struct vfd_error *err)
+{
+	struct vfd_error why = { 0 };
+	int fd = open_type1(sys, NULL, &why);
+
+	*kind = VFD_KIND_TYPE1_V2;
+	if (fd >= 0)
+		return fd;
+	int native = open_native(sys, NULL, NULL);
+	*kind = VFD_KIND_IOMMUFD;
+	if (native < 0 && err)
+		*err = why;
+	return native < 0 ? fd : native;
+}
+
+/* A descriptor, and what it is; negative: an error. */
+static int open_some(const struct sys *sys, const struct vfd_container_options *options,
+		     enum vfd_container_kind *kind, struct vfd_error *err)
+{
+	if (options->backend > VFD_BACKEND_IOMMUFD)
+		return fail(err, VFD_EINVALID, "open container", "unknown backend %" PRIu32,
+			    options->backend);
+	if (options->backend == VFD_BACKEND_AUTO && !options->path)
+		return open_any(sys, kind, err);
+	*kind = options->backend == VFD_BACKEND_IOMMUFD ? VFD_KIND_IOMMUFD : VFD_KIND_TYPE1_V2;
+	return *kind == VFD_KIND_IOMMUFD ? open_native(sys, options->path, err)
+					 : open_type1(sys, options->path, err);
+}
+
+static void make_native(struct vfd_container *c)
+{
+	c->kind = VFD_KIND_IOMMUFD;
+	c->space.backend.ops = &iommufd_ops;
+	c->space.backend.iommufd = &c->iommufd;
+}
+
 int container_open_on(const struct sys *sys, const struct vfd_container_options *user,
 		      struct vfd_container **container, struct vfd_error *err)
 {
 	struct vfd_container_options options = { 0 };
-	int rc = user ? copy_options(&options, sizeof options, sizeof options, user,
-				     "struct vfd_container_options", err)
-		      : 0;
+	int rc =
+		user ? copy_options(&options, sizeof options, offsetof(struct vfd_container_options, backend),
+				    user, "struct vfd_container_options", err)
+		     : 0;
 
 	if (rc)
 		return rc;
@@ -88,16 +150,17 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 	rc = check_orders(options.flags, options.log, "open container", err);
 	if (rc)
 		return rc;
-	const char *path = options.path ? options.path : "/dev/vfio/vfio";
-	int fd = sys->open(sys, path, O_RDWR);
+	enum vfd_container_kind kind = VFD_KIND_TYPE1_V2;
+	int fd = open_some(sys, &options, &kind, err);
 	if (fd < 0)
-		return explain_open(path, fd, err);
-	rc = check_kind(sys, fd, path, err);
-	struct vfd_container *c = rc ? NULL : container_make(sys, fd, options.log, err);
+		return fd;
+	struct vfd_container *c = container_make(sys, fd, options.log, err);
 	if (!c) {
 		sys->close(sys, fd);
-		return rc ? rc : VFD_ENOMEMORY;
+		return VFD_ENOMEMORY;
 	}
+	if (kind == VFD_KIND_IOMMUFD)
+		make_native(c);
 	table_keep(&c->space.table, options.flags);
 	*container = c;
 	return 0;
@@ -153,15 +216,15 @@ static int prepare_close(struct vfd_container *c, unsigned flags, struct vfd_err
 static int unset_groups(struct vfd_container *c, bool force, struct vfd_error *err)
 {
 	for (struct vfd_group *g = c->groups; g; g = g->next) {
-		if (g->fd < 0)
+		if (!g->attached)
 			continue;
 		group_close_devices(g);
 		int rc = c->borrowed ? 0 : group_unset(g, err);
 		if (rc && !force)
 			return rc;
-		if (rc || c->borrowed) {
-			c->sys->close(c->sys, g->fd);
-			g->fd = -1;
+		if (g->attached) {
+			group_close(g);
+			g->attached = false;
 		}
 	}
 	return 0;

@@ -8,6 +8,7 @@
 #include <vfiodirty/device.h>
 
 #include "forkguard.h"
+#include "iommufd.h"
 #include "recorder.h"
 #include "space.h"
 
@@ -22,6 +23,7 @@ struct vfd_container {
 	bool had_physical; /* since the IOMMU was set: the kernel lists IOVA ranges from then on */
 	struct vfd_group *groups;
 	struct vfd_audit *audit; /* NULL: none. Changed with the gate closed. */
+	struct iommufd iommufd;	 /* of VFD_KIND_IOMMUFD */
 	struct space space;
 };
 
@@ -30,10 +32,12 @@ struct vfd_group {
 	struct vfd_group *next;
 	struct vfd_device *devices; /* open, or closed by a detach that failed later */
 	int number;
-	int fd; /* -1: detached by a container close that failed later */
+	bool attached; /* false: detached by a container close that failed later */
+	int fd;	       /* -1: none, or not any more */
 	bool physical;
 	bool answered;	 /* what its devices write is known without type1: see device_answers() */
 	bool by_log;	 /* ... by the log of one of them, at least */
+	bool by_record;	 /* ... of one of them, by a record that is kept for it by itself */
 	const char *why; /* the rule that decided, static text */
 };
 
@@ -65,6 +69,8 @@ struct vfd_device {
 	uint64_t irqs_on;    /* by index */
 	bool pins_all;	     /* its driver pins everything that it writes */
 	bool logs;	     /* it says that it can log its DMA */
+	bool recorded;	     /* a record by device has it: iommufd's page tables */
+	uint32_t iommufd_id; /* its name there */
 	const char *log_why; /* what came of it; static text or NULL */
 	struct recorder recorder;
 	bool quiesced;
@@ -114,7 +120,8 @@ unsigned container_open_devices(const struct vfd_container *container);
 /* ---- groups; gate closed ---- */
 
 struct vfd_group *group_make(struct vfd_container *container, int number, struct vfd_error *err);
-void group_free(struct vfd_group *group); /* its devices' records too; closes nothing */
+void group_close(struct vfd_group *group); /* its descriptor, if it has one */
+void group_free(struct vfd_group *group);  /* its devices' records too; closes nothing */
 
 /* Physical, emulated or no-IOMMU, and why. VFD_EUNSUPPORTED for the last. */
 int group_classify(struct vfd_group *group, struct vfd_error *err);
@@ -144,8 +151,24 @@ void group_close_devices(struct vfd_group *group);
 /* Whether what it writes is known without type1: its driver pins it, or it logs it. */
 static inline bool device_answers(const struct vfd_device *device)
 {
-	return device->pins_all || recorder_answers(&device->recorder);
+	return device->pins_all || recorder_answers(&device->recorder) || device->recorded;
 }
+
+/* ---- cdev.c: groups and devices of iommufd; gate closed ---- */
+
+static inline bool is_iommufd(const struct vfd_container *container)
+{
+	return container->kind == VFD_KIND_IOMMUFD;
+}
+
+/* It exists: more is not needed, for devices are attached one by one. */
+int cdev_check_group(const struct vfd_group *group, struct vfd_error *err);
+
+/* A descriptor of the device by its own node, bound to the container's; *id is its name there. Negative: an error. */
+int cdev_open(const struct vfd_group *group, const char *name, uint32_t *id, struct vfd_error *err);
+
+/* It can reach what is mapped from now on. */
+int cdev_attach(struct vfd_device *device, struct vfd_error *err);
 
 /* ---- device_log.c: gate closed ---- */
 

@@ -29,8 +29,8 @@ static void add_own_part(struct vfd_container *c, struct vfd_container_info *inf
 {
 	info->kind = c->kind;
 	for (const struct vfd_group *g = c->groups; g; g = g->next) {
-		info->attached += g->fd >= 0;
-		info->physical += g->fd >= 0 && g->physical;
+		info->attached += g->attached;
+		info->physical += g->attached && g->physical;
 	}
 	info->devices = container_open_devices(c);
 	info->tracking = c->space.tracking;
@@ -72,6 +72,9 @@ static const char *why_deferred(const struct vfd_container *c, const struct vfd_
 {
 	if (lost)
 		return "the kernel's record was lost; vfd_track_start begins a new one";
+	if (is_iommufd(c))
+		return g->physical ? "its IOMMU sets no dirty bits"
+				   : "iommufd records nothing of what an emulated device writes: type1 does";
 	if (!c->space.can_track)
 		return "a type1 v1 or no-IOMMU container records nothing";
 	return g->physical ? g->why
@@ -111,15 +114,33 @@ static void plan_deferred(const struct vfd_container *c, const struct vfd_group 
 	snprintf(e->why, sizeof e->why, "%s%s%s", why_deferred(c, g, lost), log ? "; " : "", log ? log : "");
 }
 
+/* The kernel's record of it, if that is what counts. */
+static bool plan_record(const struct vfd_container *c, const struct vfd_group *g, const struct vfd_device *d,
+			struct vfd_plan_entry *e)
+{
+	uint64_t page = c->space.backend.page_size;
+
+	if (!is_iommufd(c) && c->space.can_track && !c->space.physical)
+		say(e, VFD_SOURCE_TYPE1, page, g->why);
+	else if (is_iommufd(c) && d && d->recorded && !d->pins_all && !recorder_answers(&d->recorder))
+		say(e, VFD_SOURCE_IOMMUFD, page,
+		    "its IOMMU sets dirty bits; that of a large page stands for all of it");
+	else if (is_iommufd(c) && !d && g->answered && !g->by_log)
+		say(e, VFD_SOURCE_IOMMUFD, page, "no device is open, so none is attached");
+	else
+		return false;
+	return true;
+}
+
 /* d: NULL if none is open. */
 static void plan_source(const struct vfd_container *c, const struct vfd_group *g, const struct vfd_device *d,
 			struct vfd_plan_entry *e)
 {
 	bool lost = c->space.tracking && c->space.attached && !c->space.started && c->space.can_track;
 
-	if (c->space.can_track && !c->space.physical && !lost)
-		say(e, VFD_SOURCE_TYPE1, c->space.backend.page_size, g->why);
-	else if (d ? d->pins_all : g->answered && !g->by_log)
+	if (!lost && plan_record(c, g, d, e))
+		return;
+	if (d ? d->pins_all : g->answered && !g->by_log)
 		say(e, VFD_SOURCE_PINS, vfd_log_page_size(c->space.log),
 		    "software: its driver pins everything that it writes");
 	else if (!plan_log(c, g, d, e))
@@ -159,7 +180,7 @@ int vfd_track_plan(struct vfd_container *container, struct vfd_plan *plan, struc
 		return rc;
 	answer.page_size = container->space.backend.page_size;
 	for (const struct vfd_group *g = container->groups; g; g = g->next)
-		if (g->fd >= 0)
+		if (g->attached)
 			plan_group(container, g, &answer);
 	if (space_all_dirty(
 		    &container->space)) /* drained or not: it is the plan for when its devices write again */

@@ -59,7 +59,7 @@ static int explain_busy(const struct vfd_group *g, struct vfd_error *err)
 static bool is_last(const struct vfd_group *group)
 {
 	for (const struct vfd_group *g = group->container->groups; g; g = g->next)
-		if (g != group && g->fd >= 0)
+		if (g != group && g->attached)
 			return false;
 	return true;
 }
@@ -70,7 +70,7 @@ static void left(struct vfd_group *group)
 
 	place_forget(&c->space);
 	if (is_last(group)) {
-		c->space.physical = c->space.unanswered = 0;
+		c->space.physical = c->space.unanswered = c->space.by_record = 0;
 		c->had_physical = false;
 		track_detached(&c->space);
 		return;
@@ -79,15 +79,26 @@ static void left(struct vfd_group *group)
 	bool was = space_all_dirty(&c->space);
 	c->space.physical -= group->physical;
 	c->space.unanswered -= !group->answered;
+	c->space.by_record -= group->by_record;
 	space_answer_changed(&c->space, was);
 	track_recheck(&c->space, NULL);
+}
+
+/* With type1 groups leave, and the address space goes with the last of them; in iommufd devices left when they were closed. */
+static int kernel_unset(struct vfd_group *group)
+{
+	struct vfd_container *c = group->container;
+
+	if (!is_iommufd(c))
+		return c->sys->ioctl(c->sys, group->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
+	return is_last(group) ? c->space.backend.ops->end(&c->space.backend) : 0;
 }
 
 /* EINVAL and ENODEV: the kernel took the group away before us. EBUSY: a device is open elsewhere, and who has it can write. */
 static int unset(struct vfd_group *group, struct vfd_error *err)
 {
 	struct vfd_container *c = group->container;
-	int rc = c->sys->ioctl(c->sys, group->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
+	int rc = kernel_unset(group);
 
 	if (rc == -EBUSY) {
 		space_stir(&c->space);
@@ -97,9 +108,9 @@ static int unset(struct vfd_group *group, struct vfd_error *err)
 		return explain_busy(group, err);
 	}
 	if (rc < 0 && rc != -EINVAL && rc != -ENODEV)
-		return fail_sys(err, -rc, "VFIO_GROUP_UNSET_CONTAINER", "group %d", group->number);
-	c->sys->close(c->sys, group->fd);
-	group->fd = -1;
+		return fail_sys(err, -rc, c->space.backend.ops->end_name, "group %d", group->number);
+	group_close(group);
+	group->attached = false;
 	left(group);
 	return 0;
 }
@@ -108,7 +119,8 @@ int group_unset(struct vfd_group *group, struct vfd_error *err)
 {
 	struct space *space = &group->container->space;
 	bool paused = false;
-	int rc = group->physical && !is_last(group) ? track_pause(space, &paused, err) : 0;
+	bool spoils = group->physical && !space->backend.ops->by_device;
+	int rc = spoils && !is_last(group) ? track_pause(space, &paused, err) : 0;
 
 	if (!rc)
 		rc = unset(group, err);
@@ -150,7 +162,7 @@ static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
 	bool last = is_last(g);
 	int rc = 0;
 
-	if (g->fd < 0)
+	if (!g->attached)
 		return 0; /* a container close that failed later has detached it */
 
 	if (last && (rc = pins_refuse(space, detach_op, err)))

@@ -36,6 +36,8 @@ void device_shut(struct vfd_device *device)
 	device_irqs_off(device);
 	device_unmap_areas(device);
 	recorder_closed(&c->space, &device->recorder);
+	if (is_iommufd(c)) /* whoever else has it open */
+		iommufd_detach(&c->space.backend, device->fd);
 	c->sys->close(c->sys, device->fd);
 	device->fd = -1;
 	if (c->borrowed) /* it is still open: its owner has it */
@@ -50,19 +52,33 @@ static int explain_device(const struct vfd_group *g, const char *name, int rc, s
 			rc == -ENODEV ? ": the group has no such device bound to a VFIO driver" : "");
 }
 
+/* A descriptor; negative: an error. */
+static int get_device(const struct vfd_group *g, const char *name, struct vfd_error *err)
+{
+	const struct sys *sys = g->container->sys;
+	char *copy = strdup(name); /* the kernel's argument is not const */
+	int fd = copy ? sys->ioctl(sys, g->fd, VFIO_GROUP_GET_DEVICE_FD, copy) : -ENOMEM;
+
+	free(copy);
+	return fd < 0 ? explain_device(g, name, fd, err) : fd;
+}
+
 static int open_device(struct vfd_group *g, const char *name, struct vfd_device **out, struct vfd_error *err)
 {
 	const struct sys *sys = g->container->sys;
 
 	if (group_find_device(g, name))
 		return fail(err, VFD_ESTATE, open_op, "device %s is open already", name);
-	char *copy = strdup(name); /* the kernel's argument is not const */
-	int fd = copy ? sys->ioctl(sys, g->fd, VFIO_GROUP_GET_DEVICE_FD, copy) : -ENOMEM;
-	free(copy);
+	uint32_t id = 0;
+	int fd = is_iommufd(g->container) ? cdev_open(g, name, &id, err) : get_device(g, name, err);
 	if (fd < 0)
-		return explain_device(g, name, fd, err);
+		return fd;
 	struct vfd_device *d = device_make(g, name, fd, err);
 	int rc = d ? device_read_info(d, err) : VFD_ENOMEMORY;
+	if (!rc && is_iommufd(g->container)) {
+		d->iommufd_id = id;
+		rc = cdev_attach(d, err);
+	}
 	if (rc) {
 		sys->close(sys, fd);
 		space_stir(&g->container->space); /* it was open */
@@ -89,8 +105,8 @@ int vfd_device_open(struct vfd_group *group, const char *name, struct vfd_device
 	int rc = container_close_gate(c, open_op, err);
 	if (rc)
 		return rc;
-	rc = group->fd < 0 ? fail(err, VFD_ESTATE, open_op, "the group is detached")
-			   : open_device(group, name, device, err);
+	rc = !group->attached ? fail(err, VFD_ESTATE, open_op, "the group is detached")
+			      : open_device(group, name, device, err);
 	container_open_gate(c);
 	return rc;
 }

@@ -22,7 +22,7 @@ static bool wanted(const struct vfd_device *d)
 	const struct space *space = &d->group->container->space;
 
 	return d->logs && d->fd >= 0 && !d->pins_all && space->log && space->attached &&
-	       (space->physical || !space->can_track);
+	       (space->physical || !space->can_track || space->backend.ops->by_device);
 }
 
 /* One that failed, or may have ended, begins anew. */
@@ -45,7 +45,7 @@ void container_arm(struct vfd_container *c)
 	for (struct vfd_group *g = c->groups; g; g = g->next) {
 		for (struct vfd_device *d = g->devices; d; d = d->next)
 			device_arm(d);
-		if (g->fd >= 0)
+		if (g->attached)
 			group_recount(g);
 	}
 	space_answer_changed(&c->space, was);
@@ -56,7 +56,7 @@ void container_disarm(struct vfd_container *c)
 	for (struct vfd_group *g = c->groups; g; g = g->next) {
 		for (struct vfd_device *d = g->devices; d; d = d->next)
 			recorder_disarm(&c->space, &d->recorder);
-		if (g->fd >= 0)
+		if (g->attached)
 			group_recount(g);
 	}
 }

@@ -69,12 +69,13 @@ static int open_group(struct vfd_group *g, struct vfd_error *err)
 	char path[64];
 
 	snprintf(path, sizeof path, "/dev/vfio/%d", g->number);
-	g->fd = sys->open(sys, path, O_RDWR);
-	if (g->fd < 0)
-		return explain_open(g->number, g->fd, err);
+	int fd = sys->open(sys, path, O_RDWR);
+	if (fd < 0)
+		return explain_open(g->number, fd, err);
+	g->fd = fd;
 	int rc = check_viable(g, err);
 	if (rc)
-		sys->close(sys, g->fd);
+		group_close(g);
 	return rc;
 }
 
@@ -93,16 +94,18 @@ static int set_container(struct vfd_group *g, struct vfd_error *err)
 	return fail_sys(err, -rc, "VFIO_GROUP_SET_CONTAINER", "group %d: %s", g->number, hint);
 }
 
-/* SET_IOMMU makes a new, empty address space; START before MAP, so that nothing mapped is ever untracked. */
+/* A new, empty address space; START before MAP, so that nothing mapped is ever untracked. */
 static int begin_space(struct vfd_container *c, struct vfd_error *err)
 {
-	int rc = c->sys->ioctl(c->sys, c->fd, VFIO_SET_IOMMU, (void *)VFIO_TYPE1v2_IOMMU);
+	struct backend *backend = &c->space.backend;
+	int rc = backend->ops->begin(backend);
 
-	if (rc < 0)
-		return fail_sys(err, -rc, "VFIO_SET_IOMMU", "type1 v2 was refused");
-	rc = backend_refresh(&c->space.backend);
 	if (rc)
-		return fail_sys(err, -rc, "VFIO_IOMMU_GET_INFO", "cannot read the container's capabilities");
+		return fail_sys(err, -rc, backend->ops->begin_name, "an address space was refused");
+	rc = backend_refresh(backend);
+	if (rc)
+		return fail_sys(err, -rc, backend->ops->refresh_name,
+				"cannot read the container's capabilities");
 	rc = track_attached(&c->space, err);
 	return rc ? rc : map_replay(&c->space, err);
 }
@@ -112,7 +115,7 @@ static void cross_check(struct vfd_group *g)
 {
 	struct vfd_container *c = g->container;
 
-	if (g->physical || c->had_physical || !c->space.backend.caps.range_total)
+	if (g->physical || c->had_physical || is_iommufd(c) || !c->space.backend.caps.range_total)
 		return;
 	g->physical = true;
 	g->why = "sysfs says emulated, but the kernel lists IOVA ranges as for a real IOMMU: taken as \"all "
@@ -130,17 +133,28 @@ static bool still_attached(struct space *space)
 	return space->attached;
 }
 
+/* What was begun for it is undone. */
+static void take_out(struct vfd_group *g, bool first)
+{
+	struct vfd_container *c = g->container;
+
+	if (!is_iommufd(c))
+		c->sys->ioctl(c->sys, g->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
+	else if (first)
+		c->space.backend.ops->end(&c->space.backend);
+}
+
 static int join(struct vfd_group *g, struct vfd_error *err)
 {
 	struct vfd_container *c = g->container;
 	bool first = !still_attached(&c->space);
-	int rc = set_container(g, err);
+	int rc = is_iommufd(c) ? 0 : set_container(g, err);
 
 	if (rc)
 		return rc;
 	rc = first ? begin_space(c, err) : track_recheck(&c->space, err);
 	if (rc) {
-		c->sys->ioctl(c->sys, g->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
+		take_out(g, first);
 		if (first)
 			track_detached(&c->space);
 		else
@@ -155,7 +169,7 @@ static int join(struct vfd_group *g, struct vfd_error *err)
 static int attach(struct vfd_container *c, int number, struct vfd_group **out, struct vfd_error *err)
 {
 	for (const struct vfd_group *g = c->groups; g; g = g->next)
-		if (g->number == number && g->fd >= 0)
+		if (g->number == number && g->attached)
 			return fail(err, VFD_ESTATE, attach_op, "group %d is attached already", number);
 	struct vfd_group *g = group_make(c, number, err);
 	if (!g)
@@ -163,11 +177,11 @@ static int attach(struct vfd_container *c, int number, struct vfd_group **out, s
 	place_forget(&c->space);
 	int rc = group_classify(g, err);
 	if (!rc)
-		rc = open_group(g, err);
+		rc = is_iommufd(c) ? cdev_check_group(g, err) : open_group(g, err);
 	if (!rc) {
 		rc = join(g, err);
 		if (rc)
-			c->sys->close(c->sys, g->fd);
+			group_close(g);
 	}
 	if (rc)
 		free(g);

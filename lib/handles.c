@@ -7,7 +7,7 @@
 static int find_group(struct vfd_container *c, int number, struct vfd_group **out, struct vfd_error *err)
 {
 	for (struct vfd_group *g = c->groups; g; g = g->next) {
-		if (g->number == number && g->fd >= 0) {
+		if (g->number == number && g->attached) {
 			*out = g;
 			return 0;
 		}

@@ -38,11 +38,11 @@ static void harvest_record(struct harvest *h)
 	}
 }
 
-/* A group that cannot report makes every answer "everything": then the kernel is not asked. */
+/* With type1 a group that cannot report makes every answer "everything": then the kernel is not asked. */
 static void harvest(struct harvest *h)
 {
 	pins_mark(h->space);
-	if (h->space->attached && !h->space->physical)
+	if (space_has_record(h->space))
 		harvest_record(h);
 	recorders_harvest(h);
 }

@@ -58,7 +58,7 @@ static void assume_span(struct harvest *h, struct range where, bool shifted_only
 static void span_failed(struct harvest *h, struct range span, int rc, bool asked)
 {
 	if (asked)
-		assume_span(h, span, rc == -EFAULT);
+		assume_span(h, span, rc == -EFAULT && h->space->backend.ops->shifts);
 	keep_first(
 		h,
 		fail_sys_range(

@@ -16,11 +16,11 @@ int explain_memlock(struct space *space, struct range where, uint64_t size, stru
 
 	space->sys->memlock(space->sys, &lock);
 	if (size <= memlock_left(&lock))
-		return fail_sys_range(err, ENOMEM, op, where.first, where.last,
+		return fail_sys_range(err, ENOMEM, space->backend.ops->map_name, where.first, where.last,
 				      "mapping %" PRIu64
 				      " KiB: the kernel is out of memory; it is not RLIMIT_MEMLOCK",
 				      size / 1024);
-	return fail_sys_range(err, ENOMEM, op, where.first, where.last,
+	return fail_sys_range(err, ENOMEM, space->backend.ops->map_name, where.first, where.last,
 			      "mapping %" PRIu64
 			      " KiB needs as much locked memory, but of RLIMIT_MEMLOCK, %" PRIu64
 			      " KiB, only %" PRIu64 " KiB are left: raise it by %" PRIu64
@@ -77,7 +77,7 @@ int explain_map(struct space *space, const struct mapping *m, const struct asked
 		return explain_entries(asked->where, asked->entries, now.caps.entries_available, err);
 	if (rc == -EFAULT)
 		return explain_fault(m, err);
-	return fail_sys_range(err, -rc, op, w.first, w.last,
+	return fail_sys_range(err, -rc, space->backend.ops->map_name, w.first, w.last,
 			      "mapping %#" PRIx64 " bytes at IOVA %#" PRIx64 ": %s", range_size(w), w.first,
 			      rc == -EEXIST ? "a mapping that was not made through this library is in the way"
 					    : "the kernel refused");

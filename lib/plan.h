@@ -62,7 +62,7 @@ struct plan_rule {
 	uint64_t longest; /* bytes that one bitmap can stand for */
 	bool clubbed;
 	bool alone;	/* one mapping each */
-	bool adjoining; /* no holes */
+	bool adjoining; /* no holes: it is not known what is there, or the kernel stops at them */
 };
 
 struct plan {

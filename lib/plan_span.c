@@ -39,9 +39,9 @@ struct plan_rule plan_rule(struct space *space)
 	return (struct plan_rule){
 		.page = page,
 		.longest = longest(&space->backend),
-		.clubbed = !exact_is_cheap(&space->table, page),
+		.clubbed = !space->backend.ops->shifts || !exact_is_cheap(&space->table, page),
 		.alone = space->alone,
-		.adjoining = space->adopted,
+		.adjoining = space->adopted || !space->backend.ops->holes,
 	};
 }
 
@@ -151,13 +151,14 @@ bool span_measure(struct space *space, const struct plan_rule *rule, struct rang
 /* ---- cutting into segments ---- */
 
 /* A mapping that shares its first word with the end of another gets what the kernel left behind that end. */
-static enum segment_kind kind_of(const struct mapping *m, uint64_t bit, uint64_t before)
+static enum segment_kind kind_of(const struct space *space, const struct mapping *m, uint64_t bit,
+				 uint64_t before)
 {
 	if (!mapping_tracked(m))
 		return SEGMENT_UNTRACKED;
 	if (m->spoiled)
 		return SEGMENT_SPOILED;
-	return bit / WORD_BITS == before ? SEGMENT_UNALIGNED : SEGMENT_REPORTED;
+	return space->backend.ops->shifts && bit / WORD_BITS == before ? SEGMENT_UNALIGNED : SEGMENT_REPORTED;
 }
 
 /* To the next mapping, as a piece of a segment. */
@@ -173,7 +174,7 @@ static void advance(struct segments *s)
 		.bit = (uint32_t)bit,
 		.bits = (uint32_t)bits,
 		.log_address = m->log_address,
-		.kind = kind_of(m, bit, s->before),
+		.kind = kind_of(s->walk.space, m, bit, s->before),
 	};
 	s->before = (bit + bits - 1) / WORD_BITS;
 }

@@ -33,6 +33,9 @@ static void add_entry(struct text *t, const struct vfd_plan *plan, const struct 
 		 e->device, e->group);
 	if (e->source == VFD_SOURCE_TYPE1)
 		snprintf(answer, sizeof answer, "type1 record, %" PRIu64 " bytes a bit", e->granularity);
+	else if (e->source == VFD_SOURCE_IOMMUFD)
+		snprintf(answer, sizeof answer, "iommufd page tables, %" PRIu64 " bytes a bit",
+			 e->granularity);
 	else if (e->source == VFD_SOURCE_DEVLOG)
 		snprintf(answer, sizeof answer, "device log, %" PRIu64 " bytes a bit", e->granularity);
 	else if (e->source == VFD_SOURCE_PINS)

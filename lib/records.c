@@ -22,6 +22,13 @@ struct vfd_group *group_make(struct vfd_container *container, int number, struct
 	return g;
 }
 
+void group_close(struct vfd_group *g)
+{
+	if (g->fd >= 0)
+		g->container->sys->close(g->container->sys, g->fd);
+	g->fd = -1;
+}
+
 void group_free(struct vfd_group *group)
 {
 	struct vfd_group **link = &group->container->groups;
@@ -41,7 +48,9 @@ void group_joined(struct vfd_group *g)
 
 	g->next = c->groups;
 	c->groups = g;
-	c->space.unanswered++;
+	g->attached = true;
+	g->answered = is_iommufd(c); /* there each device is attached by itself: none can write yet */
+	c->space.unanswered += !g->answered;
 	if (!g->physical)
 		return;
 	c->had_physical = true;
@@ -94,7 +103,7 @@ struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd
 	return d;
 }
 
-static void set_answered(struct vfd_group *g, bool answered, bool by_log)
+static void set_answered(struct vfd_group *g, bool answered, bool by_log, bool by_record)
 {
 	struct space *space = &g->container->space;
 	bool was = space_all_dirty(space);
@@ -103,26 +112,33 @@ static void set_answered(struct vfd_group *g, bool answered, bool by_log)
 	space->unanswered -= !g->answered && answered;
 	g->answered = answered;
 	g->by_log = by_log;
+	space->by_record += by_record && !g->by_record;
+	space->by_record -= !by_record && g->by_record;
+	g->by_record = by_record;
 	space_answer_changed(space, was);
 }
 
 /* With none open it stays as it was. */
 void group_recount(struct vfd_group *g)
 {
-	bool all = true, by_log = false;
+	bool all = true, by_log = false, by_record = false;
 
 	for (const struct vfd_device *d = g->devices; d; d = d->next) {
 		all &= d->fd < 0 || device_answers(d);
-		by_log |= d->fd >= 0 && !d->pins_all;
+		if (d->fd < 0 || d->pins_all)
+			continue;
+		bool by_itself = d->recorded && !recorder_answers(&d->recorder);
+		by_record |= by_itself;
+		by_log |= !by_itself;
 	}
 	if (group_open_devices(g))
-		set_answered(g, all, all && by_log);
+		set_answered(g, all, all && by_log, by_record);
 }
 
 void group_held_elsewhere(struct vfd_group *g)
 {
 	if (g->by_log)
-		set_answered(g, false, false);
+		set_answered(g, false, false, g->by_record);
 }
 
 void device_joined(struct vfd_device *device)

@@ -8,13 +8,11 @@
 #include "recorder.h"
 #include "type1.h"
 
-enum { DEFAULT_PAGE_SIZE = 4096 };
-
 void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd)
 {
 	*space = (struct space){ .sys = sys, .log = log, .can_track = true, .alone = sizeof(void *) < 8 };
 	space->backend =
-		(struct backend){ .ops = &type1_ops, .sys = sys, .fd = fd, .page_size = DEFAULT_PAGE_SIZE };
+		(struct backend){ .ops = &type1_ops, .sys = sys, .fd = fd, .page_size = BACKEND_PAGE_SIZE };
 	space->backend.caps.entries_available = UINT64_MAX;
 	pthread_mutex_init(&space->mutex, NULL);
 	scratch_pool_init(&space->scratch, sys);
@@ -88,6 +86,14 @@ static bool quiet_since(const struct space *space, struct moment before)
 	return !before.writers && !space->writers && before.epoch == space->epoch;
 }
 
+bool space_quiet_since(struct space *space, struct moment before)
+{
+	pthread_mutex_lock(&space->mutex);
+	bool quiet = quiet_since(space, before);
+	pthread_mutex_unlock(&space->mutex);
+	return quiet;
+}
+
 void space_settle(struct space *space, struct moment before)
 {
 	pthread_mutex_lock(&space->mutex);
@@ -136,9 +142,20 @@ static const struct recorder *failed_recorder(const struct space *space)
 
 bool space_all_dirty(const struct space *space)
 {
-	bool silent = space->unanswered && (space->physical || !space->can_track);
+	bool apart = space->backend.ops->by_device || space->physical || !space->can_track;
+	bool silent = space->unanswered && apart;
 
 	return space->attached && (silent || failed_recorder(space));
+}
+
+bool space_has_record(const struct space *space)
+{
+	return space->attached && (space->backend.ops->by_device || !space->physical);
+}
+
+bool space_tears(struct space *space)
+{
+	return space->started && space->by_record && space->backend.ops->tears;
 }
 
 void space_answer_changed(struct space *space, bool was)
@@ -150,7 +167,9 @@ void space_answer_changed(struct space *space, bool was)
 /* The kernel should have a record of it, and has none. */
 static bool unrecorded(const struct space *space)
 {
-	return space->attached && space->unanswered && !space->started;
+	bool some = space->unanswered || space->by_record;
+
+	return space->attached && some && !space->started;
 }
 
 enum vfd_reason space_owes_all(struct space *space, const struct mapping *m)

@@ -42,6 +42,7 @@ struct space {
 
 	unsigned physical;	/* groups attached whose writes the kernel cannot see */
 	unsigned unanswered;	/* groups attached with devices whose writes nobody knows, but for type1 */
+	unsigned by_record;	/* groups attached with devices whose writes only iommufd knows */
 	char all_dirty_who[32]; /* the last of them that came, for reports */
 	unsigned writers;	/* devices that can write now */
 	uint64_t epoch;		/* moves on whenever a device becomes able to write */
@@ -77,6 +78,9 @@ struct moment {
 };
 struct moment space_look(struct space *space);
 
+/* Nobody could write then or since. */
+bool space_quiet_since(struct space *space, struct moment before);
+
 /* All that the table has was collected since: drained, if nobody could write then or since. */
 void space_settle(struct space *space, struct moment before);
 
@@ -89,6 +93,12 @@ bool space_drained(struct space *space);
 
 /* Nobody says what is written: not the kernel, and not all drivers. The container's gate held, as for all that changes with groups. */
 bool space_all_dirty(const struct space *space);
+
+/* The kernel's record says what devices wrote, of those that are in it. */
+bool space_has_record(const struct space *space);
+
+/* What a device writes while its mapping is removed is in no record: only of a device that is silent is the last bit known. */
+bool space_tears(struct space *space);
 
 /* Recorders came, left, or are armed for other ranges, with the container's gate closed; or one can write again. */
 void space_rearmed(struct space *space);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,28 @@ static ssize_t linux_read_link(UNUSED const struct sys *sys, const char *path, c
 	return length;
 }
 
+static bool is_entry(const struct dirent *entry, const char *begin, size_t size)
+{
+	return !strncmp(entry->d_name, begin, strlen(begin)) && strlen(entry->d_name) < size;
+}
+
+static int linux_find_entry(UNUSED const struct sys *sys, const char *path, const char *begin, char *name,
+			    size_t size)
+{
+	DIR *dir = opendir(path);
+	int rc = dir ? -ENOENT : -errno;
+
+	for (const struct dirent *entry; rc && dir && (entry = readdir(dir));) {
+		if (!is_entry(entry, begin, size))
+			continue;
+		memcpy(name, entry->d_name, strlen(entry->d_name) + 1);
+		rc = 0;
+	}
+	if (dir)
+		closedir(dir);
+	return rc;
+}
+
 static int linux_exists(UNUSED const struct sys *sys, const char *path)
 {
 	return access(path, F_OK) ? -errno : 0;
@@ -160,6 +183,8 @@ static int linux_unmap(UNUSED const struct sys *sys, void *memory, size_t size)
 	return munmap(memory, size) ? -errno : 0;
 }
 
+#define NODES "/dev/vfio/devices/" /* of devices that were opened by their own */
+
 static unsigned count_descriptors(void)
 {
 	unsigned count = 0;
@@ -173,7 +198,8 @@ static unsigned count_descriptors(void)
 		if (length < 0)
 			continue;
 		target[length] = 0;
-		count += !strcmp(target, "anon_inode:[vfio-device]");
+		count +=
+			!strcmp(target, "anon_inode:[vfio-device]") || !strncmp(target, NODES, strlen(NODES));
 	}
 	closedir(dir);
 	return count;
@@ -188,7 +214,7 @@ static unsigned count_areas(void)
 	if (!maps)
 		return 0;
 	while (fgets(line, sizeof line, maps))
-		count += strstr(line, "[vfio-device]") != NULL;
+		count += strstr(line, "[vfio-device]") || strstr(line, NODES);
 	fclose(maps);
 	return count;
 }
@@ -228,6 +254,7 @@ const struct sys sys_linux = {
 	.pwrite = linux_pwrite,
 	.read_file = linux_read_file,
 	.read_link = linux_read_link,
+	.find_entry = linux_find_entry,
 	.exists = linux_exists,
 	.map_file = linux_map_file,
 	.map_scratch = linux_map_scratch,

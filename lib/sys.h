@@ -32,6 +32,9 @@ struct sys {
 	ssize_t (*read_file)(const struct sys *sys, const char *path, char *text, size_t size);
 	/* Bytes of the link's target, terminated, or -errno. */
 	ssize_t (*read_link)(const struct sys *sys, const char *path, char *text, size_t size);
+	/* An entry of the directory whose name begins so, terminated. 0, or -errno: ENOENT. */
+	int (*find_entry)(const struct sys *sys, const char *path, const char *begin, char *name,
+			  size_t size);
 	/* 0 if the path exists, or -errno. */
 	int (*exists)(const struct sys *sys, const char *path);
 	/* Map part of a file, shared. *memory is set on success only. 0 or -errno. */

@@ -11,6 +11,13 @@ static int call(const struct backend *backend, unsigned long request, void *arg)
 	return backend->sys->ioctl(backend->sys, backend->fd, request, arg);
 }
 
+static int type1_begin(struct backend *backend)
+{
+	int rc = call(backend, VFIO_SET_IOMMU, (void *)VFIO_TYPE1v2_IOMMU);
+
+	return rc < 0 ? rc : 0;
+}
+
 static int type1_refresh(struct backend *backend)
 {
 	const struct vfio_iommu_type1_info question = { 0 };
@@ -141,12 +148,17 @@ static int type1_unmap_harvest(const struct backend *backend, struct range where
 
 const struct backend_ops type1_ops = {
 	.who = "type1",
+	.holes = true,
+	.shifts = true,
+	.begin_name = "VFIO_SET_IOMMU",
+	.end_name = "VFIO_GROUP_UNSET_CONTAINER",
 	.refresh_name = "VFIO_IOMMU_GET_INFO",
 	.start_name = "VFIO_IOMMU_DIRTY_PAGES START",
 	.stop_name = "VFIO_IOMMU_DIRTY_PAGES STOP",
 	.get_name = "VFIO_IOMMU_DIRTY_PAGES GET_BITMAP",
 	.map_name = "VFIO_IOMMU_MAP_DMA",
 	.unmap_name = "VFIO_IOMMU_UNMAP_DMA",
+	.begin = type1_begin,
 	.refresh = type1_refresh,
 	.start = type1_start,
 	.stop = type1_stop,

@@ -52,7 +52,7 @@ static void merge(struct space *space, const struct mapping *m, const struct scr
 
 	if (clean(scratch->words, bytes))
 		return;
-	if (mapping_tracked(m) && !space->physical)
+	if (mapping_tracked(m) && space_has_record(space))
 		log_merge(space->log, &bits, &source);
 	memset(scratch->words, 0, bytes);
 }
@@ -175,6 +175,8 @@ static int leave(struct space *space, struct mapping *m, uint64_t deadline, stru
 /* What is owed as a whole enters the log when the device cannot reach the memory any more, not before. */
 int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
 {
+	struct moment before = space_look(space);
+	bool tears = space_tears(space);
 	int rc = leave(space, m, deadline, err);
 
 	if (rc)
@@ -187,6 +189,8 @@ int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct 
 	}
 	recorders_unmapped(space, m);
 	enum vfd_reason why = owed_whole(space, m);
+	if (!why && tears && mapping_tracked(m) && !space_quiet_since(space, before))
+		why = VFD_WHY_TORN;
 	if (why)
 		space_assume(space, m, why);
 	forget(space, m);

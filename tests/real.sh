@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_migration real_churn real_random random_model)
+[ ${#names[@]} -gt 0 ] || names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_iommufd real_migration real_churn real_random random_model)
 # what needs no kernel has nothing new to say on another
 [ $# -gt 0 ] || [ "${VFD_KERNEL:-stock}" = stock ] || unset 'names[-1]'
 skipped=0 seed=${VFD_SEED:-1}
@@ -43,6 +43,7 @@ options() {
 	real_edu | real_audit | real_limits) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
 	real_memory) echo "--device edu --bind 1234:11e8 --ndevices 1 --append hugepages=16 --modprobe brd:rd_size=20480 --modprobe ext4" ;;
 	real_pins) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
+	real_iommufd) echo "--no-viommu --append hugepages=8 --ndevices 2" ;;
 	real_devlog) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
 	real_migration) echo "--device edu --bind 1234:11e8 --ndevices 4 $(mtty)" ;;
 	real_churn) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;

@@ -26,8 +26,9 @@ struct device {
 struct source {
 	const struct device *device;
 	uint8_t *memory;
-	uint64_t size; /* bytes, a multiple of SLOTS * 64 pages */
-	uint64_t iova; /* where the device sees the memory */
+	uint64_t size;	  /* bytes, a multiple of SLOTS * 64 pages */
+	uint64_t iova;	  /* where the device sees the memory */
+	uint32_t backend; /* enum vfd_backend: what the library is to use */
 };
 
 /* Adjacent pages of the memory. */

@@ -19,11 +19,13 @@ static const char usage_text[] =
 	"  --image FILE      what is in the memory that is migrated (/proc/self/exe)\n"
 	"  --size MIB        how much memory: 32 to 4096, a multiple of 32 (32)\n"
 	"  --runs N          migrations of each kind: 1 to 1000 (10)\n"
+	"  --backend NAME    what the library is to use: auto, type1 or iommufd (auto)\n"
 	"  --host ADDRESS    use this machine's PCI device instead of the test device\n"
 	"  --rebind          with --host: take it from its driver, and give it back at the end\n";
 
 struct options {
 	const char *image, *host;
+	uint32_t backend;
 	uint64_t size;
 	unsigned runs;
 	bool rebind;
@@ -85,16 +87,24 @@ static uint64_t size_option(const char *text)
 	return (uint64_t)mib << 20;
 }
 
+static uint32_t backend_option(const char *text)
+{
+	static const char *const names[] = { "auto", "type1", "iommufd" }; /* as enum vfd_backend */
+
+	for (uint32_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (!strcmp(text, names[i]))
+			return i;
+	fprintf(stderr, "demo: --backend %s: auto, type1 or iommufd is wanted\n", text);
+	usage(stderr, 2);
+}
+
 static struct options parse(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "image", required_argument, NULL, 'i' },
-		{ "size", required_argument, NULL, 's' },
-		{ "runs", required_argument, NULL, 'n' },
-		{ "host", required_argument, NULL, 'a' },
-		{ "rebind", no_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{ "image", required_argument, NULL, 'i' }, { "size", required_argument, NULL, 's' },
+		{ "runs", required_argument, NULL, 'n' },  { "backend", required_argument, NULL, 'b' },
+		{ "host", required_argument, NULL, 'a' },  { "rebind", no_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },	   { 0 },
 	};
 	struct options o = { .image = "/proc/self/exe", .size = 32 << 20, .runs = 10 };
 	int c;
@@ -109,6 +119,9 @@ static struct options parse(int argc, char **argv)
 			break;
 		case 'n':
 			o.runs = number("--runs", optarg, 1000);
+			break;
+		case 'b':
+			o.backend = backend_option(optarg);
 			break;
 		case 'a':
 			o.host = optarg;
@@ -158,6 +171,7 @@ static int demo(struct series *series, unsigned count, const struct device *devi
 {
 	struct source s = make_source(device, o->size);
 
+	s.backend = o->backend;
 	if (o->host)
 		library_print_plan(&s);
 	for (unsigned i = 0; i < count; i++)

@@ -34,12 +34,14 @@ static void open_log(const struct source *s)
 	lib.batch = (struct vfd_batch){ 0 };
 }
 
-static void open_container(const struct device *d)
+static void open_container(const struct source *s)
 {
-	struct vfd_container_options options = { .struct_size = sizeof options, .log = lib.log };
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .log = lib.log,
+						 .backend = s->backend };
 
 	check(vfd_container_open(&options, &lib.container, &lib.err));
-	check(vfd_group_attach(lib.container, d->group, &lib.group, &lib.err));
+	check(vfd_group_attach(lib.container, s->device->group, &lib.group, &lib.err));
 }
 
 /* All slots at once, all or none. They follow each other and would become one mapping, which could only be unmapped as a whole: so the
@@ -64,7 +66,7 @@ static void map_all(const struct source *s)
 static void open_all(const struct source *s)
 {
 	open_log(s);
-	open_container(s->device);
+	open_container(s);
 	map_all(s);
 }
 

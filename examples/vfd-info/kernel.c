@@ -17,12 +17,31 @@ static int extension(const struct vfd_container *c, unsigned long which)
 	return ioctl(vfd_container_fd(c), VFIO_CHECK_EXTENSION, which) > 0;
 }
 
+/* Which backend, when no program names one */
+static void find_automatic(struct info *info)
+{
+	struct vfd_container_info told = { .struct_size = sizeof told };
+	struct vfd_container *c;
+
+	snprintf(info->automatic, sizeof info->automatic, "none");
+	if (vfd_container_open(NULL, &c, NULL))
+		return;
+	if (!vfd_container_info(c, &told, NULL))
+		snprintf(info->automatic, sizeof info->automatic, "%s",
+			 told.kind == VFD_KIND_IOMMUFD ? "iommufd, for there is no type1 container"
+						       : "type1, for there is a container that can track");
+	vfd_container_close(&c, 0, NULL);
+}
+
 void info_open_container(struct info *info)
 {
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .backend = VFD_BACKEND_TYPE1 };
 	struct vfd_container *c;
 	struct vfd_error err;
 
-	info->usable = !vfd_container_open(NULL, &c, &err);
+	find_automatic(info);
+	info->usable = !vfd_container_open(&options, &c, &err);
 	if (!info->usable) {
 		snprintf(info->container, sizeof info->container, "%s", err.message);
 		return;
@@ -43,34 +62,38 @@ static void take_plan(struct info_group *g, struct vfd_container *c, struct vfd_
 	if (vfd_track_plan(c, &plan, err) || !plan.entry_count)
 		return;
 	const struct vfd_plan_entry *e = &plan.entries[0];
-	g->tracking = e->source == VFD_SOURCE_TYPE1 ? TRACKING_EXACT : TRACKING_DEFERRED;
+	g->tracking = e->source != VFD_SOURCE_DEFERRED ? TRACKING_EXACT : TRACKING_DEFERRED;
 	snprintf(g->rule, sizeof g->rule, "%s", e->why);
 	g->asked_kernel = true;
 }
 
-static int attach(struct info_group *g, struct vfd_container *c, struct vfd_error *err)
+static int attach(struct info_group *g, struct vfd_container *c, bool native, struct vfd_error *err)
 {
+	struct vfd_device *device;
 	struct vfd_group *group;
 	int rc = vfd_group_attach(c, g->number, &group, err);
 
 	if (rc)
 		return rc;
+	if (native && g->device_count) /* only its devices know */
+		vfd_device_open(group, g->devices[0].name, &device, err);
 	take_plan(g, c, err);
 	g->attached.container = (struct vfd_container_info){ .struct_size = sizeof g->attached.container };
 	rc = vfd_container_info(c, &g->attached.container, err);
-	int detached = vfd_group_detach(&group, 0, err);
+	int detached = vfd_group_detach(&group, VFD_DISCARD, err);
 	return rc ? rc : detached;
 }
 
-static void attach_group(struct info_group *g)
+static void attach_group(struct info_group *g, uint32_t backend)
 {
+	struct vfd_container_options options = { .struct_size = sizeof options, .backend = backend };
 	struct vfd_container *c;
 	struct vfd_error err;
-	int rc = vfd_container_open(NULL, &c, &err);
+	int rc = vfd_container_open(&options, &c, &err);
 
 	g->attached.tried = true;
 	if (!rc) {
-		rc = attach(g, c, &err);
+		rc = attach(g, c, backend == VFD_BACKEND_IOMMUFD, &err);
 		vfd_container_close(&c, VFD_DISCARD, NULL);
 	}
 	g->attached.attached = !rc;
@@ -80,7 +103,9 @@ static void attach_group(struct info_group *g)
 
 void info_attach_groups(struct info *info)
 {
-	for (size_t i = 0; info->usable && i < info->group_count; i++)
+	bool usable = info->backend == VFD_BACKEND_IOMMUFD ? info->iommufd : info->usable;
+
+	for (size_t i = 0; usable && i < info->group_count; i++)
 		if (info->groups[i].node[0] && info->groups[i].kind != KIND_NOIOMMU)
-			attach_group(&info->groups[i]);
+			attach_group(&info->groups[i], info->backend);
 }

@@ -79,8 +79,9 @@ void info_print_text(const struct info *info)
 
 	printf("libvfiodirty %s%s%s\n", vfd_version(), info->kernel[0] ? " on " : "", info->kernel);
 	printf("Container: %s\n", info->container);
-	printf("iommufd:   /dev/iommu %s\n",
-	       info->iommufd ? "is there (this version does not use it)" : "is not there");
+	printf("iommufd:   /dev/iommu %s\n", info->iommufd ? "is there" : "is not there");
+	if (info->automatic[0])
+		printf("Backend:   %s, unless named\n", info->automatic);
 	for (size_t i = 0; i < info->group_count; i++)
 		print_group(&info->groups[i]);
 	info_verdict(info, verdict, sizeof verdict);

@@ -42,13 +42,25 @@ enum vfd_find {
 	VFD_FIND_LOG = 1u << 9,	   /**< by log address; needs a log */
 };
 
+/** The kernel's two interfaces to an I/O address space. */
+enum vfd_backend {
+	VFD_BACKEND_AUTO =
+		0, /**< a container, if the kernel has one that can track; else iommufd. With a path: a container */
+	VFD_BACKEND_TYPE1 =
+		1, /**< a container of type1 v2, "/dev/vfio/vfio": exact for devices that pin what they write */
+	VFD_BACKEND_IOMMUFD =
+		2, /**< "/dev/iommu": exact for devices whose IOMMU sets dirty bits in its page tables */
+};
+
 /** Options of vfd_container_open(). Zero everything, set `struct_size`, then what differs. */
 struct vfd_container_options {
 	uint32_t struct_size; /**< sizeof(struct vfd_container_options) */
 	uint32_t flags;	      /**< enum vfd_find: orders to keep besides that by IOVA */
 	struct vfd_log *
 		log; /**< where dirty pages go; must outlive the container; NULL: this one will never track */
-	const char *path; /**< NULL: "/dev/vfio/vfio" */
+	const char *path;  /**< NULL: where the backend's node is by default */
+	uint32_t backend;  /**< enum vfd_backend */
+	uint32_t reserved; /**< 0 */
 };
 
 /**
@@ -158,6 +170,7 @@ enum vfd_container_kind {
 	VFD_KIND_TYPE1_V2 = 1, /**< can track */
 	VFD_KIND_TYPE1_V1 = 2, /**< adopted: no record; tracked by pins */
 	VFD_KIND_NOIOMMU = 3,  /**< adopted: no record, no translation; tracked by pins */
+	VFD_KIND_IOMMUFD = 4,  /**< /dev/iommu: can track where the IOMMU can */
 };
 
 #define VFD_INFO_RANGES 32
@@ -202,6 +215,9 @@ VFD_API int vfd_container_info(struct vfd_container *container, struct vfd_conta
  * Attach a group: open /dev/vfio/N, check that it is viable, SET_CONTAINER; for the first one also SET_IOMMU, and
  * then START if tracking is on, and MAP for each remembered mapping. A failure anywhere rolls all of it back.
  *
+ * On iommufd the first one makes the address space; then MAP. Its devices are attached one by one, when they are opened; START is done then,
+ * for each page table, before the device can use it.
+ *
  * @param number N of /dev/vfio/N (for a no-IOMMU group, of /dev/vfio/noiommu-N: VFD_EUNSUPPORTED)
  * @param[out] group belongs to the container; end it with vfd_group_detach()
  * @return 0; -ENOENT (no such group; the message says how to bind a device to vfio-pci), -EBUSY (open elsewhere),
@@ -241,7 +257,8 @@ VFD_API int vfd_group_find(struct vfd_container *container, int number, struct v
 /** The group's number; -1 if NULL. */
 VFD_API int vfd_group_number(const struct vfd_group *group);
 
-/** The group's raw fd, e.g. for KVM_DEV_TYPE_VFIO. Do not close it: that destroys the kernel's record. -1 if NULL. */
+/** The group's raw fd, e.g. for KVM_DEV_TYPE_VFIO. Do not close it: that destroys the kernel's record. -1 if NULL, and on iommufd, where
+ * groups have none (KVM takes a device's). */
 VFD_API int vfd_group_fd(const struct vfd_group *group);
 
 /**
@@ -348,6 +365,9 @@ VFD_API int vfd_map_check(struct vfd_container *container, const struct vfd_mapp
 /**
  * Unmap all mappings in iova .. iova + size - 1; none may be cut by the range, holes are fine. While tracking, the bits
  * of each go to the log first, one mapping per ioctl.
+ *
+ * iommufd cannot read and unmap in one step: unless each device that it alone records is quiesced or closed, all of the mapping is assumed
+ * dirty (VFD_WHY_TORN), for a device may have written in between.
  *
  * On failure the mappings before first of the error are gone, with their bits in the log; the others are there.
  *

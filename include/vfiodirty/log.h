@@ -54,6 +54,8 @@ enum vfd_reason {
 	VFD_WHY_UNARMED = 7, /**< mapped where a device's own log does not look */
 	VFD_WHY_REARMED =
 		8, /**< a device's own log was started anew while it could write: vfd_track_rearm() */
+	VFD_WHY_TORN =
+		9, /**< unmapped while a device could write: iommufd cannot read and unmap in one step */
 };
 
 enum vfd_log_flags {

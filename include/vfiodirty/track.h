@@ -18,9 +18,11 @@ extern "C" {
 
 /** Who reports the pages that a device wrote. */
 enum vfd_source_kind {
-	VFD_SOURCE_TYPE1 = 1,	 /**< the container's bitmap, exact for devices that pin what they write */
-	VFD_SOURCE_PINS = 3,	 /**< its driver pins everything that it writes: vfd_device_pins_all() */
-	VFD_SOURCE_DEVLOG = 4,	 /**< the device's own log of its DMA (VFIO_DEVICE_FEATURE_DMA_LOGGING) */
+	VFD_SOURCE_TYPE1 = 1,  /**< the container's bitmap, exact for devices that pin what they write */
+	VFD_SOURCE_PINS = 3,   /**< its driver pins everything that it writes: vfd_device_pins_all() */
+	VFD_SOURCE_DEVLOG = 4, /**< the device's own log of its DMA (VFIO_DEVICE_FEATURE_DMA_LOGGING) */
+	VFD_SOURCE_IOMMUFD =
+		5, /**< dirty bits in the page tables of its IOMMU; one of a large page stands for all of it */
 	VFD_SOURCE_DEFERRED = 2, /**< nobody: everything that is mapped writable is owed once, at the end */
 };
 
@@ -85,7 +87,7 @@ struct vfd_harvest {
 	uint64_t pages_new;	 /**< clean before, owed now */
 	uint64_t pages_reported; /**< of those: said by the kernel */
 	uint64_t pages_assumed;	 /**< of those: over-approximated */
-	uint64_t assumed[8];	 /**< pages_assumed by enum vfd_reason */
+	uint64_t assumed[16];	 /**< pages_assumed by enum vfd_reason */
 	uint64_t deferred_bytes; /**< still to come at the final harvest */
 	uint64_t ioctls;	 /**< GET_BITMAP calls made */
 	uint64_t bytes;		 /**< bitmap bytes that they stood for, holes included */

@@ -7,7 +7,7 @@
 /* The mapping at an IOVA and how much of the access is in it, or why not: checks of vfio_iommu_type1_dma_rw_chunk. */
 static int chunk(struct device *d, uint64_t iova, size_t *size, bool write, struct mapping **map)
 {
-	struct type1 *t = d->group->container->type1;
+	struct type1 *t = d->group->container ? d->group->container->type1 : NULL;
 
 	if (!t)
 		return -EINVAL;
@@ -70,7 +70,8 @@ int access_read(struct model *m, struct device *d, uint64_t iova, void *data, si
 
 static struct mapping *translate(const struct device *d, uint64_t iova)
 {
-	const struct type1 *t = d->group->container ? d->group->container->type1 : NULL;
+	bool reaches = d->cdev ? d->ioas : d->group->container;
+	const struct type1 *t = reaches ? d->group->container->type1 : NULL;
 	struct mapping *map = t ? type1_find(t, iova, 1) : NULL;
 
 	for (size_t i = 0; t && !map && i < t->top_count; i++)
@@ -93,6 +94,7 @@ static int dma_page(struct model *m, struct device *d, uint64_t iova, size_t siz
 		return -EFAULT;
 	pageset_add(&d->truth, iova / MODEL_PAGE_SIZE, 1);
 	devlog_mark(d, iova, size);
+	iommu_mark(d, iova);
 	truth_wrote(m, d, address, size);
 	return 0;
 }

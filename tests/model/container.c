@@ -88,6 +88,38 @@ static void last_group_left(struct model *m, struct container *c)
 	c->noiommu = false;
 }
 
+int ioas_join(struct model *m, struct container *c, struct group *g)
+{
+	int error;
+
+	c->groups[c->group_count++] = g;
+	error = type1_attach(m, c, g);
+	if (error) {
+		forget_group(c, g);
+		return error == -EINVAL ? -EADDRINUSE : error;
+	}
+	g->container = c;
+	return 0;
+}
+
+/* The mappings stay, in no IOMMU. */
+void ioas_leave(struct model *m, struct container *c, struct group *g)
+{
+	struct type1 *t = c->type1;
+
+	(void)m;
+	forget_group(c, g);
+	g->container = NULL;
+	if (g->config.kind == MODEL_EMULATED) {
+		t->emulated--;
+		return;
+	}
+	t->non_pinned--;
+	if (--t->physical == 0)
+		for (size_t i = 0; i < t->count; i++)
+			type1_iommu_unmap(t, t->maps[i]);
+}
+
 /* asked: the user did it. Else the kernel took the group, and with the last one a record that nobody could save. */
 void container_detach(struct model *m, struct group *g, bool asked)
 {

@@ -69,7 +69,8 @@ void device_ref(struct model *m, struct device *d)
 	d->opened++;
 	d->quiet = false;
 	d->group->users++;
-	file_get(d->group->opened);
+	if (!d->cdev)
+		file_get(d->group->opened);
 }
 
 void device_unref(struct model *m, struct device *d)
@@ -85,8 +86,11 @@ void device_unref(struct model *m, struct device *d)
 	device_drop_triggers(d);
 	d->space[PCI_COMMAND] &= (uint8_t)~PCI_COMMAND_MASTER;
 	d->quiet = !d->config->pci;
+	if (d->cdev)
+		cdev_unbind(m, d);
+	else
+		file_put(m, g->opened);
 	g->users--;
-	file_put(m, g->opened);
 	group_finish_unplug(m, g);
 }
 
@@ -177,7 +181,8 @@ static ssize_t space_write(struct device *d, const uint8_t *data, size_t size, u
 		uint64_t at = offset + i;
 
 		if (at == PCI_COMMAND)
-			d->space[at] = data[i] & (COMMAND_BITS & 0xff);
+			d->space[at] = data[i] & (COMMAND_BITS & 0xff),
+			d->hushed = !(data[i] & PCI_COMMAND_MASTER);
 		else if (at == PCI_COMMAND + 1)
 			d->space[at] = data[i] & (COMMAND_BITS >> 8);
 		else if (at == PCI_INTERRUPT_LINE)
@@ -217,7 +222,7 @@ ssize_t device_write(struct device *d, const void *data, size_t size, uint64_t o
 	if (count <= 0)
 		return count;
 	if (offset >> REGION_SHIFT != VFIO_PCI_CONFIG_REGION_INDEX) {
-		d->quiet = false;
+		d->quiet = d->hushed = false;
 		return pwrite(memory_of(d), data, (size_t)count, memory_offset(offset));
 	}
 	if (copy_in(bytes, data, (size_t)count))
@@ -326,7 +331,7 @@ static int reset(struct model *m, struct device *d)
 		return -EINVAL;
 	d->writer.running = false;
 	pins_enter_truth(m, d);
-	d->quiet = true;
+	d->quiet = d->hushed = true;
 	migration_reset(m, d);
 	d->resets++;
 	return pwrite(memory_of(d), zeros, sizeof(zeros), 0) == (ssize_t)sizeof(zeros) ? 0 : -EIO;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "internal.h"
-#include "uapi.h"
+#include "uapi_iommufd.h"
 
 #define ERRNOS_MAX 9
 
@@ -27,6 +27,7 @@ static const struct rule {
 	{ MODEL_READ_FILE, 0, 0, 0, "read_file", { ENOENT, EACCES } },
 	{ MODEL_READ_LINK, 0, 0, 0, "read_link", { ENOENT, EACCES } },
 	{ MODEL_EXISTS, 0, 0, 0, "exists", { ENOENT, EACCES } },
+	{ MODEL_FIND_ENTRY, 0, 0, 0, "find_entry", { ENOENT, EACCES } },
 	{ MODEL_MAP_FILE, 0, 0, 0, "map_file", { EINVAL, ENOMEM, EPERM } },
 	{ MODEL_MAP_SCRATCH, 0, 0, 0, "map_scratch", { ENOMEM } },
 	{ MODEL_POPULATE, 0, 0, 0, "populate", { ENOMEM } },
@@ -78,6 +79,25 @@ static const struct rule {
 	{ DEVICE, VFIO_DEVICE_GET_IRQ_INFO, 0, "GET_IRQ_INFO", { EFAULT, EINVAL } },
 	{ DEVICE, VFIO_DEVICE_SET_IRQS, 0, "SET_IRQS", { EFAULT, EINVAL, ENOMEM, EBADF, ENOSPC } },
 	{ DEVICE, VFIO_DEVICE_RESET, 0, "DEVICE_RESET", { EINVAL, EIO, EAGAIN, ENOTTY } },
+
+	{ DEVICE, UAPI_DEVICE_BIND, 0, "BIND_IOMMUFD", { EFAULT, EINVAL, EBUSY, ENODEV, ENOMEM, EPERM } },
+	{ DEVICE, UAPI_DEVICE_ATTACH, 0, "ATTACH_IOMMUFD_PT", { EFAULT, ENOMEM, EBUSY } },
+	{ DEVICE, UAPI_DEVICE_DETACH, 0, "DETACH_IOMMUFD_PT", { EFAULT } },
+
+/* Without those that say: this IOMMU cannot, which is no fault. */
+#define IOMMU MODEL_IOCTL, MODEL_FILE_IOMMU
+	{ IOMMU, UAPI_IOMMU_DESTROY, 0, "IOMMU_DESTROY", { EFAULT, EBUSY } },
+	{ IOMMU, UAPI_IOAS_ALLOC, 0, "IOAS_ALLOC", { EFAULT, ENOMEM } },
+	{ IOMMU, UAPI_IOAS_IOVA_RANGES, 0, "IOVA_RANGES", { EFAULT, ENOMEM, ENOENT } },
+	{ IOMMU, UAPI_IOAS_MAP, 0, "IOAS_MAP", { EFAULT, EINVAL, EEXIST, ENOSPC, ENOMEM } },
+	{ IOMMU, UAPI_IOAS_UNMAP, 0, "IOAS_UNMAP", { EFAULT, EINVAL, ENOENT, EBUSY, EDEADLOCK, ENOMEM } },
+	{ IOMMU, UAPI_HWPT_ALLOC, 0, "HWPT_ALLOC", { EFAULT, ENOMEM } },
+	{ IOMMU, UAPI_HWPT_SET_DIRTY, 0, "SET_DIRTY_TRACKING", { EFAULT, ENOMEM } },
+	{ IOMMU,
+	  UAPI_HWPT_GET_DIRTY,
+	  0,
+	  "GET_DIRTY_BITMAP",
+	  { EFAULT, EINVAL, ENOENT, ENOMEM, EOVERFLOW, EOPNOTSUPP } },
 
 #define PROCESS MODEL_IOCTL, MODEL_FILE_PROCESS
 	{ PROCESS, UFFDIO_API, 0, "UFFDIO_API", { EINVAL, EFAULT } },
@@ -137,6 +157,15 @@ static bool trace_is_set_state(const struct model_trace *trace)
 	return trace_is_feature(trace, UAPI_FEATURE_MIG_STATE) && trace->flags & UAPI_FEATURE_SET;
 }
 
+/* Done, but the answer could not be written. */
+static bool trace_answers_late(const struct model_trace *trace)
+{
+	return trace->call == MODEL_IOCTL &&
+	       ((trace->file == MODEL_FILE_IOMMU &&
+		 (trace->request == UAPI_IOAS_MAP || trace->request == UAPI_IOAS_UNMAP)) ||
+		(trace->file == MODEL_FILE_DEVICE && trace->request == UAPI_DEVICE_ATTACH));
+}
+
 /* The last partial step of a call that fails with an errno; see model_fault. */
 static unsigned last_step(const struct model_trace *trace, int error)
 {
@@ -146,7 +175,7 @@ static unsigned last_step(const struct model_trace *trace, int error)
 		return trace->mappings;
 	if (error != EFAULT)
 		return 0;
-	if (trace_is_feature(trace, UAPI_FEATURE_LOG_START))
+	if (trace_is_feature(trace, UAPI_FEATURE_LOG_START) || trace_answers_late(trace))
 		return 1;
 	if (trace_is_get(trace))
 		return trace->mappings;
@@ -212,7 +241,7 @@ void model_fault_text(struct model *m, const struct model_fault *fault, char *te
 	if (fault->call == MODEL_ANY && fault->nth && fault->nth <= s->trace_count)
 		name = trace_name(&s->trace[fault->nth - 1]);
 	else if (fault->call != MODEL_ANY)
-		for (int file = (int)fault->file; file <= MODEL_FILE_STREAM; file++) {
+		for (int file = (int)fault->file; file <= MODEL_FILE_IOMMU; file++) {
 			wanted.file = (enum model_file)file;
 			if (!rule_for(&wanted))
 				continue;
@@ -282,7 +311,8 @@ static unsigned real_step(const struct model_trace *trace, const struct model_fa
 		return fault->step;
 	if (fault->error != EFAULT)
 		return 0;
-	return trace_is_get(trace) || trace_is_unmap(trace) || trace_is_feature(trace, UAPI_FEATURE_LOG_START)
+	return trace_is_get(trace) || trace_is_unmap(trace) || trace_answers_late(trace) ||
+			       trace_is_feature(trace, UAPI_FEATURE_LOG_START)
 		       ? fault->step
 		       : 0;
 }

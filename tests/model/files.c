@@ -33,7 +33,11 @@ void file_put(struct model *m, struct file *file)
 		group_release(m, file);
 		break;
 	case FILE_DEVICE:
-		device_unref(m, file->device);
+		if (!file->cdev || file->bound)
+			device_unref(m, file->device);
+		break;
+	case FILE_IOMMU:
+		iommu_put(m, file->iommu);
 		break;
 	case FILE_STREAM:
 		stream_put(file->stream);

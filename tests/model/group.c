@@ -18,7 +18,7 @@ int group_open(struct model *m, struct group *g)
 {
 	struct file *file;
 
-	if (g->opened)
+	if (g->opened || g->users)
 		return -EBUSY;
 	file = file_new(FILE_GROUP);
 	file->group = g;

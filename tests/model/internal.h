@@ -91,6 +91,8 @@ struct type1 {
 struct container;
 struct group;
 struct device;
+struct iommu;
+struct hwpt;
 
 struct type1 *type1_open(struct model *m, bool v2);
 void type1_release(struct model *m, struct type1 *t);
@@ -113,6 +115,7 @@ void type1_remove_all(struct model *m, struct type1 *t);
 int type1_iommu_map(struct model *m, struct type1 *t, struct mapping *map);
 void type1_iommu_unmap(struct type1 *t, struct mapping *map);
 uint64_t model_locked(const struct model *m); /* bytes, in all containers */
+int type1_add(struct model *m, struct type1 *t, const struct vfio_iommu_type1_dma_map *from);
 int type1_do_map(struct call *call, struct container *c, void *argument);
 
 /* gone.c: what is mapped at an IOVA, or was until it was unmapped */
@@ -157,6 +160,7 @@ enum file_kind {
 	FILE_GROUP,
 	FILE_DEVICE,
 	FILE_STREAM,
+	FILE_IOMMU,
 	FILE_USERFAULT, /* the rest is of the process itself */
 	FILE_PAGEMAP,
 	FILE_MEMORY,
@@ -170,6 +174,8 @@ struct file {
 	struct group *group;
 	struct device *device;
 	struct stream *stream;
+	struct iommu *iommu;
+	bool cdev, bound; /* a device's own node; BIND was done */
 };
 
 struct container {
@@ -244,14 +250,19 @@ struct migration {
 struct device {
 	struct group *group;
 	const struct model_device_config *config;
-	int index;	      /* vfdtest's; -1 */
-	bool removable_reset; /* knob VFDTEST_RESET */
-	unsigned opens;	      /* open files, holders included */
-	unsigned held;	      /* by other processes */
-	bool quiet;	      /* reset since it was last told to write */
-	uint8_t space[256];   /* PCI config space */
-	int memory;	      /* memfd of all regions; -1 */
-	struct pin *pins;     /* by IOVA */
+	int index;		/* vfdtest's; -1 */
+	bool removable_reset;	/* knob VFDTEST_RESET */
+	unsigned opens;		/* open files, holders included */
+	unsigned held;		/* by other processes */
+	bool cdev;		/* opened by its own node */
+	bool hushed;		/* and was made quiet since: bus mastering off, or a reset */
+	struct iommu *iommu;	/* that it is bound to */
+	struct container *ioas; /* that it is attached to */
+	struct hwpt *hwpt;	/* by this table; NULL: the kernel's own */
+	bool quiet;		/* reset since it was last told to write */
+	uint8_t space[256];	/* PCI config space */
+	int memory;		/* memfd of all regions; -1 */
+	struct pin *pins;	/* by IOVA */
 	size_t pin_count, pin_room;
 	struct pageset truth; /* by IOVA */
 	struct sets sets;
@@ -273,6 +284,25 @@ struct group {
 	struct device devices[MODEL_MAX_DEVICES];
 	unsigned device_count;
 };
+
+/* ---- iommufd.c ---- */
+
+struct iommu *iommu_new(struct model *m);
+void iommu_put(struct model *m, struct iommu *iommu);
+int iommu_ioctl(struct call *call, struct iommu *iommu, unsigned long request, void *argument);
+void iommu_refused(struct call *call, struct iommu *iommu, const void *argument);
+/* What its tables hold. */
+void iommu_held(const struct iommu *iommu, struct pageset *set);
+int cdev_open_node(struct model *m, struct device *d);
+/* 1: not one of its own ioctls. */
+int cdev_ioctl(struct call *call, struct file *file, unsigned long request, void *argument);
+void cdev_detach(struct model *m, struct device *d);
+void cdev_unbind(struct model *m, struct device *d);
+/* The IOMMU set the dirty bit, where the device's page table has one. */
+void iommu_mark(struct device *d, uint64_t iova);
+/* container.c: a group's first device comes, its last one leaves. */
+int ioas_join(struct model *m, struct container *c, struct group *g);
+void ioas_leave(struct model *m, struct container *c, struct group *g);
 
 int group_open(struct model *m, struct group *g);
 int group_ioctl(struct call *call, struct file *file, unsigned long request, void *argument);
@@ -454,6 +484,7 @@ struct model_state {
 	bool recording;
 	struct sets sets;
 	unsigned logging; /* devices whose log runs */
+	unsigned iommus;  /* of /dev/iommu that live */
 
 	struct model_counts counts;
 	struct armed armed[8];

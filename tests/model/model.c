@@ -170,6 +170,7 @@ struct model_counts model_counts(struct model *m)
 	counts = m->state->counts;
 	for (const struct container *c = m->state->containers; c; c = c->next)
 		counts.containers++;
+	counts.iommus = m->state->iommus;
 	for (unsigned i = 0; i < m->state->config.group_count; i++)
 		for (unsigned j = 0; j < m->state->groups[i].device_count; j++)
 			counts.triggers += device_trigger_count(&m->state->groups[i].devices[j]);

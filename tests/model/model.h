@@ -42,6 +42,7 @@ enum model_container_kind {
 	MODEL_TYPE1,	/* the native container: v1 or v2, as SET_IOMMU says */
 	MODEL_COMPAT,	/* iommufd posing as a container: cannot track */
 	MODEL_NO_TYPE1, /* no type1 driver there (as on sPAPR): every extension reads 0 */
+	MODEL_IOAS,	/* an address space of /dev/iommu: not for a configuration */
 };
 
 #define MODEL_MAX_DEVICES 4 /* per group */
@@ -102,6 +103,8 @@ struct model_group_config {
 		uint64_t first, last;
 	} ranges[MODEL_MAX_RANGES]; /* ascending; one with last 0 ends the list */
 	uint64_t page_sizes;
+	bool dirty_bits; /* this IOMMU sets them in its page tables */
+	int iommu;	 /* which it is: page tables are shared by devices of one only */
 };
 
 struct model_config {
@@ -109,7 +112,11 @@ struct model_config {
 	unsigned group_count;
 	struct model_group_config groups[MODEL_MAX_GROUPS];
 	unsigned dma_entry_limit; /* 0: 65535 */
-	uint64_t locked_limit;	  /* bytes that a physical group may pin (RLIMIT_MEMLOCK); 0: no limit */
+	bool iommufd;		  /* there is /dev/iommu, and devices have nodes of their own */
+	bool no_container;	  /* there is no /dev/vfio/vfio */
+	uint64_t
+		iommu_entry; /* bytes of the large entries of page tables, where they fit into a mapping; 0: all have 4 KiB */
+	uint64_t locked_limit; /* bytes that a physical group may pin (RLIMIT_MEMLOCK); 0: no limit */
 };
 
 struct model_state;
@@ -240,7 +247,8 @@ struct model_counts {
 	unsigned areas;	      /* device memory mapped now */
 	unsigned scratch;     /* scratch areas mapped now */
 	unsigned triggers;    /* eventfds held by devices now */
-	unsigned containers;  /* with kernel state now */
+	unsigned containers;  /* with kernel state now; address spaces of iommufd too */
+	unsigned iommus;      /* of /dev/iommu */
 };
 
 struct model_counts model_counts(struct model *model);
@@ -260,6 +268,7 @@ enum model_call {
 	MODEL_READ_FILE,
 	MODEL_READ_LINK,
 	MODEL_EXISTS,
+	MODEL_FIND_ENTRY,
 	MODEL_MAP_FILE,
 	MODEL_MAP_SCRATCH,
 	MODEL_POPULATE,
@@ -275,6 +284,7 @@ enum model_file {
 	MODEL_FILE_DEVICE,
 	MODEL_FILE_PROCESS, /* a userfaultfd; /proc/self/pagemap and mem */
 	MODEL_FILE_STREAM,  /* of a migration */
+	MODEL_FILE_IOMMU,   /* /dev/iommu */
 };
 
 /*

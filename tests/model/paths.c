@@ -7,6 +7,7 @@
 #include "internal.h"
 
 #define CONTAINER_PATH "/dev/vfio/vfio"
+#define IOMMU_PATH     "/dev/iommu"
 #define UUID_LENGTH    36
 
 /* The group's node: /dev/vfio/7, or /dev/vfio/noiommu-7. */
@@ -30,6 +31,42 @@ static struct group *group_at(struct model *m, const char *path)
 	return NULL;
 }
 
+/* The n-th device of all has the node /dev/vfio/devices/vfioN. */
+static struct device *node_device(struct model *m, const char *path)
+{
+	char node[64];
+	int n = 0;
+
+	for (unsigned i = 0; m->state->config.iommufd && i < m->state->config.group_count; i++)
+		for (unsigned j = 0; j < m->state->groups[i].device_count; j++) {
+			snprintf(node, sizeof(node), "/dev/vfio/devices/vfio%d", n++);
+			if (m->state->groups[i].present && !m->state->groups[i].going &&
+			    strcmp(node, path) == 0)
+				return &m->state->groups[i].devices[j];
+		}
+	return NULL;
+}
+
+int path_entry(struct model *m, const char *path, const char *begin, char *name, size_t size)
+{
+	char directory[192];
+	int n = 0;
+
+	for (unsigned i = 0; m->state->config.iommufd && i < m->state->config.group_count; i++)
+		for (unsigned j = 0; j < m->state->groups[i].device_count; j++) {
+			const struct device *d = &m->state->groups[i].devices[j];
+
+			snprintf(directory, sizeof(directory),
+				 "/sys/kernel/iommu_groups/%d/devices/%s/vfio-dev", d->group->config.number,
+				 d->config->name);
+			snprintf(name, size, "vfio%d", n++);
+			if (d->group->present && strcmp(directory, path) == 0 &&
+			    strncmp(name, begin, strlen(begin)) == 0)
+				return 0;
+		}
+	return -ENOENT;
+}
+
 int path_open(struct model *m, const char *path)
 {
 	struct group *g = group_at(m, path);
@@ -41,7 +78,14 @@ int path_open(struct model *m, const char *path)
 		return files_install(m, file_new(FILE_PAGEMAP));
 	if (strcmp(path, "/proc/self/mem") == 0)
 		return files_install(m, file_new(FILE_MEMORY));
-	if (strcmp(path, CONTAINER_PATH) != 0)
+	if (strcmp(path, IOMMU_PATH) == 0 && m->state->config.iommufd) {
+		file = file_new(FILE_IOMMU);
+		file->iommu = iommu_new(m);
+		return files_install(m, file);
+	}
+	if (node_device(m, path))
+		return cdev_open_node(m, node_device(m, path));
+	if (strcmp(path, CONTAINER_PATH) != 0 || m->state->config.no_container)
 		return -ENOENT;
 	file = file_new(FILE_CONTAINER);
 	file->container = container_new(m);

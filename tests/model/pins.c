@@ -107,7 +107,7 @@ static void pin_page(struct model *m, struct device *d, uint64_t iova, bool writ
 /* All or nothing; but pages that were pinned before the one that failed stay marked, as in the kernel. */
 int pins_add(struct model *m, struct device *d, uint64_t iova, uint64_t size, bool write)
 {
-	struct type1 *t = d->group->container->type1;
+	struct type1 *t = d->group->container ? d->group->container->type1 : NULL;
 	int error = !t ? -EINVAL : !t->v2 ? -EACCES : t->suspended ? -EBUSY : 0;
 	uint64_t done = 0;
 

@@ -53,6 +53,8 @@ static int refuse(struct call *call, const struct file *file, const void *argume
 		type1_refused(call, file->container->type1, argument);
 	if (file && file->kind == FILE_DEVICE)
 		devlog_refused(call, file->device, argument);
+	if (file && file->kind == FILE_IOMMU)
+		iommu_refused(call, file->iommu, argument);
 	return -call->error;
 }
 
@@ -71,10 +73,14 @@ static int dispatch(struct call *call, struct file *file, unsigned long request,
 		return pagemap_scan(call->model, request, argument);
 	case FILE_MEMORY:
 		return -ENOTTY;
+	case FILE_IOMMU:
+		return iommu_ioctl(call, file->iommu, request, argument);
 	case FILE_DEVICE:
 	default:
-		return device_ioctl(call, file->device, request, argument);
+		break;
 	}
+	int result = cdev_ioctl(call, file, request, argument);
+	return result == 1 ? device_ioctl(call, file->device, request, argument) : result;
 }
 
 static int m_ioctl(const struct sys *sys, int fd, unsigned long request, void *argument)
@@ -212,6 +218,15 @@ static ssize_t m_read_link(const struct sys *sys, const char *path, char *text, 
 				 call_refused(&call) ? -call.error : path_link(call.model, path, text, size));
 }
 
+static int m_find_entry(const struct sys *sys, const char *path, const char *begin, char *name, size_t size)
+{
+	struct call call;
+
+	call_begin(&call, model_of(sys), MODEL_FIND_ENTRY, -1, 0, NULL);
+	return (int)call_end(&call, call_refused(&call) ? -call.error
+							: path_entry(call.model, path, begin, name, size));
+}
+
 static int m_exists(const struct sys *sys, const char *path)
 {
 	struct call call;
@@ -327,6 +342,7 @@ const struct sys sys_model = {
 	.pwrite = m_pwrite,
 	.read_file = m_read_file,
 	.read_link = m_read_link,
+	.find_entry = m_find_entry,
 	.exists = m_exists,
 	.map_file = m_map_file,
 	.map_scratch = m_map_scratch,

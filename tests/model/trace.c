@@ -35,6 +35,7 @@ static enum model_file file_of(struct model *m, int fd)
 	       : file->kind == FILE_GROUP   ? MODEL_FILE_GROUP
 	       : file->kind == FILE_DEVICE  ? MODEL_FILE_DEVICE
 	       : file->kind == FILE_STREAM  ? MODEL_FILE_STREAM
+	       : file->kind == FILE_IOMMU   ? MODEL_FILE_IOMMU
 					    : MODEL_FILE_PROCESS;
 }
 

@@ -96,6 +96,9 @@ static void find_held(struct model *m, struct pageset *set)
 		for (size_t i = 0; c->open && c->type1 && i < c->type1->count; i++)
 			add_held(set, c->type1, c->type1->maps[i]);
 	each_device(m, add_log_held, set);
+	for (size_t i = 0; i < m->state->fd_room; i++) /* each has one descriptor, as the library uses it */
+		if (m->state->fds[i] && m->state->fds[i]->kind == FILE_IOMMU)
+			iommu_held(m->state->fds[i]->iommu, set);
 }
 
 /* A page pinned for writing may be written at any moment. */

@@ -140,7 +140,7 @@ static int check_map(const struct type1 *t, const struct vfio_iommu_type1_dma_ma
 	return 0;
 }
 
-static int new_mapping(struct model *m, struct type1 *t, const struct vfio_iommu_type1_dma_map *from)
+int type1_add(struct model *m, struct type1 *t, const struct vfio_iommu_type1_dma_map *from)
 {
 	struct mapping *map = model_alloc(1, sizeof(*map));
 	int error = 0;
@@ -184,5 +184,5 @@ int type1_do_map(struct call *call, struct container *c, void *argument)
 		return -ENOSPC;
 	if (!type1_range_allowed(c, map.iova, map.iova + map.size - 1))
 		return -EINVAL;
-	return new_mapping(call->model, t, &map);
+	return type1_add(call->model, t, &map);
 }

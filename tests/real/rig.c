@@ -215,19 +215,24 @@ void rig_open(struct rig *rig)
 	rig_open_with(rig, 0);
 }
 
-void rig_open_with(struct rig *rig, uint32_t flags)
+static void *own_memory(void)
 {
 	void *memory =
 		mmap(NULL, RIG_PAGES * RIG_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		die("memory", strerror(errno));
-	rig_open_on(rig, memory, flags);
+	return memory;
 }
 
-void rig_open_on(struct rig *rig, unsigned char *memory, uint32_t flags)
+void rig_open_with(struct rig *rig, uint32_t flags)
 {
-	struct vfd_container_options options = { .struct_size = sizeof options, .flags = flags };
+	rig_open_on(rig, own_memory(), flags);
+}
+
+static void open_all(struct rig *rig, unsigned char *memory, const struct sys *sys,
+		     struct vfd_container_options *options)
+{
 	struct vfd_region region = { .struct_size = sizeof region,
 				     .address = RIG_LOG,
 				     .size = RIG_PAGES * RIG_PAGE };
@@ -236,10 +241,25 @@ void rig_open_on(struct rig *rig, unsigned char *memory, uint32_t flags)
 	region.memory = memory;
 	if (vfd_log_create(NULL, &rig->log, &rig->err) || vfd_region_add(rig->log, &region, &rig->err))
 		die("log", rig->err.message);
-	options.log = rig->log;
-	if (container_open_on(&rig_sys, &options, &rig->container, &rig->err))
+	options->log = rig->log;
+	if (container_open_on(sys, options, &rig->container, &rig->err))
 		die("open", rig->err.message);
 	rig_forget(rig);
+}
+
+void rig_open_native(struct rig *rig, unsigned char *memory, const struct sys *sys)
+{
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .backend = VFD_BACKEND_IOMMUFD };
+
+	open_all(rig, memory ? memory : own_memory(), sys, &options);
+}
+
+void rig_open_on(struct rig *rig, unsigned char *memory, uint32_t flags)
+{
+	struct vfd_container_options options = { .struct_size = sizeof options, .flags = flags };
+
+	open_all(rig, memory, &rig_sys, &options);
 }
 
 int rig_map(struct rig *rig, uint64_t page, uint64_t count, uint32_t flags)

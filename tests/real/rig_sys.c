@@ -102,6 +102,12 @@ static ssize_t read_link_counted(const struct sys *sys, const char *path, char *
 	return counted(sys)->read_link(&sys_linux, path, text, size);
 }
 
+static int find_entry_counted(const struct sys *sys, const char *path, const char *begin, char *name,
+			      size_t size)
+{
+	return counted(sys)->find_entry(&sys_linux, path, begin, name, size);
+}
+
 static int exists_counted(const struct sys *sys, const char *path)
 {
 	return counted(sys)->exists(&sys_linux, path);
@@ -159,6 +165,7 @@ const struct sys rig_sys = {
 	.pwrite = pwrite_counted,
 	.read_file = read_file_counted,
 	.read_link = read_link_counted,
+	.find_entry = find_entry_counted,
 	.exists = exists_counted,
 	.map_file = map_file_counted,
 	.map_scratch = map_scratch_counted,

@@ -50,6 +50,15 @@ static const struct model_config mixed = {
 		      .devices = { { .name = "0000:02:00.0", .pci = true } } } },
 };
 
+static const struct model_config native = {
+	.iommufd = true,
+	.group_count = 1,
+	.groups = { { .number = 9,
+		      .kind = MODEL_PHYSICAL,
+		      .dirty_bits = true,
+		      .devices = { { .name = "0000:02:00.0", .pci = true } } } },
+};
+
 static const struct model_log its_log;
 
 static const struct model_config logging = {
@@ -434,6 +443,61 @@ static void logs_anew_running(struct world *w)
 	close_all(w, 0);
 }
 
+/* ---- on iommufd: a device whose IOMMU sets dirty bits ---- */
+
+static void begin_native(struct world *w)
+{
+	w->physical = "0000:02:00.0";
+	w->recorded = true;
+	w->backend = VFD_BACKEND_IOMMUFD;
+	DO(w, world_open(w));
+	THEN(w, attach(w, 1, 9));
+	THEN(w, map_some(w));
+	DO(w, vfd_track_start(w->container, NULL, NULL, &w->err));
+	THEN(w, open_device(w, 1, "0000:02:00.0"));
+	THEN(w, master_on(w, 1));
+}
+
+static void native_by_hand(struct world *w)
+{
+	THEN(w, begin_native(w));
+	THEN(w, harvest(w, 0));
+	DO(w, world_map(w, 512, 512, 64, RW));
+	DO(w, vfd_device_quiesce(w->devices[1], &w->err));
+	DO(w, world_unmap(w, 64, 64));
+	THEN(w, harvest(w, VFD_HARVEST_FINAL));
+	DO(w, vfd_device_close(&w->devices[1], 0, &w->err));
+	THEN(w, detach(w, 1, 0));
+	close_all(w, 0);
+}
+
+/* Each unmap is torn by the device, which goes on writing. */
+static void native_collect(struct world *w)
+{
+	THEN(w, begin_native(w));
+	THEN(w, map_many(w));
+	DO(w, world_unmap(w, 64, 64));
+	THEN(w, detach(w, 1, VFD_COLLECT));
+	THEN(w, attach(w, 1, 9));
+	THEN(w, open_device(w, 1, "0000:02:00.0"));
+	THEN(w, master_on(w, 1));
+	close_all(w, VFD_COLLECT);
+}
+
+static void native_stop_and_start(struct world *w)
+{
+	THEN(w, begin_native(w));
+	DO(w, vfd_device_quiesce(w->devices[1], &w->err));
+	DO(w, vfd_track_stop(w->container, VFD_COLLECT, &w->err));
+	DO(w, vfd_track_start(w->container, NULL, NULL, &w->err));
+	DO(w, vfd_device_resume(w->devices[1], &w->err));
+	THEN(w, harvest(w, 0));
+	DO(w, vfd_device_close(&w->devices[1], VFD_COLLECT, &w->err));
+	DO(w, vfd_track_stop(w->container, 0, &w->err));
+	THEN(w, detach(w, 1, 0));
+	close_all(w, 0);
+}
+
 /* Mappings are remembered and replayed; each time the record is a new one. */
 static void again(struct world *w)
 {
@@ -624,6 +688,9 @@ const struct lifecycle lifecycles[] = {
 	{ "migrates", &migrating, NULL, migrates_away },
 	{ "logs anew, paused", &logging_little, NULL, logs_anew_paused },
 	{ "logs anew, running", &logging_little, NULL, logs_anew_running },
+	{ "iommufd, by hand", &native, NULL, native_by_hand },
+	{ "iommufd, collecting", &native, NULL, native_collect },
+	{ "iommufd, stops and starts", &native, NULL, native_stop_and_start },
 	{ "attached again", &one_group, NULL, again },
 	{ "stop and start", &one_group, NULL, stop_and_start },
 	{ "registers and interrupts", &one_group, NULL, with_registers },

@@ -142,9 +142,10 @@ static void check_law(struct world *w, const char *call)
 
 	if (w->container || (w->fds[0] >= 0 && !w->adopted))
 		kept = join(join(log, &held), &deferred);
-	if ((w->physical && !w->logging) || w->doubt)
+	if ((w->physical && !w->logging && !w->recorded) || w->doubt)
 		w->all_dirty = join(w->all_dirty, &all);
-	if (w->logging) /* what the library could not help deferring: without a fault nothing */
+	if (w->logging ||
+	    w->recorded) /* what the library could not help deferring: without a fault nothing */
 		w->all_dirty = join(w->all_dirty, &deferred);
 	truth = join(truth, &w->unpaid);
 	count = missing(&truth, &kept, &first);
@@ -183,7 +184,7 @@ static void check_reported(struct world *w, const char *call)
 	struct vfd_count count = { 0 };
 	unsigned first, written;
 
-	if ((w->physical && !w->logging) || w->assumes || model_fault_fired(w->model))
+	if ((w->physical && !w->logging && !w->recorded) || w->assumes || model_fault_fired(w->model))
 		return;
 	truth = join(truth, &w->unpaid);
 	struct pages not_yet = without(truth, &log), arrived = without(truth, &not_yet);
@@ -286,7 +287,9 @@ void world_unpin(struct world *w, unsigned index, uint64_t iova, uint64_t count)
 
 int world_open(struct world *w)
 {
-	struct vfd_container_options options = { .struct_size = sizeof options, .log = w->log };
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .log = w->log,
+						 .backend = w->backend };
 
 	return container_open_on(&w->model->sys, &options, &w->container, &w->err);
 }
@@ -384,7 +387,8 @@ static void check_leaks(struct world *w)
 {
 	struct model_counts counts = model_counts(w->model);
 
-	if (counts.descriptors || counts.areas || counts.scratch || counts.triggers || counts.containers)
+	if (counts.descriptors || counts.areas || counts.scratch || counts.triggers || counts.containers ||
+	    counts.iommus)
 		world_fail(w, "left over: %u descriptors, %u areas, %u scratch, %u triggers, %u containers",
 			   counts.descriptors, counts.areas, counts.scratch, counts.triggers,
 			   counts.containers);

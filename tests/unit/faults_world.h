@@ -52,9 +52,11 @@ struct world {
 	struct pages spoiled;	/* until the last world_consume */
 	struct pages all_dirty; /* mapped writable while a physical group was there */
 	const char *physical;	/* name of its device */
-	bool logging; /* which keeps a log: the kernel's record, "everything", then counts for nothing */
-	bool assumes; /* also without a fault the library cannot know all by name */
-	bool doubt;   /* a group's kind could not be read: it counts as physical */
+	bool logging;  /* which keeps a log: the kernel's record, "everything", then counts for nothing */
+	bool assumes;  /* also without a fault the library cannot know all by name */
+	bool recorded; /* it is in a record by itself: iommufd's page tables */
+	enum vfd_backend backend;
+	bool doubt; /* a group's kind could not be read: it counts as physical */
 	bool adopted;
 	uint64_t writes;
 	enum policy policy;

@@ -78,6 +78,12 @@ void fixture_begin(struct fixture *f, const struct model_config *config)
 
 void fixture_begin_flags(struct fixture *f, const struct model_config *config, uint32_t flags)
 {
+	fixture_begin_on(f, config, flags, VFD_BACKEND_AUTO);
+}
+
+void fixture_begin_on(struct fixture *f, const struct model_config *config, uint32_t flags,
+		      enum vfd_backend backend)
+{
 	memset(f, 0, sizeof *f);
 	f->model = model_new(config);
 	make_log(f);
@@ -85,6 +91,7 @@ void fixture_begin_flags(struct fixture *f, const struct model_config *config, u
 		.struct_size = sizeof options,
 		.flags = flags,
 		.log = f->log,
+		.backend = backend,
 	};
 	OK(container_open_on(&f->model->sys, &options, &f->container, &f->err));
 }
@@ -114,6 +121,7 @@ static void check_leaks(struct model *m)
 	ck_assert_uint_eq(left.scratch, 0);
 	ck_assert_uint_eq(left.triggers, 0);
 	ck_assert_uint_eq(left.containers, 0);
+	ck_assert_uint_eq(left.iommus, 0);
 }
 
 void fixture_club(struct fixture *f)

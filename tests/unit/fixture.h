@@ -62,6 +62,9 @@ extern const struct model_config stubborn; /* 7 with vfdtest.0, which can neithe
 void fixture_begin(struct fixture *f, const struct model_config *config);
 /* With those flags of vfd_container_open(); else it keeps all orders. */
 void fixture_begin_flags(struct fixture *f, const struct model_config *config, uint32_t flags);
+/* That, on a backend of one's choice. */
+void fixture_begin_on(struct fixture *f, const struct model_config *config, uint32_t flags,
+		      enum vfd_backend backend);
 /* That, group 7 attached, its first device open, all memory mapped at IOVA 0, tracking on. */
 void fixture_track(struct fixture *f, const struct model_config *config);
 /* The same with `count` mappings of `size` pages, the i-th at page i * stride of IOVA and memory. */

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Groups and devices of iommufd: each device has a node of its own, and is attached by itself. */
+
+#include "container.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "track.h"
+
+static const char *const open_op = "open device";
+
+int cdev_check_group(const struct vfd_group *g, struct vfd_error *err)
+{
+	const struct sys *sys = g->container->sys;
+	char path[64];
+
+	snprintf(path, sizeof path, "/sys/kernel/iommu_groups/%d", g->number);
+	int rc = sys->exists(sys, path);
+	return rc ? fail_sys(err, -rc, "attach group", "%s: there is no such group", path) : 0;
+}
+
+/* In sysfs the device has a directory vfio-dev, with one entry that is named as its node. */
+static int find_node(const struct vfd_group *g, const char *name, char *path, size_t size,
+		     struct vfd_error *err)
+{
+	const struct sys *sys = g->container->sys;
+	char directory[192], node[32];
+	int length = snprintf(directory, sizeof directory, "/sys/kernel/iommu_groups/%d/devices/%s/vfio-dev",
+			      g->number, name);
+	int rc = strchr(name, '/') || length >= (int)sizeof directory
+			 ? -EINVAL
+			 : sys->find_entry(sys, directory, "vfio", node, sizeof node);
+
+	if (rc)
+		return fail_sys(
+			err, -rc, open_op,
+			"device %s in group %d has no node of its own: is it bound to a VFIO driver, and has "
+			"the kernel CONFIG_VFIO_DEVICE_CDEV?",
+			name, g->number);
+	snprintf(path, size, "/dev/vfio/devices/%s", node);
+	return 0;
+}
+
+static int explain_bind(const char *name, int rc, struct vfd_error *err)
+{
+	return fail_sys(err, -rc, "VFIO_DEVICE_BIND_IOMMUFD", "device %s%s", name,
+			rc == -EBUSY ? ": it, or its group, is open elsewhere" : "");
+}
+
+int cdev_open(const struct vfd_group *g, const char *name, uint32_t *id, struct vfd_error *err)
+{
+	const struct sys *sys = g->container->sys;
+	char path[64];
+	int rc = find_node(g, name, path, sizeof path, err);
+
+	if (rc)
+		return rc;
+	int fd = sys->open(sys, path, O_RDWR);
+	if (fd < 0)
+		return fail_sys(err, -fd, open_op, "%s cannot be opened", path);
+	rc = iommufd_bind(&g->container->space.backend, fd, id);
+	if (!rc)
+		return fd;
+	sys->close(sys, fd);
+	return explain_bind(name, rc, err);
+}
+
+/* With a device come limits on where may be mapped, and a page size. */
+int cdev_attach(struct vfd_device *d, struct vfd_error *err)
+{
+	struct space *space = &d->group->container->space;
+	struct iommufd_attached to = { 0 };
+	int rc = iommufd_attach(&space->backend, d->fd, d->iommufd_id, !d->group->physical, space->started,
+				&to);
+
+	place_forget(space);
+	if (rc)
+		return fail_sys(err, -rc, "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "device %s%s", d->name,
+				rc == -EADDRINUSE ? ": what is mapped lies where its IOMMU allows nothing"
+						  : "");
+	d->recorded = to.recorded;
+	return track_recheck(space, err);
+}

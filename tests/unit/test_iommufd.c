@@ -1,0 +1,636 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The same promises on /dev/iommu, and its traps, which are worse. */
+
+#include "fixture.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "uapi_iommufd.h"
+
+#define NAME2 "0000:00:02.0"
+
+#define TRACKED(number_, name_, which_)                                                                      \
+	{                                                                                                    \
+		.number = number_, .kind = MODEL_PHYSICAL, .devices = { { .name = name_, .pci = true } },    \
+		.dirty_bits = true, .iommu = which_                                                          \
+	}
+#define GROUPS(...) .group_count = 2, .groups = { __VA_ARGS__ }
+
+static const struct model_config two_iommus = { .iommufd = true,
+						GROUPS(TRACKED(20, PCI_NAME, 0), TRACKED(21, NAME2, 1)) };
+static const struct model_config one_iommu = { .iommufd = true,
+					       GROUPS(TRACKED(20, PCI_NAME, 0), TRACKED(21, NAME2, 0)) };
+static const struct model_config large = { .iommufd = true,
+					   .iommu_entry = 16 * PAGE,
+					   GROUPS(TRACKED(20, PCI_NAME, 0), TRACKED(21, NAME2, 0)) };
+static const struct model_config with_emulated = {
+	.iommufd = true,
+	GROUPS(TRACKED(20, PCI_NAME, 0),
+	       { .number = 7, .kind = MODEL_EMULATED, .devices = { { .name = NAME(0) } } })
+};
+static const struct model_config blind = { .iommufd = true,
+					   .group_count = 1,
+					   .groups = {
+						   { .number = 20,
+						     .kind = MODEL_PHYSICAL,
+						     .devices = { { .name = PCI_NAME, .pci = true } } } } };
+static const struct model_log its_log;
+static const struct model_config logging = {
+	.iommufd = true,
+	.group_count = 1,
+	.groups = { { .number = 20,
+		      .kind = MODEL_PHYSICAL,
+		      .dirty_bits = true,
+		      .devices = { { .name = PCI_NAME, .pci = true, .log = &its_log } } } },
+};
+static const struct model_config compat = { .container = MODEL_COMPAT,
+					    .iommufd = true,
+					    GROUPS(TRACKED(20, PCI_NAME, 0), TRACKED(21, NAME2, 0)) };
+static const struct model_config only_native = { .no_container = true,
+						 .iommufd = true,
+						 GROUPS(TRACKED(20, PCI_NAME, 0), TRACKED(21, NAME2, 0)) };
+
+static struct fixture fixture, *const f = &fixture;
+
+static void wake(struct vfd_device *device)
+{
+	uint16_t command = htole16(PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
+
+	OK(vfd_device_write(device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2, &f->err));
+}
+
+static void writes(const char *device, uint64_t page, uint64_t count)
+{
+	static uint64_t value;
+
+	ck_assert_int_eq(model_dma_write(f->model, device, page * PAGE, count * PAGE, ++value), 0);
+}
+
+static void open_both(void)
+{
+	OK(vfd_group_attach(f->container, 21, &f->group2, &f->err));
+	OK(vfd_device_open(f->group2, NAME2, &f->device2, &f->err));
+	wake(f->device2);
+}
+
+/* Three mappings: neighbours, whose border is in the middle of a word of bits, and one behind a hole. */
+static void track(const struct model_config *config)
+{
+	fixture_begin_on(f, config, VFD_FIND_MEMORY | VFD_FIND_LOG, VFD_BACKEND_IOMMUFD);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(map_pages(f, 0, 0, 40, RW));
+	OK(map_pages(f, 40, 40, 88, RW));
+	OK(map_pages(f, 200, 200, 56, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	wake(f->device);
+}
+
+static void end(void)
+{
+	check_law(f);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_all_logged(f);
+	check_exact(f);
+	fixture_end(f);
+}
+
+static uint64_t calls_of(unsigned long request)
+{
+	size_t count;
+	uint64_t found = 0;
+	const struct model_trace *trace = model_trace(f->model, &count);
+
+	for (size_t i = 0; i < count; i++)
+		found += trace[i].call == MODEL_IOCTL && trace[i].file == MODEL_FILE_IOMMU &&
+			 trace[i].request == request;
+	return found;
+}
+
+static void arm(enum model_file file, unsigned long request, int error, unsigned step)
+{
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+						    .request = request,
+						    .file = file,
+						    .error = error,
+						    .step = step });
+}
+
+/* ---- all is well ---- */
+
+START_TEST(lifecycle)
+{
+	track(&one_iommu);
+	writes(PCI_NAME, 3, 2);
+	writes(PCI_NAME, 38, 4);
+	writes(PCI_NAME, 255, 1);
+	check_law(f);
+	OK(harvest(f, 0));
+	check_precise(f);
+	ck_assert_uint_eq(reported(f), 7);
+	OK(harvest(f, 0));
+	check_precise(f);
+	writes(PCI_NAME, 100, 3);
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(unmap_pages(f, 40, 88));
+	check_precise(f);
+	ck_assert(!info_of(f).drained);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert(info_of(f).drained);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	check_precise(f);
+	end();
+}
+END_TEST
+
+/* Mappings are remembered, and nothing is ever mapped untracked. */
+START_TEST(attached_again)
+{
+	track(&one_iommu);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	ck_assert_uint_eq(model_counts(f->model).containers, 0);
+	OK(map_pages(f, 300, 300, 10, RW));
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	wake(f->device);
+	writes(PCI_NAME, 5, 1);
+	writes(PCI_NAME, 305, 2);
+	OK(harvest(f, 0));
+	check_precise(f);
+	end();
+}
+END_TEST
+
+START_TEST(before_any_group)
+{
+	fixture_begin_on(f, &one_iommu, 0, VFD_BACKEND_IOMMUFD);
+	ck_assert_uint_eq(info_of(f).kind, VFD_KIND_IOMMUFD);
+	OK(map_pages(f, 0, 0, 64, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(harvest(f, 0));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	wake(f->device);
+	writes(PCI_NAME, 63, 1);
+	ck_assert(!info_of(f).drained);
+	end();
+}
+END_TEST
+
+/* One call for neighbours, one more for each hole. */
+START_TEST(few_calls)
+{
+	track(&one_iommu);
+	model_trace_start(f->model);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(calls_of(UAPI_HWPT_GET_DIRTY), 2);
+	end();
+}
+END_TEST
+
+START_TEST(shared_table)
+{
+	track(&one_iommu);
+	open_both();
+	ck_assert_uint_eq(f->container->iommufd.count, 1);
+	writes(NAME2, 7, 2);
+	OK(harvest(f, 0));
+	check_precise(f);
+	end();
+}
+END_TEST
+
+START_TEST(the_plan)
+{
+	char text[1024];
+
+	track(&with_emulated);
+	struct vfd_plan plan = plan_of(f);
+	ck_assert_uint_eq(plan.exact, 1);
+	ck_assert_uint_eq(plan.entries[0].source, VFD_SOURCE_IOMMUFD);
+	OK(vfd_plan_text(&plan, text, sizeof text, NULL, &f->err));
+	ck_assert_msg(strstr(text, "iommufd"), "%s", text);
+	OK(vfd_group_attach(f->container, 7, &f->group2, &f->err));
+	ck_assert_uint_eq(plan_of(f).exact, 1);
+	OK(vfd_device_open(f->group2, NAME(0), &f->device2, &f->err));
+	plan = plan_of(f);
+	ck_assert_uint_eq(plan.exact, 0);
+	ck_assert_uint_eq(plan.deferred_bytes, 184 * PAGE);
+	OK(vfd_device_pins_all(f->device2, &f->err));
+	ck_assert_uint_eq(plan_of(f).exact, 1);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_all_logged(f); /* and what was owed before the promise */
+	fixture_end(f);
+}
+END_TEST
+
+/* A device whose IOMMU sets no bits is owed for, once. */
+START_TEST(no_dirty_bits)
+{
+	track(&blind);
+	ck_assert_uint_eq(plan_of(f).entries[0].source, VFD_SOURCE_DEFERRED);
+	writes(PCI_NAME, 9, 1);
+	check_law(f);
+	OK(harvest(f, 0));
+	ck_assert(!is_logged(f, 9));
+	check_law(f);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_all_logged(f);
+	fixture_end(f);
+}
+END_TEST
+
+/* One that logs its own DMA is exact also when it is running at an unmap. */
+START_TEST(its_own_log)
+{
+	track(&logging);
+	ck_assert_uint_eq(plan_of(f).entries[0].source, VFD_SOURCE_DEVLOG);
+	writes(PCI_NAME, 50, 2);
+	OK(unmap_pages(f, 40, 88));
+	ck_assert(is_logged(f, 50));
+	ck_assert(!is_logged(f, 60));
+	end();
+}
+END_TEST
+
+START_TEST(stop_and_start)
+{
+	track(&one_iommu);
+	writes(PCI_NAME, 1, 1);
+	REFUSED(VFD_EDIRTY, vfd_track_stop(f->container, 0, &f->err));
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(vfd_track_stop(f->container, VFD_COLLECT, &f->err));
+	check_precise(f);
+	forget_log(f);
+	OK(vfd_device_resume(f->device, &f->err));
+	writes(PCI_NAME, 2, 1); /* nobody tracks */
+	model_forget(f->model);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	writes(PCI_NAME, 4, 1);
+	OK(harvest(f, 0));
+	check_precise(f);
+	end();
+}
+END_TEST
+
+/* ---- traps ---- */
+
+/* A bitmap that is not there is no error to the kernel: it is not asked. */
+START_TEST(never_a_bad_buffer)
+{
+	track(&one_iommu);
+	writes(PCI_NAME, 3, 2);
+	model_trace_start(f->model);
+	model_fault(f->model, (struct model_fault){ .call = MODEL_POPULATE, .error = ENOMEM });
+	REFUSED(-ENOMEM, harvest(f, 0));
+	ck_assert_uint_eq(calls_of(UAPI_HWPT_GET_DIRTY), 1); /* of the other span */
+	check_law(f);
+	OK(harvest(f, 0));
+	check_precise(f);
+	end();
+}
+END_TEST
+
+/* Large entries, also across the middle of a mapping, and at both ends of one. */
+START_TEST(whole_mappings)
+{
+	track(&large);
+	OK(map_pages(f, 308, 308, 128, RW)); /* its middle is inside an entry */
+	writes(PCI_NAME, 370, 1);
+	writes(PCI_NAME, 17, 1);
+	writes(PCI_NAME, 95, 1);
+	writes(PCI_NAME, 39, 2);
+	writes(PCI_NAME, 90, 1);
+	f->container->space.backend.caps.dirty_bitmap_limit = 8; /* the least that a span can be */
+	OK(vfd_track_harvest_range(f->container, 40 * PAGE, 60 * PAGE - 1, NULL, &f->err));
+	check_law(f);
+	OK(harvest(f, 0));
+	check_all_logged(f);
+	check_exact(f);
+	ck_assert_uint_eq(model_page_count(f->model, MODEL_DROPPED), 0);
+	end();
+}
+END_TEST
+
+START_TEST(never_over_holes)
+{
+	track(&one_iommu);
+	writes(PCI_NAME, 10, 1);
+	writes(PCI_NAME, 210, 1);
+	OK(harvest(f, 0));
+	ck_assert(is_logged(f, 210));
+	check_precise(f);
+	end();
+}
+END_TEST
+
+/* A device with an IOMMU of its own comes: its table is switched on, and no other once more. */
+START_TEST(on_only_once)
+{
+	track(&two_iommus);
+	writes(PCI_NAME, 11, 2);
+	open_both();
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(reported(f), 2);
+	check_precise(f);
+	end();
+}
+END_TEST
+
+/* The start fails at the second table. The first is not asked for twice, and nothing that was on is lost. */
+START_TEST(start_fails_halfway)
+{
+	track(&two_iommus);
+	open_both();
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(vfd_device_quiesce(f->device2, &f->err));
+	OK(vfd_track_stop(f->container, VFD_COLLECT, &f->err));
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+						    .request = UAPI_HWPT_SET_DIRTY,
+						    .file = MODEL_FILE_IOMMU,
+						    .nth = 2,
+						    .error = ENOMEM });
+	REFUSED(-ENOMEM, vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert(!f->container->iommufd.tables[0].on);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	model_forget(f->model);
+	wake(f->device);
+	writes(PCI_NAME, 8, 1);
+	OK(harvest(f, 0));
+	check_law(f);
+	end();
+}
+END_TEST
+
+/* A device goes, its table stays until the bits are read. */
+START_TEST(tables_outlive_devices)
+{
+	track(&two_iommus);
+	open_both();
+	writes(PCI_NAME, 20, 2);
+	writes(NAME2, 30, 2);
+	OK(vfd_device_close(&f->device, VFD_DISCARD, &f->err)); /* the bits are in the table */
+	check_law(f);
+	OK(harvest(f, 0));
+	check_precise(f);
+	ck_assert_uint_eq(reported(f), 4);
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	ck_assert_uint_eq(f->container->iommufd.count, 2);
+	end();
+}
+END_TEST
+
+START_TEST(tables_are_united)
+{
+	track(&two_iommus);
+	open_both();
+	ck_assert_uint_eq(f->container->iommufd.count, 2);
+	writes(PCI_NAME, 20, 2);
+	writes(NAME2, 21, 3);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(reported(f), 4);
+	check_precise(f);
+	end();
+}
+END_TEST
+
+static void write_at_unmap(struct model *model, const struct model_trace *call, uint64_t number, bool after,
+			   void *arg)
+{
+	(void)number;
+	(void)arg;
+	if (!after && call->file == MODEL_FILE_IOMMU && call->request == UAPI_IOAS_UNMAP)
+		model_dma_write(model, PCI_NAME, 60 * PAGE, PAGE, 77);
+}
+
+/* Between the reading and the unmapping a running device writes. */
+START_TEST(unmap_tears)
+{
+	track(&one_iommu);
+	writes(PCI_NAME, 50, 1);
+	model_on_call(f->model, write_at_unmap, NULL);
+	OK(unmap_pages(f, 40, 88));
+	model_on_call(f->model, NULL, NULL);
+	ck_assert(is_logged(f, 60));
+	check_all_logged(f);
+	check_exact(f);
+	ck_assert_uint_eq(reported(f), 1);
+	end();
+}
+END_TEST
+
+/* What emulated devices do is in no table. */
+START_TEST(emulated_marks_nothing)
+{
+	track(&with_emulated);
+	OK(vfd_group_attach(f->container, 7, &f->group2, &f->err));
+	OK(vfd_device_open(f->group2, NAME(0), &f->device2, &f->err));
+	writes(PCI_NAME, 3, 1);
+	device_writes(f, 0, 30, 2);
+	check_law(f);
+	OK(harvest(f, 0));
+	check_law(f);
+	ck_assert(is_logged(f, 3));
+	ck_assert(!is_logged(f, 30));
+	OK(vfd_group_detach(&f->group2, VFD_COLLECT, &f->err));
+	check_law(f);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_all_logged(f);
+	fixture_end(f);
+}
+END_TEST
+
+/* Nobody could say that it is emulated: it is found out when it fits into no table. */
+START_TEST(a_doubtful_kind)
+{
+	track(&with_emulated);
+	model_fault(f->model, (struct model_fault){ .call = MODEL_READ_FILE, .error = EACCES });
+	OK(vfd_group_attach(f->container, 7, &f->group2, &f->err));
+	OK(vfd_device_open(f->group2, NAME(0), &f->device2, &f->err));
+	ck_assert_uint_eq(plan_of(f).exact, 0);
+	device_writes(f, 0, 30, 2);
+	check_law(f);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_all_logged(f);
+	fixture_end(f);
+}
+END_TEST
+
+/* iommufd in a container's clothes is recognised; natively it is used, when anything will do. */
+START_TEST(compat_is_not_trusted)
+{
+	struct vfd_container *other = NULL;
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .backend = VFD_BACKEND_TYPE1 };
+
+	fixture_begin_on(f, &compat, 0, VFD_BACKEND_AUTO);
+	ck_assert_uint_eq(info_of(f).kind, VFD_KIND_IOMMUFD);
+	REFUSED(VFD_EUNSUPPORTED, container_open_on(&f->model->sys, &options, &other, &f->err));
+	end();
+}
+END_TEST
+
+/* ---- which backend ---- */
+
+START_TEST(choice)
+{
+	struct vfd_container *other = NULL;
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .backend = VFD_BACKEND_TYPE1 };
+
+	fixture_begin_on(f, &only_native, 0, VFD_BACKEND_AUTO);
+	ck_assert_uint_eq(info_of(f).kind, VFD_KIND_IOMMUFD);
+	REFUSED(-ENOENT, container_open_on(&f->model->sys, &options, &other, &f->err));
+	options.backend = 3;
+	REFUSED(VFD_EINVALID, container_open_on(&f->model->sys, &options, &other, &f->err));
+	end();
+	fixture_begin_on(f, &one_iommu, 0, VFD_BACKEND_AUTO);
+	ck_assert_uint_eq(info_of(f).kind, VFD_KIND_TYPE1_V2);
+	end();
+	fixture_begin_on(f, NULL, 0, VFD_BACKEND_AUTO);
+	options.backend = VFD_BACKEND_IOMMUFD;
+	REFUSED(-ENOENT, container_open_on(&f->model->sys, &options, &other, &f->err));
+	ck_assert(strstr(f->err.message, "CONFIG_IOMMUFD"));
+	end();
+}
+END_TEST
+
+/* A program that was built with the options of before. */
+START_TEST(older_options)
+{
+	struct vfd_container *other = NULL;
+	struct vfd_container_options options = { .struct_size =
+							 offsetof(struct vfd_container_options, backend),
+						 .backend = 77 };
+
+	fixture_begin_on(f, &one_iommu, 0, VFD_BACKEND_IOMMUFD);
+	OK(container_open_on(&f->model->sys, &options, &other, &f->err));
+	OK(vfd_container_close(&other, 0, &f->err));
+	end();
+}
+END_TEST
+
+/* ---- what half succeeds ---- */
+
+START_TEST(mapped_but_not_told)
+{
+	track(&one_iommu);
+	arm(MODEL_FILE_IOMMU, UAPI_IOAS_MAP, EFAULT, 1);
+	OK(map_pages(f, 300, 300, 20, RW));
+	ck_assert_uint_eq(model_fault_fired(f->model), 1);
+	writes(PCI_NAME, 310, 1);
+	OK(harvest(f, 0));
+	check_precise(f);
+	end();
+}
+END_TEST
+
+START_TEST(unmapped_but_not_told)
+{
+	track(&one_iommu);
+	writes(PCI_NAME, 210, 1);
+	OK(vfd_device_quiesce(f->device, &f->err));
+	arm(MODEL_FILE_IOMMU, UAPI_IOAS_UNMAP, EFAULT, 1);
+	OK(unmap_pages(f, 200, 56));
+	ck_assert_uint_eq(info_of(f).mappings, 2);
+	check_precise(f);
+	end();
+}
+END_TEST
+
+START_TEST(attached_but_not_told)
+{
+	track(&two_iommus);
+	OK(vfd_group_attach(f->container, 21, &f->group2, &f->err));
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+						    .request = UAPI_DEVICE_ATTACH,
+						    .file = MODEL_FILE_DEVICE,
+						    .nth = 2, /* the other IOMMU's table does not fit */
+						    .error = EFAULT,
+						    .step = 1 });
+	REFUSED(-EFAULT, vfd_device_open(f->group2, NAME2, &f->device2, &f->err));
+	ck_assert_int_eq(model_dma_write(f->model, NAME2, 0, 8, 1), -EACCES);
+	OK(vfd_device_open(f->group2, NAME2, &f->device2, &f->err));
+	wake(f->device2);
+	writes(NAME2, 1, 1);
+	OK(harvest(f, 0));
+	check_precise(f);
+	end();
+}
+END_TEST
+
+/* A table cannot go: nothing was lost, and it can be tried again. */
+START_TEST(busy_at_the_end)
+{
+	track(&one_iommu);
+	writes(PCI_NAME, 12, 1);
+	arm(MODEL_FILE_IOMMU, UAPI_IOMMU_DESTROY, EBUSY, 0);
+	REFUSED(-EBUSY, vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	check_law(f);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	check_precise(f);
+	end();
+}
+END_TEST
+
+/* Someone else destroyed the table: no device was in it any more, but its bits are gone. */
+START_TEST(table_destroyed_elsewhere)
+{
+	track(&one_iommu);
+	writes(PCI_NAME, 13, 1);
+	OK(vfd_device_close(&f->device, VFD_DISCARD, &f->err));
+	struct uapi_iommu_destroy destroy = { .size = sizeof destroy,
+					      .id = f->container->iommufd.tables[0].id };
+	ck_assert_int_eq(raw_ioctl(f, vfd_container_fd(f->container), UAPI_IOMMU_DESTROY, &destroy), 0);
+	REFUSED(VFD_ELOST, harvest(f, 0));
+	check_all_logged(f);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_all_logged(f);
+	fixture_end(f);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("iommufd");
+
+	add_case(suite, "lifecycle", lifecycle);
+	add_case(suite, "attached again", attached_again);
+	add_case(suite, "before any group", before_any_group);
+	add_case(suite, "few calls", few_calls);
+	add_case(suite, "shared table", shared_table);
+	add_case(suite, "the plan", the_plan);
+	add_case(suite, "no dirty bits", no_dirty_bits);
+	add_case(suite, "its own log", its_own_log);
+	add_trap(suite, 38, "stop and start", stop_and_start);
+	add_trap(suite, 33, "never a bad buffer", never_a_bad_buffer);
+	add_trap(suite, 35, "whole mappings", whole_mappings);
+	add_trap(suite, 36, "never over holes", never_over_holes);
+	add_trap(suite, 37, "on only once", on_only_once);
+	add_trap(suite, 37, "start fails halfway", start_fails_halfway);
+	add_trap(suite, 39, "tables outlive devices", tables_outlive_devices);
+	add_trap(suite, 40, "tables are united", tables_are_united);
+	add_trap(suite, 41, "unmap tears", unmap_tears);
+	add_trap(suite, 42, "emulated marks nothing", emulated_marks_nothing);
+	add_trap(suite, 42, "a doubtful kind", a_doubtful_kind);
+	add_trap(suite, 43, "compat is not trusted", compat_is_not_trusted);
+	add_case(suite, "choice", choice);
+	add_case(suite, "older options", older_options);
+	add_case(suite, "mapped but not told", mapped_but_not_told);
+	add_case(suite, "unmapped but not told", unmapped_but_not_told);
+	add_case(suite, "attached but not told", attached_but_not_told);
+	add_case(suite, "busy at the end", busy_at_the_end);
+	add_case(suite, "table destroyed elsewhere", table_destroyed_elsewhere);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
