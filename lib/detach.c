@@ -56,20 +56,12 @@ static int explain_busy(const struct vfd_group *g, struct vfd_error *err)
 			g->number);
 }
 
-static bool is_last(const struct vfd_group *group)
-{
-	for (const struct vfd_group *g = group->container->groups; g; g = g->next)
-		if (g != group && g->fd >= 0)
-			return false;
-	return true;
-}
-
 static void left(struct vfd_group *group)
 {
 	struct vfd_container *c = group->container;
 
 	place_forget(&c->space);
-	if (is_last(group)) {
+	if (group_is_last(group)) {
 		c->space.physical = c->space.unanswered = 0;
 		c->had_physical = false;
 		track_detached(&c->space);
@@ -108,7 +100,7 @@ int group_unset(struct vfd_group *group, struct vfd_error *err)
 {
 	struct space *space = &group->container->space;
 	bool paused = false;
-	int rc = group->physical && !is_last(group) ? track_pause(space, &paused, err) : 0;
+	int rc = group->physical && !group_is_last(group) ? track_pause(space, &paused, err) : 0;
 
 	if (!rc)
 		rc = unset(group, err);
@@ -147,7 +139,7 @@ static int check_detach(struct vfd_group *g, bool last, struct vfd_error *err)
 static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
 {
 	struct space *space = &g->container->space;
-	bool last = is_last(g);
+	bool last = group_is_last(g);
 	int rc = 0;
 
 	if (g->fd < 0)
