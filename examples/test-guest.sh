@@ -33,6 +33,7 @@ keep state-edu "$bin/vfd-state" info "$edu"
 keep state-save-edu "$bin/vfd-state" save "$edu"
 keep state-save "$bin/vfd-state" save "$vfdtest"
 keep state-load "$bin/vfd-state" load "$other" </out/state-save
+keep state-again "$bin/vfd-state" save "$other"
 head -c 100 /out/state-save >/tmp/short
 keep state-short "$bin/vfd-state" load "$other" </tmp/short
 cat /out/state-save /tmp/short >/tmp/long

@@ -215,7 +215,8 @@ test_state_on_kernel() {
 	check "vfd-state info, edu: it cannot" left state-edu 0 "it cannot migrate"
 	check "vfd-state save, edu: refused" left state-save-edu 1 "has no state STOP_COPY"
 	check "vfd-state save: there is something" test -s "$tmp/out/state-save"
-	check "vfd-state load: into another" left state-load 0 ""
+	check "vfd-state load: into another" same "$(cat "$tmp/out/state-load.code")" 0
+	check "vfd-state load: which then saves the same" cmp "$tmp/out/state-save" "$tmp/out/state-again"
 	check "vfd-state load: cut short, refused" left state-short 1 "from RESUMING to STOP"
 	check "vfd-state load: too long, refused" left state-long 1 "it is in RESUMING now"
 }

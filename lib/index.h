@@ -25,6 +25,16 @@ struct index_node {
 	struct index_slot slot[INDEX_WIDTH];
 	struct index_node *next; /* leaf, or spare node */
 	unsigned count;
+	bool wide; /* it is a struct index_wide */
+};
+
+/* An inner node, or a leaf of a wide index */
+struct index_wide {
+	struct index_node node;
+	union {
+		struct index_node *child;
+		uint64_t also;
+	} third[INDEX_WIDTH];
 };
 
 struct index_spares {
@@ -35,6 +45,7 @@ struct index_spares {
 struct index {
 	struct index_node *root;
 	unsigned height; /* levels; 0: empty */
+	bool wide;	 /* keeps what entries have also; set before the first one */
 	size_t count;
 	size_t promised; /* inserts that must not fail */
 	struct index_spares leaves, inners;
@@ -43,6 +54,7 @@ struct index {
 struct index_entry {
 	struct range where;
 	uint64_t value;
+	uint64_t also; /* of a wide index: what is worth having without a look elsewhere. Else 0 */
 };
 
 void index_end(struct index *index);
@@ -52,7 +64,7 @@ bool index_reserve(struct index *index);
 void index_unreserve(struct index *index);
 
 /* Takes one promise. No entry may have the same first byte and value. */
-void index_insert(struct index *index, struct range where, uint64_t value);
+void index_insert(struct index *index, struct index_entry entry);
 
 /* The entry must be there. Needs no memory. */
 void index_remove(struct index *index, uint64_t first, uint64_t value);

@@ -150,6 +150,14 @@ static bool fill_stripe(struct filling *f, const struct planes *p, uint64_t stri
 	return true;
 }
 
+static bool fill_list(struct filling *f, unsigned consumer)
+{
+	for (struct listing l = listing_of(f->at, consumer); l.at < l.end; l.at++)
+		if (!fill_word(f, listing_word(&l) * WORD_BITS, listing_pages(&l)))
+			return false;
+	return true;
+}
+
 static bool fill_region(struct filling *f, const struct planes *p)
 {
 	const struct fetch fetch = { p->taken, 1, { &p->taken } };
@@ -184,7 +192,8 @@ static size_t fill_runs(const struct vfd_log *log, unsigned consumer, struct ran
 	while (f.count < capacity && cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
 		fill_from(&f, c.region);
-		if (!fill_region(&f, &p))
+		/* of one batch, what is in the planes lies behind what is in the list */
+		if (!fill_list(&f, consumer) || !fill_region(&f, &p))
 			break;
 	}
 	return f.count;

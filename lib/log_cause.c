@@ -204,7 +204,7 @@ static bool lowest_page(const struct vfd_log *log, unsigned consumer, struct ran
 		struct planes p = planes_of(log, c.region, consumer);
 		uint64_t owed = UINT64_MAX, taken = UINT64_MAX;
 		bool any = summed_first(&p.owed, c.bits, &owed);
-		any |= summed_first(&p.taken, c.bits, &taken);
+		any |= taken_first(&c, &p, consumer, &taken);
 		if (any) {
 			*address = bit_address(log, c.region, min_u64(owed, taken));
 			return true;
@@ -221,7 +221,7 @@ static uint64_t highest_page(const struct vfd_log *log, unsigned consumer, struc
 		struct planes p = planes_of(log, c.region, consumer);
 		uint64_t owed = 0, taken = 0;
 		bool any = summed_last(&p.owed, c.bits, &owed);
-		any |= summed_last(&p.taken, c.bits, &taken);
+		any |= taken_last(&c, &p, consumer, &taken);
 		if (any)
 			return bit_address(log, c.region, max_u64(owed, taken)) + log->page_size - 1;
 	}

@@ -78,6 +78,8 @@ static uint64_t count_taken(const struct vfd_log *log, unsigned consumer, struct
 		n.bits = c.bits;
 		for (uint64_t stripe; stripe_next(&p.taken, NULL, &stripes, &stripe);)
 			count_stripe(&n, &p.taken, NULL, stripe);
+		for (struct listing l = listing_of(&c, consumer); l.at < l.end; l.at++)
+			n.pages += word_count(listing_pages(&l));
 	}
 	return n.pages;
 }
@@ -159,6 +161,7 @@ int consumer_create(struct vfd_log *log, unsigned index, const char *name, const
 	}
 	log->super->consumers[index] = record;
 	copy_name(consumer_record(log, index)->name, name);
+	consumer_record(log, index)->list.room = LISTED;
 	log->consumers[index].log = log;
 	log->consumers[index].index = index;
 	log->consumers[index].live = true;

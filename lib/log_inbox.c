@@ -85,21 +85,19 @@ struct fold {
 	unsigned count;
 	struct planes planes[MAX_CONSUMERS]; /* of those to whom it is owed */
 	struct claim *claim;		     /* by one more, or NULL */
+	uint64_t base;			     /* the region's first word */
 	struct range bits;		     /* that were marked; none if first is behind last */
 };
 
-/* Taken at once, as if it had been owed in between; what is owed already is left. `owed` says in which words that may be. */
-static bool claim_word(struct claim *claim, uint64_t w, uint64_t word, uint64_t owed)
+/* Taken at once, as if it had been owed in between. True: in the planes. */
+static bool claim_word(struct claim *claim, uint64_t base, uint64_t w, uint64_t word)
 {
-	const struct planes *p = claim->planes;
-
-	if (owed >> w % CHUNK_WORDS & 1)
-		word &= ~p->owed.bits[w];
-	if (!word)
-		return false;
-	p->taken.bits[w] |= word;
-	p->other.bits[w] |= word;
 	claim->pages += word_count(word);
+	if (claim->list && list_add(claim->list, base + w, word, word))
+		return false;
+	claim->list = NULL;
+	claim->planes->taken.bits[w] |= word;
+	claim->planes->other.bits[w] |= word;
 	return true;
 }
 
@@ -113,14 +111,14 @@ static void fold_word(struct fold *f, uint64_t w, uint64_t word)
 
 static void fold_chunk(struct fold *f, const struct summed *inbox, uint64_t chunk)
 {
-	uint64_t owed = f->claim ? summed_words(&f->claim->planes->owed, chunk) : 0, claimed = 0;
+	uint64_t claimed = 0;
 
 	for (uint64_t words = take_out(&inbox->sum[chunk]); words; words &= words - 1) {
 		uint64_t w = chunk * CHUNK_WORDS + word_first(words), word = take_out(&inbox->bits[w]);
 		if (!word)
 			continue;
 		fold_word(f, w, word);
-		if (f->claim && claim_word(f->claim, w, word, owed))
+		if (f->claim && claim_word(f->claim, f->base, w, word))
 			claimed |= words & -words;
 	}
 	if (claimed) {
@@ -174,6 +172,7 @@ static void fold_begin(struct fold *f, const struct hold *hold, struct claim *cl
 {
 	f->count = 0;
 	f->claim = claim;
+	f->base = first_word(hold->log, hold->region);
 	f->bits = (struct range){ UINT64_MAX, 0 };
 	for (uint32_t left = hold->log->live; left; left &= left - 1) {
 		if (claim && claim->consumer == word_first(left))
@@ -201,7 +200,7 @@ void hold_fold(struct hold *hold, struct claim *claim)
 	uint64_t stripe = hold->stripe;
 	struct fold f;
 
-	if (!peek(&inbox->top[stripe]) && !(peek(&inbox->tip[stripe / WORD_BITS]) & bit_of(stripe)))
+	if (!(peek(&inbox->tip[stripe / WORD_BITS]) & bit_of(stripe)))
 		return;
 	fold_begin(&f, hold, claim);
 	tip_clear(inbox, stripe);

@@ -21,7 +21,7 @@
  * aligned to 64 pages merges without a shift. Per page and consumer:
  *
  *	owed	to be taken
- *	taken	in an open batch; which one says the span of the batch
+ *	taken	in an open batch; which one says the span of the batch. Not here if it is in the list: see log_list.c
  *	other	the owed page (if not owed: the taken one) was not reported by a source
  *
  * A page that is neither owed nor taken is not `other`: 7 states. A source that reports writes one plane only, as long as
@@ -38,7 +38,7 @@
  * Locks, in this order; at most one of each kind at a time, and of some calls none at all:
  *
  *	gate	shared by every call; exclusive for those that change regions or consumers, that forget causes, and for the end
- *	consumer's `batches`	its open batches and all of its `taken` planes
+ *	consumer's `batches`	its open batches, its list and all of its `taken` planes
  *	stripe	of all consumers: owed and other, words and summaries; of `tip`, which stripes share, its one bit
  *	consumer's `causes`	its table of causes
  *
@@ -66,6 +66,7 @@ enum {
 	CHUNK_WORDS = WORD_BITS, /* plane words under one summary word: the unit of merging */
 	STRIPE_WORDS = CHUNK_WORDS * WORD_BITS,
 	STRIPE_LOCKS = 128,
+	LISTED = 2048, /* words that are taken, per consumer */
 };
 
 /* ---- records ---- */
@@ -115,6 +116,19 @@ struct cause_record {
 	uint64_t first, last;
 };
 
+/* Pages of a word that are taken, and which of them are `other`; the planes know nothing of either. */
+struct listed {
+	uint64_t word; /* log address, in 64 pages */
+	uint64_t pages, other;
+};
+
+struct list {
+	uint64_t pages; /* of all entries; 0: it is empty, whatever count is */
+	uint64_t count;
+	uint64_t room;		     /* LISTED */
+	struct listed words[LISTED]; /* their pages rise; there may be entries without any */
+};
+
 struct consumer_record {
 	char name[NAME_BYTES];
 	uint64_t open_batches;
@@ -124,6 +138,7 @@ struct consumer_record {
 	/* sorted by label, then first; equal labels never touch; room for one too many while it is folded in
 	 */
 	struct cause_record causes[MAX_CAUSES + 1];
+	struct list list;
 };
 
 /* ---- handles ---- */
@@ -281,6 +296,12 @@ static inline void tip_clear(const struct summed *s, uint64_t stripe)
 		__atomic_fetch_and(tip, ~bit, __ATOMIC_SEQ_CST);
 }
 
+/* Which chunks of the stripe are not 0; does not touch the summary of a clean stripe */
+static inline uint64_t summed_chunks(const struct summed *s, uint64_t stripe)
+{
+	return peek(&s->tip[stripe / WORD_BITS]) >> stripe % WORD_BITS & 1 ? peek(&s->top[stripe]) : 0;
+}
+
 /* Which words of the chunk are not 0; does not touch the summary of a clean chunk */
 static inline uint64_t summed_words(const struct summed *s, uint64_t chunk)
 {
@@ -308,7 +329,7 @@ static inline struct range chunks_of(struct range bits)
 /* Which of the stripe's chunks have bits, and are among those */
 static inline uint64_t stripe_chunks(const struct summed *s, uint64_t stripe, struct range chunks)
 {
-	return peek(&s->top[stripe]) & word_mask(stripe, chunks.first, chunks.last);
+	return summed_chunks(s, stripe) & word_mask(stripe, chunks.first, chunks.last);
 }
 
 /* Which words of the chunk meet these bits */
@@ -378,10 +399,11 @@ struct hold {
 	struct range hull;
 };
 
-/* A consumer that takes whatever was marked in a stripe and is not owed to it yet. With its `batches`. */
+/* A consumer that takes whatever was marked in a stripe where nothing is owed to it. With its `batches`. */
 struct claim {
 	unsigned consumer;
 	const struct planes *planes;
+	struct list *list; /* NULL once the planes have to do */
 	uint64_t pages;	   /* taken so */
 	struct range hull; /* bits: of what was marked, if anything was */
 };
@@ -438,8 +460,44 @@ static inline uint64_t bit_address(const struct vfd_log *log, const struct regio
 	return (first_page(log, region) + bit) << log->page_shift;
 }
 
+/* The absolute number of a plane's first word */
+static inline uint64_t first_word(const struct vfd_log *log, const struct region *region)
+{
+	return first_page(log, region) / WORD_BITS;
+}
+
 /* The lowest part of `where` that lies in no region. False if there is none. */
 bool first_hole(const struct vfd_log *log, struct range where, struct range *hole);
+
+/* ---- log_list.c ---- */
+
+/* Pages of a word are taken; those in `other` are not reported. False: not here. Then none of the batch that come after it. */
+bool list_add(struct list *list, uint64_t word, uint64_t pages, uint64_t other);
+
+/* What is in the list and meets the cursor's bits:
+ *	for (struct listing l = listing_of(c, consumer); l.at < l.end; l.at++) ... listing_pages(&l) */
+struct listing {
+	struct listed *at, *end;
+	uint64_t base; /* the region's first word */
+	struct range bits;
+};
+
+struct listing listing_of(const struct cursor *c, unsigned consumer);
+
+/* The entry's word in the region's planes; its pages that are meant, which may be none */
+static inline uint64_t listing_word(const struct listing *l)
+{
+	return l->at->word - l->base;
+}
+
+static inline uint64_t listing_pages(const struct listing *l)
+{
+	return l->at->pages & word_mask(listing_word(l), l->bits.first, l->bits.last);
+}
+
+/* The first of the cursor's bits that is taken, be it in the list or in the plane; the last */
+bool taken_first(const struct cursor *c, const struct planes *p, unsigned consumer, uint64_t *bit);
+bool taken_last(const struct cursor *c, const struct planes *p, unsigned consumer, uint64_t *bit);
 
 /* ---- log_merge.c ---- */
 

@@ -39,6 +39,19 @@ static void resolve_word(struct hold *hold, const struct cursor *c, const struct
 		owed_again_word(p, w, bits);
 }
 
+static void list_owed_again(struct hold *hold, const struct cursor *c, const struct planes *p,
+			    const struct listing *l)
+{
+	uint64_t w = listing_word(l), pages = listing_pages(l);
+
+	hold_stripe(hold, c->region, w / STRIPE_WORDS);
+	hold_fold(hold, NULL);
+	if (summed_words(&p->owed, w / CHUNK_WORDS) >> w % CHUNK_WORDS & 1)
+		pages &= ~p->owed.bits[w];
+	planes_merge_word(p, w, pages & ~l->at->other, true);
+	planes_merge_word(p, w, pages & l->at->other, false);
+}
+
 /* Returns how many pages were resolved. */
 static uint64_t resolve_chunk(struct hold *hold, const struct cursor *c, const struct planes *p,
 			      uint64_t chunk, bool delivered)
@@ -84,6 +97,23 @@ static uint64_t resolve_region(struct hold *hold, const struct cursor *c, const 
 	return pages;
 }
 
+/* What the list has. Delivered: the planes never knew. Owed again: unless it is already, then what was said since counts. */
+static uint64_t resolve_list(struct hold *hold, const struct cursor *c, const struct planes *p,
+			     unsigned consumer, bool delivered)
+{
+	uint64_t pages = 0;
+
+	for (struct listing l = listing_of(c, consumer); l.at < l.end; l.at++) {
+		uint64_t bits = listing_pages(&l);
+		if (bits && !delivered)
+			list_owed_again(hold, c, p, &l);
+		l.at->pages &= ~bits;
+		pages += word_count(bits);
+	}
+	consumer_record(c->log, consumer)->list.pages -= pages;
+	return pages;
+}
+
 static uint64_t resolve_range(struct vfd_log *log, unsigned consumer, struct range where, bool delivered)
 {
 	struct hold hold = { .log = log };
@@ -92,6 +122,7 @@ static uint64_t resolve_range(struct vfd_log *log, unsigned consumer, struct ran
 
 	while (cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
+		pages += resolve_list(&hold, &c, &p, consumer, delivered);
 		pages += resolve_region(&hold, &c, &p, delivered);
 	}
 	hold_end(&hold);
@@ -105,7 +136,7 @@ static uint64_t first_taken(const struct vfd_log *log, unsigned consumer, struct
 
 	while (cursor_next(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
-		if (summed_first(&p.taken, c.bits, &bit))
+		if (taken_first(&c, &p, consumer, &bit))
 			return bit_address(log, c.region, bit);
 	}
 	return span.first;
@@ -118,7 +149,7 @@ static uint64_t last_taken(const struct vfd_log *log, unsigned consumer, struct 
 
 	while (cursor_prev(&c)) {
 		struct planes p = planes_of(log, c.region, consumer);
-		if (summed_last(&p.taken, c.bits, &bit))
+		if (taken_last(&c, &p, consumer, &bit))
 			return bit_address(log, c.region, bit) + log->page_size - 1;
 	}
 	return span.last;

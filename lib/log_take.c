@@ -60,26 +60,55 @@ static bool avoid_spans(const struct consumer_record *record, struct range *wher
 struct taking {
 	struct hold hold;
 	unsigned consumer;
+	struct list *list; /* NULL once the planes have to do */
+	uint64_t base;	   /* the region's first word */
 	uint64_t room;
 	uint64_t pages, reported;
 	struct range span;
 };
 
-/* Returns the pages taken. */
-static uint64_t take_word(struct taking *t, const struct planes *p, uint64_t w, uint64_t mask)
+/* Words of a chunk that changed, by plane */
+struct moved {
+	uint64_t owed;	/* became 0 */
+	uint64_t other; /* became 0 */
+	uint64_t taken; /* have pages */
+};
+
+/* Outside the spans of open batches nothing is taken: so there is nothing to spare in that plane. */
+static void move_word(struct taking *t, const struct planes *p, uint64_t w, uint64_t bits, uint64_t other,
+		      struct moved *moved)
+{
+	uint64_t bit = UINT64_C(1) << w % CHUNK_WORDS;
+
+	if (!t->list || !list_add(t->list, t->base + w, bits, other)) {
+		t->list = NULL;
+		p->taken.bits[w] |= bits;
+		moved->taken |= bit;
+	} else if (other) {
+		p->other.bits[w] &= ~other;
+		moved->other |= p->other.bits[w] ? 0 : bit;
+	}
+	p->owed.bits[w] &= ~bits;
+	moved->owed |= p->owed.bits[w] ? 0 : bit;
+}
+
+/* Returns the pages taken; `others`: some may not be reported. */
+static uint64_t take_word(struct taking *t, const struct planes *p, uint64_t w, uint64_t mask, bool others,
+			  struct moved *moved)
 {
 	uint64_t bits = p->owed.bits[w] & mask;
 	unsigned pages = word_count(bits);
 
+	if (!bits)
+		return 0;
 	if (pages > t->room) {
 		bits = word_lowest(bits, t->room);
 		pages = (unsigned)t->room;
 	}
-	/* outside the spans of open batches nothing is taken, so there is nothing to spare here */
-	p->owed.bits[w] &= ~bits;
-	p->taken.bits[w] |= bits;
+	uint64_t other = others ? bits & p->other.bits[w] : 0;
+	move_word(t, p, w, bits, other, moved);
 	t->pages += pages;
-	t->reported += pages;
+	t->reported += pages - (other ? word_count(other) : 0);
 	t->room -= pages;
 	return bits;
 }
@@ -93,28 +122,28 @@ static void extend_span(struct taking *t, const struct cursor *c, uint64_t first
 static void take_chunk(struct taking *t, const struct cursor *c, const struct planes *p, uint64_t chunk)
 {
 	bool whole = chunk_inside(chunk, c->bits);
-	uint64_t words = p->owed.sum[chunk], other = summed_words(&p->other, chunk);
-	uint64_t emptied = 0, filled = 0, first = 0, last = 0;
+	uint64_t words = p->owed.sum[chunk], others = summed_words(&p->other, chunk);
+	uint64_t first = UINT64_MAX, last = 0;
+	struct moved moved = { 0 };
 
 	if (!whole)
 		words &= chunk_mask(chunk, c->bits);
 	for (; words && t->room; words &= words - 1) {
-		uint64_t bit = words & -words, w = chunk * CHUNK_WORDS + word_first(words);
+		uint64_t w = chunk * CHUNK_WORDS + word_first(words);
 		uint64_t mask = whole ? ~UINT64_C(0) : word_mask(w, c->bits.first, c->bits.last);
-		uint64_t bits = take_word(t, p, w, mask);
+		uint64_t bits = take_word(t, p, w, mask, others & words & -words, &moved);
 		if (!bits)
 			continue;
-		if (other & bit)
-			t->reported -= word_count(bits & p->other.bits[w]);
-		emptied |= p->owed.bits[w] ? 0 : bit;
-		first = filled ? first : w * WORD_BITS + word_first(bits);
+		first = min_u64(first, w * WORD_BITS + word_first(bits));
 		last = w * WORD_BITS + word_last(bits);
-		filled |= bit;
 	}
-	if (!filled)
+	if (first > last)
 		return;
-	summed_change(&p->owed, chunk, emptied, 0);
-	summed_change(&p->taken, chunk, 0, filled);
+	summed_change(&p->owed, chunk, moved.owed, 0);
+	if (moved.taken)
+		summed_change(&p->taken, chunk, 0, moved.taken);
+	if (moved.other)
+		summed_change(&p->other, chunk, moved.other, 0);
 	extend_span(t, c, first, last);
 }
 
@@ -130,16 +159,17 @@ static bool takes_all(const struct taking *t, const struct cursor *c, uint64_t s
 	       (region || (c->bits.first <= stripe * pages && stripe * pages + (pages - 1) <= c->bits.last));
 }
 
-/* What was marked is taken without being owed first, if it is certain to be. */
+/* What was marked is taken without being owed first, if it is certain to be; and if nothing else is owed, for all goes by address. */
 static void take_marked(struct taking *t, const struct cursor *c, const struct planes *p, uint64_t stripe)
 {
-	struct claim claim = { .consumer = t->consumer, .planes = p };
+	struct claim claim = { .consumer = t->consumer, .planes = p, .list = t->list };
 
-	if (!takes_all(t, c, stripe)) {
+	if (summed_chunks(&p->owed, stripe) || !takes_all(t, c, stripe)) {
 		hold_fold(&t->hold, NULL);
 		return;
 	}
 	hold_fold(&t->hold, &claim);
+	t->list = claim.list;
 	if (!claim.pages)
 		return;
 	t->pages += claim.pages;
@@ -166,9 +196,12 @@ static void take_range(struct taking *t, struct vfd_log *log, struct range where
 		struct planes p = planes_of(log, c.region, t->consumer);
 		struct summed inbox = inbox_of(log, c.region);
 		struct range stripes = stripes_of(c.bits);
-		const struct fetch owed = { p.owed, 2, { &p.owed, &p.taken } };
-		const struct fetch marked = { inbox, 3, { &inbox, &p.taken, &p.other } };
+		t->base = first_word(log, c.region);
 		while (t->room && window_next(&window, &inbox, &p.owed, &stripes)) {
+			const struct fetch owed = { p.owed, t->list ? 1 : 2, { &p.owed, &p.taken } };
+			const struct fetch marked = { inbox,
+						      t->list ? 1 : 3,
+						      { &inbox, &p.taken, &p.other } };
 			window_fetch(&window, &owed);
 			window_fetch(&window, &marked);
 			for (unsigned i = 0; i < window.count && t->room; i++)
@@ -199,6 +232,7 @@ static int take(struct vfd_consumer *consumer, struct range where, uint64_t max_
 	struct batch_record *slot = free_slot(record);
 	struct taking t = { .hold.log = consumer->log,
 			    .consumer = consumer->index,
+			    .list = &record->list,
 			    .room = max_pages,
 			    .span = { UINT64_MAX, 0 } };
 

@@ -23,7 +23,7 @@ bool stripe_next(const struct summed *a, const struct summed *b, struct range *s
 /* Where there are many the hardware fetches what comes next. */
 static bool is_dense(const struct summed *s, uint64_t stripe)
 {
-	return peek(&s->top[stripe]) == ~UINT64_C(0);
+	return summed_chunks(s, stripe) == ~UINT64_C(0);
 }
 
 bool window_next(struct window *window, const struct summed *a, const struct summed *b, struct range *stripes)
@@ -42,7 +42,7 @@ enum { FETCH_CHUNKS = 4, FETCH_WORDS = 2 };
 
 static void fetch_sums(const struct fetch *f, uint64_t stripe)
 {
-	uint64_t chunks = peek(&f->index.top[stripe]);
+	uint64_t chunks = summed_chunks(&f->index, stripe);
 
 	for (unsigned n = 0; chunks && n < FETCH_CHUNKS; n++, chunks &= chunks - 1)
 		for (unsigned i = 0; i < f->count; i++)
@@ -60,7 +60,7 @@ static void fetch_chunk(const struct fetch *f, uint64_t chunk)
 
 static void fetch_words(const struct fetch *f, uint64_t stripe)
 {
-	uint64_t chunks = peek(&f->index.top[stripe]);
+	uint64_t chunks = summed_chunks(&f->index, stripe);
 
 	for (unsigned n = 0; chunks && n < FETCH_CHUNKS; n++, chunks &= chunks - 1)
 		fetch_chunk(f, stripe * WORD_BITS + word_first(chunks));

@@ -44,20 +44,26 @@ COLD int fail_unmapped(enum by by, uint64_t address, bool leaving, struct vfd_er
 }
 
 /* To translate takes no mapping, where no other follows and none is leaving. */
-static bool translates(const struct table *table, uint64_t address, struct pin_hint *hint)
+static bool translates(const struct table *table, enum vfd_find order, uint64_t address,
+		       struct pin_hint *hint)
 {
 	struct index_entry here, next;
 
-	if (table->leaving || !table_find_memory(table, address, &here, &next) ||
+	if (table->leaving || !table_glance(table, order, address, &here, &next) ||
 	    next.where.first == here.where.last + 1)
 		return false;
 	*hint = (struct pin_hint){
 		.generation = table->generation,
-		.memory = here.where.first,
-		.iova = here.value,
+		.memory = glance_memory(order, &here),
+		.iova = glance_iova(order, &here),
 		.last = here.where.last - here.where.first,
 	};
 	return true;
+}
+
+static enum vfd_find order_of(enum by by)
+{
+	return by == BY_PROCESS ? VFD_FIND_MEMORY : VFD_FIND_IOVA;
 }
 
 /* Table entered. */
@@ -65,9 +71,8 @@ static int look_up(struct vfd_pinset *set, enum by by, uint64_t address, struct 
 		   struct vfd_error *err)
 {
 	struct index_cursor at;
-	enum vfd_find order = by == BY_PROCESS ? VFD_FIND_MEMORY : VFD_FIND_IOVA;
 
-	if (!table_seek(&set->space->table, order, address, &at))
+	if (!table_seek(&set->space->table, order_of(by), address, &at))
 		return fail_unmapped(by, address, false, err);
 	if (((const struct mapping *)at.item)->leaving)
 		return fail_unmapped(by, address, true, err);
@@ -86,7 +91,7 @@ int pin_hint_refresh(struct vfd_pinset *set, enum by by, uint64_t address, bool 
 			err, VFD_ESTATE, pin_op,
 			"the container was opened without VFD_FIND_MEMORY: it cannot find process addresses");
 	table_enter(table);
-	if (to_pin || by == BY_DEVICE || !translates(table, address, hint))
+	if (to_pin || !translates(table, order_of(by), address, hint))
 		rc = look_up(set, by, address, hint, err);
 	if (!rc && to_pin && hint->log_address != NOT_LOGGED) {
 		log_inbox_get(set->space->log, hint->log_address, &hint->inbox);

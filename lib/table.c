@@ -3,7 +3,7 @@
 
 void table_init(struct table *table)
 {
-	*table = (struct table){ .generation = 1 }; /* 0 is that of no answer */
+	*table = (struct table){ .generation = 1, .iova.wide = true }; /* 0 is that of no answer */
 	gate_init(&table->gate);
 	pthread_mutex_init(&table->changing, NULL);
 }
@@ -56,20 +56,24 @@ const struct mapping *table_find(const struct table *table, enum vfd_find by, ui
 	return table_seek(table, by, address, &at) ? at.item : NULL;
 }
 
-bool table_find_memory(const struct table *table, uint64_t address, struct index_entry *here,
-		       struct index_entry *next)
+static const struct index *index_by(const struct table *table, enum vfd_find by)
 {
-	index_around(&table->other[BY_MEMORY], address, here, next);
+	return by == VFD_FIND_IOVA ? &table->iova : &table->other[other_of(by)];
+}
+
+bool table_glance(const struct table *table, enum vfd_find by, uint64_t address, struct index_entry *here,
+		  struct index_entry *next)
+{
+	index_around(index_by(table, by), address, here, next);
 	return here->where.first <= address && address <= here->where.last;
 }
 
 void table_around(const struct table *table, enum vfd_find by, uint64_t address, struct range *below,
 		  struct range *above)
 {
-	const struct index *index = by == VFD_FIND_IOVA ? &table->iova : &table->other[other_of(by)];
 	struct index_entry entry_below, entry_above;
 
-	index_around(index, address, &entry_below, &entry_above);
+	index_around(index_by(table, by), address, &entry_below, &entry_above);
 	*below = entry_below.where;
 	*above = entry_above.where;
 }
@@ -159,10 +163,11 @@ size_t table_odd(const struct table *table, uint64_t size)
 void table_add(struct table *table, struct mapping *m)
 {
 	begin_change(table);
-	index_insert(&table->iova, m->where, (uintptr_t)m);
+	index_insert(&table->iova, (struct index_entry){ m->where, (uintptr_t)m, (uintptr_t)m->memory });
 	for (unsigned i = 0; i < OTHER_ORDERS; i++) {
 		if (is_in(table, i, m))
-			index_insert(&table->other[i], key_in(i, m), m->where.first);
+			index_insert(&table->other[i],
+				     (struct index_entry){ key_in(i, m), m->where.first, 0 });
 		else if (table->wanted[i])
 			index_unreserve(&table->other[i]);
 	}

@@ -54,7 +54,7 @@ enum table_order { BY_MEMORY, BY_LOG, OTHER_ORDERS };
 
 struct table {
 	struct gate gate;
-	struct index iova; /* its values are the mappings */
+	struct index iova; /* its values are the mappings, and also where their memory is */
 	struct index other[OTHER_ORDERS];
 	bool wanted[OTHER_ORDERS];
 	uint64_t bytes;	   /* mapped */
@@ -89,10 +89,21 @@ const struct mapping *table_find(const struct table *table, enum vfd_find by, ui
 /* The same, to go on from there in IOVA order; false: none. Table entered. */
 bool table_seek(const struct table *table, enum vfd_find by, uint64_t address, struct index_cursor *at);
 
-/* The memory that contains address and what begins next in memory order: their values are IOVAs. No mapping is looked at, and one
- * that is covered by another may be missed. False: none, or missed. Table entered. */
-bool table_find_memory(const struct table *table, uint64_t address, struct index_entry *here,
-		       struct index_entry *next);
+/* What contains address in that order, by IOVA or memory, and what begins next. No mapping is looked at, and one that is covered by another
+ * may be missed. False: none, or missed. Table entered. */
+bool table_glance(const struct table *table, enum vfd_find by, uint64_t address, struct index_entry *here,
+		  struct index_entry *next);
+
+/* What a glance found: the IOVA and the memory where it begins */
+static inline uint64_t glance_iova(enum vfd_find by, const struct index_entry *entry)
+{
+	return by == VFD_FIND_IOVA ? entry->where.first : entry->value;
+}
+
+static inline uint64_t glance_memory(enum vfd_find by, const struct index_entry *entry)
+{
+	return by == VFD_FIND_IOVA ? entry->also : entry->where.first;
+}
 
 /* Whether that order is kept. */
 bool table_keeps(const struct table *table, enum vfd_find by);

@@ -133,7 +133,8 @@ VFD_API int vfd_device_irq_unmask(struct vfd_device *device, uint32_t irq, uint3
 /** Turn off all vectors of an interrupt index. */
 VFD_API int vfd_device_irq_disable(struct vfd_device *device, uint32_t irq, struct vfd_error *err);
 
-/** Reset it (VFIO_DEVICE_RESET). VFD_EUNSUPPORTED if the device says it cannot. Afterwards it counts as able to write. */
+/** Reset it (VFIO_DEVICE_RESET). VFD_EUNSUPPORTED if the device says it cannot, and does not migrate. Afterwards it counts as able to write; its
+ * migration state is RUNNING, and a data session has ended. */
 VFD_API int vfd_device_reset(struct vfd_device *device, struct vfd_error *err);
 
 /**

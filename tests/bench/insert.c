@@ -41,7 +41,7 @@ static double churn_index(void *arg)
 		index_remove(index, record->where.first, (uintptr_t)record);
 		if (!index_reserve(index))
 			give_up("no memory", -1);
-		index_insert(index, record->where, (uintptr_t)record);
+		index_insert(index, (struct index_entry){ record->where, (uintptr_t)record, 0 });
 	}
 	return (cpu_ns() - began) / PAIRS;
 }

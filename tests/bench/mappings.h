@@ -30,12 +30,12 @@ void mappings_free(struct mappings *m);
 
 void table_put(struct table *table, struct mapping *record);
 
-/* The mapping whose IOVAs contain the address, or NULL. */
+/* The mapping whose IOVAs contain the address, or NULL: as table_find() does it, where no two ranges meet. */
 static inline void *index_find(const struct index *index, uint64_t address)
 {
-	struct index_entry found;
+	struct index_cursor at;
 
-	return index_stab(index, address, &found) ? (void *)(uintptr_t)found.value : NULL;
+	return index_seek(index, address, &at) && at.where.first <= address ? at.item : NULL;
 }
 
 #endif

@@ -14,14 +14,20 @@ uint64_t random_next(uint64_t *state)
 	return *state >> 9;
 }
 
+/* What goes along must belong to the entry it went with. */
+static uint64_t also_of(uint64_t value)
+{
+	return value * UINT64_C(0x9e3779b97f4a7c15) + 1;
+}
+
 void oracle_add(struct oracle *o, struct index *index, struct range where, uint64_t value)
 {
 	if (!o->entries)
 		o->entries = malloc(MOST * sizeof *o->entries);
 	must(o->entries && o->count < MOST);
-	o->entries[o->count++] = (struct index_entry){ where, value };
+	o->entries[o->count++] = (struct index_entry){ where, value, index->wide ? also_of(value) : 0 };
 	must(index_reserve(index));
-	index_insert(index, where, value);
+	index_insert(index, o->entries[o->count - 1]);
 }
 
 void oracle_remove(struct oracle *o, struct index *index, size_t i)
@@ -91,7 +97,9 @@ static const struct index_node *leftmost(const struct index *index)
 
 static struct index_entry entry_of(const struct index_node *node, unsigned i)
 {
-	return (struct index_entry){ { node->first[i], node->slot[i].last }, node->slot[i].value };
+	uint64_t also = node->wide ? ((const struct index_wide *)node)->third[i].also : 0;
+
+	return (struct index_entry){ { node->first[i], node->slot[i].last }, node->slot[i].value, also };
 }
 
 static uint64_t check_leaf(const struct index_node *leaf, struct walk *w)
@@ -122,7 +130,7 @@ static uint64_t check_below(const struct index_node *node, unsigned level, struc
 	if (level == 1)
 		return check_leaf(node, w);
 	for (unsigned i = 0; i < node->count; i++) {
-		const struct index_node *child = ((struct index_node *const *)(node + 1))[i];
+		const struct index_node *child = ((const struct index_wide *)node)->third[i].child;
 		uint64_t below = check_below(child, level - 1, w);
 		must_eq(node->slot[i].last, below);
 		must_eq(node->first[i], child->first[0]);
@@ -157,6 +165,7 @@ void check_same(struct oracle *o, const struct index *index)
 		must_eq(at.where.first, o->entries[i].where.first);
 		must_eq(at.where.last, o->entries[i].where.last);
 		must_eq((uintptr_t)at.item, (uintptr_t)o->entries[i].value);
+		must_eq(entry_of(at.leaf, at.at).also, o->entries[i].also);
 	}
 	must(!more);
 }

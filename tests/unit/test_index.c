@@ -37,8 +37,10 @@ static void compare_seek(const struct oracle *o, const struct index *index, uint
 		must_eq(at.where.first, want->where.first);
 	bool in = want && want->where.first <= address;
 	must_eq(index_stab(index, address, &hit), in);
-	if (in)
+	if (in) {
 		must_eq(hit.value, want->value);
+		must_eq(hit.also, want->also);
+	}
 	struct range point = { address, address };
 	must_eq(index_meets(index, point, &at), in);
 }
@@ -49,7 +51,7 @@ START_TEST(random_disjoint)
 	enum { SLOTS = 3000 };
 	static int place[SLOTS]; /* 0: not there */
 	struct oracle o = { 0 };
-	struct index index = { 0 };
+	struct index index = { .wide = true };
 	uint64_t seed = 11;
 
 	for (size_t i = 0; i < operations; i++) {
@@ -105,12 +107,14 @@ static void compare_around(struct oracle *o, const struct index *index, uint64_t
 	must_eq(below.value, want_below.value);
 	must_eq(above.where.first, want_above.where.first);
 	must_eq(above.value, want_above.value);
+	must_eq(below.also, want_below.also);
+	must_eq(above.also, want_above.also);
 }
 
 static void overlap(uint64_t span, uint64_t longest, uint64_t seed)
 {
 	struct oracle o = { 0 };
-	struct index index = { 0 };
+	struct index index = { .wide = seed % 2 };
 
 	for (size_t i = 0; i < operations; i++) {
 		unsigned fill = i / 3000 % 2 ? 20 : 80;
@@ -202,7 +206,8 @@ static void fill_and_empty(enum order in, enum order out)
 
 	for (size_t i = 0; i < most; i++) {
 		must(index_reserve(&index));
-		index_insert(&index, (struct range){ keys[i] * 10, keys[i] * 10 + 5 }, keys[i] + 1);
+		index_insert(&index,
+			     (struct index_entry){ { keys[i] * 10, keys[i] * 10 + 5 }, keys[i] + 1, 0 });
 	}
 	check_tree(&index);
 	size_t full = (most + INDEX_WIDTH - 1) / INDEX_WIDTH;
@@ -283,7 +288,7 @@ START_TEST(top_of_the_space)
 {
 	for (unsigned count = 1; count < 3 * INDEX_WIDTH; count++) {
 		struct oracle o = { 0 };
-		struct index index = { 0 };
+		struct index index = { .wide = count % 2 };
 		for (unsigned i = 0; i < count; i++)
 			oracle_add(&o, &index, (struct range){ UINT64_MAX - i, UINT64_MAX - i }, i + 1);
 		check_same(&o, &index);
@@ -306,7 +311,7 @@ START_TEST(every_small_count)
 
 	for (unsigned count = 1; count <= most_small; count++) {
 		struct oracle o = { 0 };
-		struct index index = { 0 };
+		struct index index = { .wide = count % 2 };
 		for (unsigned i = 0; i < count; i++)
 			oracle_add(&o, &index, (struct range){ i * 2, i * 2 }, i + 1);
 		for (unsigned i = 0; i < count; i++) {

@@ -1113,6 +1113,33 @@ START_TEST(a_dirty_terabyte_is_below_100_mib)
 }
 END_TEST
 
+/* Half of them are in the list, half in the planes: in order, and none is lost at the seam. */
+START_TEST(more_than_the_list_holds)
+{
+	enum { WORDS = 2 * LISTED };
+	const uint64_t apart = 65536, seam = LISTED * apart * PAGE;
+	struct vfd_log *log = huge_log();
+	struct vfd_consumer *c = vfd_log_consumer(log);
+	struct vfd_run run[WORDS];
+	size_t n;
+
+	for (uint64_t i = 0; i < WORDS; i++)
+		OK(i % 2 ? mark_pages(log, i * apart, 1) : merge_bits(log, i * apart, 1, VFD_REPORTED));
+	struct vfd_batch b = take_all(c);
+	ck_assert_uint_eq(b.reported, WORDS / 2);
+	ck_assert_uint_eq(consumer_record(log, 0)->list.pages, LISTED);
+	OK(vfd_batch_runs(c, &b, run, WORDS, &n, &err));
+	ck_assert_uint_eq(n, WORDS);
+	for (uint64_t i = 0; i < WORDS; i++)
+		ck_assert_uint_eq(run[i].address, i * apart * PAGE);
+	OK(vfd_rollback(c, &b, seam - 10 * apart * PAGE, seam + 10 * apart * PAGE - 1, &err));
+	expect_count(c, 20, 10, WORDS - 20);
+	OK(vfd_commit(c, &b, 0, UINT64_MAX, &err));
+	send_all(c, 20);
+	OK(vfd_log_destroy(&log, 0, &err));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("log");
@@ -1149,6 +1176,7 @@ int main(void)
 	tcase_add_test(tcase, bad_bitmaps);
 	tcase_add_test(tcase, bad_consumers);
 	tcase_add_test(tcase, bad_batches);
+	tcase_add_test(tcase, more_than_the_list_holds);
 	tcase_add_test(tcase, a_full_arena_refuses_and_goes_on);
 	tcase_add_test(tcase, an_arena_reads_the_same_elsewhere);
 	suite_add_tcase(suite, tcase);

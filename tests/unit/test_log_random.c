@@ -187,10 +187,41 @@ static bool plane_bit(const uint64_t *plane, uint64_t bit)
 	return plane[bit / 64] >> (bit % 64) & 1;
 }
 
+/* What is taken and what is not reported, as the planes have it and the list */
+struct taken_words {
+	uint64_t taken[PAGES / 64 + 3], other[PAGES / 64 + 3];
+};
+
+static void add_listed(struct taken_words *all, const struct planes *p, const struct cursor *at, int c)
+{
+	for (struct listing l = listing_of(at, m.consumers[c].handle->index); l.at < l.end; l.at++) {
+		uint64_t w = listing_word(&l), pages = listing_pages(&l);
+		CHECK(!(p->taken.bits[w] & pages));
+		CHECK(!(pages & p->other.bits[w] & ~p->owed.bits[w]));
+		all->taken[w] |= pages;
+		all->other[w] |= pages & l.at->other & ~p->owed.bits[w];
+	}
+}
+
+static struct taken_words taken_words(const struct planes *p, const struct region *r, int c, uint64_t words)
+{
+	struct taken_words all = { 0 };
+	struct cursor at = cursor_over(m.log, (struct range){ r->address, r->last });
+
+	CHECK(cursor_next(&at));
+	for (uint64_t w = 0; w < words; w++) {
+		all.taken[w] = p->taken.bits[w];
+		all.other[w] = p->other.bits[w];
+	}
+	add_listed(&all, p, &at, c);
+	return all;
+}
+
 static void compare_region(const struct region *r, int c)
 {
 	struct planes p = planes_of(m.log, r, m.consumers[c].handle->index);
 	uint64_t words = address_bit(m.log, r, r->last) / 64 + 1;
+	struct taken_words all = taken_words(&p, r, c, words);
 
 	compare_summary(&p.owed, words);
 	compare_summary(&p.taken, words);
@@ -201,10 +232,20 @@ static void compare_region(const struct region *r, int c)
 		if (address >= r->address && address <= r->last)
 			q = &m.consumers[c].page[page_of(address)];
 		CHECK(plane_bit(p.owed.bits, i) == q->owed);
-		CHECK(plane_bit(p.taken.bits, i) == (q->batch != 0));
-		CHECK(plane_bit(p.other.bits, i) == ((q->owed || q->batch) && !q->reported));
+		CHECK(plane_bit(all.taken, i) == (q->batch != 0));
+		CHECK(plane_bit(all.other, i) == ((q->owed || q->batch) && !q->reported));
 		CHECK(!q->reported || q->owed || q->batch); /* the eighth state */
 	}
+}
+
+static void compare_list(int c)
+{
+	const struct list *list = &consumer_record(m.log, m.consumers[c].handle->index)->list;
+	uint64_t pages = 0;
+
+	for (uint64_t i = 0; list->pages && i < list->count; i++)
+		pages += word_count(list->words[i].pages);
+	CHECK(pages == list->pages);
 }
 
 static void compare_all(void)
@@ -212,6 +253,9 @@ static void compare_all(void)
 	uint64_t regions = 0;
 
 	fold_range(m.log, RANGE_ALL);
+	for (int c = 0; c < CONSUMERS; c++)
+		if (handle(c))
+			compare_list(c);
 	for (int c = 0; c < CONSUMERS; c++)
 		for (uint64_t r = 0; handle(c) && r < m.log->super->region_count; r++)
 			compare_region(&region_table(m.log)[r], c);
@@ -618,6 +662,13 @@ static void resolve_wrong(void)
 
 /* ---- consumers ---- */
 
+/* So few pages would hardly ever fill it. */
+static void shorten_list(int c)
+{
+	consumer_record(m.log, m.consumers[c].handle->index)->list.room =
+		(uint64_t)below(3) * (uint64_t)below(20);
+}
+
 static void add_consumer(void)
 {
 	int c = 1;
@@ -628,6 +679,7 @@ static void add_consumer(void)
 		return;
 	memset(&m.consumers[c], 0, sizeof m.consumers[c]);
 	CHECK(!vfd_consumer_add(m.log, "another", &m.consumers[c].handle, NULL));
+	shorten_list(c);
 }
 
 static void remove_consumer(void)
@@ -772,6 +824,7 @@ static void start(uint64_t seed, void *arena, uint64_t arena_size)
 		m.regions[r].first = 1;
 	CHECK(!vfd_log_create(&o, &m.log, NULL));
 	m.consumers[0].handle = vfd_log_consumer(m.log);
+	shorten_list(0);
 }
 
 static void finish(void)

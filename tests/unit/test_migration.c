@@ -681,6 +681,35 @@ START_TEST(woken_behind_our_back)
 }
 END_TEST
 
+static int raw_set(uint32_t state)
+{
+	struct {
+		struct uapi_feature head;
+		struct uapi_mig_state body;
+	} arg = { .head = { sizeof arg, SET_STATE }, .body = { state, -1 } };
+
+	return raw_ioctl(f, vfd_device_fd(devices[0]), VFIO_DEVICE_FEATURE, &arg);
+}
+
+/* Who had it before may have touched it. */
+START_TEST(found_stopped)
+{
+	migration_begin(NULL);
+	ck_assert_int_eq(raw_set(VFD_MIG_STOP), 0);
+	ck_assert_int_eq(model_hold(f->model, FIRST), 0);
+	OK(vfd_device_close(&devices[0], VFD_COLLECT, &f->err));
+	OK(vfd_device_open(f->group, FIRST, &devices[0], &f->err));
+	ck_assert_uint_eq(state_of(0), VFD_MIG_STOP);
+	OK(set_one(0, VFD_MIG_STOP));
+	ck_assert_uint_eq(writers(), DEVICES);
+	OK(vfd_device_quiesce(devices[0], &f->err));
+	ck_assert_uint_eq(command_of(0) & PCI_COMMAND_MASTER, 0);
+	ck_assert_uint_eq(writers(), DEVICES - 1);
+	model_release(f->model, FIRST);
+	migration_end();
+}
+END_TEST
+
 /* ---- a log that ends ---- */
 
 static const struct model_log ends = { .ends_on_stop = true };
@@ -949,6 +978,7 @@ int main(void)
 	add_case(suite, "configured while stopped", configured_while_stopped);
 	add_case(suite, "reset by configuration space", reset_by_configuration_space);
 	add_case(suite, "woken behind our back", woken_behind_our_back);
+	add_case(suite, "found stopped", found_stopped);
 	add_trap(suite, 47, "a log read before it ends", log_read_before_it_ends);
 	add_trap(suite, 47, "a log that ended, and it runs again", log_ended_and_runs_again);
 	add_case(suite, "a log begun anew in STOP", log_begun_anew_in_stop);
