@@ -138,6 +138,9 @@ void group_held_elsewhere(struct vfd_group *group);
 /* Open, not closed by a detach. */
 unsigned group_open_devices(const struct vfd_group *group);
 
+/* No other is attached, as far as the library knows. */
+bool group_is_last(const struct vfd_group *group);
+
 /* The open device of that name, or NULL. */
 struct vfd_device *group_find_device(const struct vfd_group *group, const char *name);
 

@@ -56,20 +56,12 @@ static int explain_busy(const struct vfd_group *g, struct vfd_error *err)
 			g->number);
 }
 
-static bool is_last(const struct vfd_group *group)
-{
-	for (const struct vfd_group *g = group->container->groups; g; g = g->next)
-		if (g != group && g->attached)
-			return false;
-	return true;
-}
-
 static void left(struct vfd_group *group)
 {
 	struct vfd_container *c = group->container;
 
 	place_forget(&c->space);
-	if (is_last(group)) {
+	if (group_is_last(group)) {
 		c->space.physical = c->space.unanswered = c->space.by_record = 0;
 		c->had_physical = false;
 		track_detached(&c->space);
@@ -91,7 +83,7 @@ static int kernel_unset(struct vfd_group *group)
 
 	if (!is_iommufd(c))
 		return c->sys->ioctl(c->sys, group->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
-	return is_last(group) ? c->space.backend.ops->end(&c->space.backend) : 0;
+	return group_is_last(group) ? c->space.backend.ops->end(&c->space.backend) : 0;
 }
 
 /* EINVAL and ENODEV: the kernel took the group away before us. EBUSY: a device is open elsewhere, and who has it can write. */
@@ -120,7 +112,7 @@ int group_unset(struct vfd_group *group, struct vfd_error *err)
 	struct space *space = &group->container->space;
 	bool paused = false;
 	bool spoils = group->physical && !space->backend.ops->by_device;
-	int rc = spoils && !is_last(group) ? track_pause(space, &paused, err) : 0;
+	int rc = spoils && !group_is_last(group) ? track_pause(space, &paused, err) : 0;
 
 	if (!rc)
 		rc = unset(group, err);
@@ -159,7 +151,7 @@ static int check_detach(struct vfd_group *g, bool last, struct vfd_error *err)
 static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
 {
 	struct space *space = &g->container->space;
-	bool last = is_last(g);
+	bool last = group_is_last(g);
 	int rc = 0;
 
 	if (!g->attached)

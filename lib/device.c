@@ -2,8 +2,10 @@
 #include "container.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "answer.h"
 #include "track.h"
@@ -25,6 +27,47 @@ int device_read_info(struct vfd_device *device, struct vfd_error *err)
 	return 0;
 }
 
+/* The kernel wants it back, and waits for the close. Asked by opening it once more, and believed when said twice. */
+static bool being_removed(const struct vfd_device *d)
+{
+	const struct sys *sys = d->group->container->sys;
+	char name[256];
+	int fd = -ENODEV;
+
+	for (int i = 0; fd == -ENODEV && i < 2; i++) {
+		snprintf(name, sizeof name, "%s", d->name); /* the kernel's argument is not const */
+		fd = sys->ioctl(sys, d->group->fd, VFIO_GROUP_GET_DEVICE_FD, name);
+	}
+	if (fd >= 0)
+		sys->close(sys, fd);
+	return fd == -ENODEV;
+}
+
+/* With the last device that is open the kernel takes the last group away by itself, and the record. */
+static bool takes_the_record(const struct vfd_device *d)
+{
+	struct vfd_container *c = d->group->container;
+
+	return !is_iommufd(c) && c->space.started && !c->space.physical && group_is_last(d->group) &&
+	       group_open_devices(d->group) == 1 && being_removed(d);
+}
+
+/* It does so after the close, without a lock against calls on the container: wait for it. A second is long enough, unless someone
+ * else holds the device; but then nothing is taken away. */
+static bool taken_away(const struct vfd_group *g)
+{
+	const struct sys *sys = g->container->sys;
+	struct timespec moment = { .tv_nsec = 1000000 };
+
+	for (int i = 0; i < 1000; i++) {
+		struct vfio_group_status status = { .argsz = sizeof status };
+		if (sys->ioctl(sys, g->fd, VFIO_GROUP_GET_STATUS, &status) == -ENODEV)
+			return true;
+		nanosleep(&moment, NULL);
+	}
+	return false;
+}
+
 /* A mapped area or an armed interrupt would keep the device open behind the closed descriptor. */
 void device_shut(struct vfd_device *device)
 {
@@ -32,6 +75,7 @@ void device_shut(struct vfd_device *device)
 
 	if (device->fd < 0)
 		return;
+	bool last = takes_the_record(device);
 	device_drop_stream(device);
 	device_irqs_off(device);
 	device_unmap_areas(device);
@@ -40,6 +84,8 @@ void device_shut(struct vfd_device *device)
 		iommufd_detach(&c->space.backend, device->fd);
 	c->sys->close(c->sys, device->fd);
 	device->fd = -1;
+	if (last && taken_away(device->group))
+		space_taken(&c->space);
 	if (c->borrowed) /* it is still open: its owner has it */
 		group_held_elsewhere(device->group);
 	else if (!device->quiesced)

@@ -67,6 +67,14 @@ unsigned group_open_devices(const struct vfd_group *group)
 	return count;
 }
 
+bool group_is_last(const struct vfd_group *group)
+{
+	for (const struct vfd_group *g = group->container->groups; g; g = g->next)
+		if (g != group && g->attached)
+			return false;
+	return true;
+}
+
 struct vfd_device *group_find_device(const struct vfd_group *group, const char *name)
 {
 	for (struct vfd_device *d = group->devices; d; d = d->next)

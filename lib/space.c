@@ -333,6 +333,14 @@ uint64_t space_lost(struct space *space, enum vfd_reason why, bool gone)
 	return pages;
 }
 
+void space_taken(struct space *space)
+{
+	if (space_drained(space))
+		space->started = space->attached = false;
+	else
+		space_lost(space, VFD_WHY_STATE_LOST, true);
+}
+
 void space_begin(struct space *space)
 {
 	pthread_mutex_lock(&space->mutex);

@@ -126,6 +126,9 @@ uint64_t space_assume_all(struct space *space, enum vfd_reason why);
 /* The kernel's record vanished: expect nothing more of it. gone: the container has no IOMMU any more. Assume what it may have held. */
 uint64_t space_lost(struct space *space, enum vfd_reason why, bool gone);
 
+/* The same, with the last group; but if all was collected before, it held nothing. */
+void space_taken(struct space *space);
+
 /* A record begins, or has ended: nothing was written yet that it could hold, unless a device can write. */
 void space_begin(struct space *space);
 

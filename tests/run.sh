@@ -10,8 +10,7 @@ cd "$(dirname "$0")/.."
 
 # test_model is about the model kernel, and slow there.
 mapfile -t thread_tests < <(grep -l pthread_create tests/unit/test_*.c | grep -v test_model | xargs -n1 basename -s .c | sort)
-steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants traps long cross speed ownkernel debugkernel)
-rare=" ownkernel debugkernel " # only when asked for by name: building kernels, and testing on them, takes most of an hour
+steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants long cross speed ownkernel debugkernel traps)
 
 usage() {
 	cat <<'END'
@@ -45,12 +44,12 @@ bench       the real kernel and our test device: do they behave as the tests ass
 real        the library on the real kernel
 examples    the examples, on the real kernel
 mutants     the library broken on purpose: do the tests notice?
-traps       each trap of the kernel: closed, tested, and does its test notice when it is not?
 cross       unit tests for aarch64, s390x and i386, emulated; only with --full, or if asked for
 long        more random operations, a minute of pins, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
 speed       does tests/bench/run.sh run, and is no operation longer than recorded? also only then
-ownkernel   bench and real on a kernel built for it: device logs, iommufd, fault injection; only if asked for
-debugkernel the same on one that watches its memory (KASAN) and its locks (lockdep); only if asked for
+ownkernel   bench, and what of real stock kernels cannot do, on one built for it: device logs, iommufd, fault injection; also only then
+debugkernel bench and real on one that watches its memory (KASAN) and its locks (lockdep); also only then
+traps       each trap of the kernel: closed, tested, and does its test notice when it is not?
 END
 }
 
@@ -72,9 +71,8 @@ parse() {
 		shift
 	done
 	[ "$show_traps" = no ] || selected+=(real mutants traps)
-	[ ${#selected[@]} -gt 0 ] || mapfile -t selected < <(printf '%s\n' "${steps[@]}" | while read -r step; do
-		[[ $rare == *" $step "* ]] || echo "$step"
-	done)
+	[ "$show_traps$full" != yesyes ] || selected+=(debugkernel)
+	[ ${#selected[@]} -gt 0 ] || selected=("${steps[@]}")
 }
 
 only() {
@@ -126,21 +124,21 @@ step_speed() {
 	tests/bench/smoke.sh
 }
 
-# real has done more operations before, on a stock kernel.
-step_ownkernel() { VFD_OPERATIONS=30000 on_our_kernel own; }
+step_ownkernel() { on_our_kernel own; }
 
 # Everything takes four times as long there.
 step_debugkernel() {
-	VFD_OPERATIONS=10000 on_our_kernel debug
+	VFD_OPERATIONS=5000 VFD_SECONDS=3 on_our_kernel debug
 	tests/kernel/benchtest.sh debug
 }
 
-# Building takes minutes, once.
+# Building takes minutes, once: those that are wanted at all together, for then the sources are unpacked once.
 on_our_kernel() {
-	local code=0
+	local code=0 flavours=("$1")
 	[ "$full" = yes ] || skip_all "takes long; --full runs it"
 	need qemu-system-x86_64 cpio xz modprobe apt-get dpkg gcc make
-	tests/kernel/build.sh "$1" 2>&1 >/dev/null | show_progress || code=${PIPESTATUS[0]}
+	[[ " ${selected[*]} " != *" debugkernel "* ]] || [ "$1" = debug ] || flavours+=(debug)
+	tests/kernel/build.sh "${flavours[@]}" 2>&1 >/dev/null | show_progress || code=${PIPESTATUS[0]}
 	[ "$code" != 3 ] || skip_all "no kernel sources, or no tools to build them"
 	[ "$code" = 0 ] || return 1
 	export VFD_KERNEL=$1

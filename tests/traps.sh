@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 [ -s "$results/mutants.tsv" ] || skip_all "no mutants were run"
 
-required=({1..33} {35..37} {39..43} 49 50)
+required=({1..33} {35..37} {39..43} {49..51})
 later=34,38,44-48
 
 # recorded TRAP TEST MUTANT COLUMN: yes if mutants.sh saw it so in this run
@@ -24,16 +24,22 @@ recorded() {
 		"$results/mutants.tsv"
 }
 
-# seen_on WHERE: "model", or "model, real" if the line that WHERE names was said and said with ok.
-# Where the real kernel was not run that is no fault of the row.
+# seen_on WHERE: "model"; and "real", or "debug kernel", if the line that WHERE names after it was said there and said with ok.
+# Where such a kernel was not run that is no fault of the row.
 seen_on() {
-	local said=${1#*real: }
-	if [ "$said" = "$1" ] || ! grep -qE '^(not )?ok ' "$results/real.log" 2>/dev/null; then
+	local said=${1#*: } kernel log
+	kernel=${1%%: *} && kernel=${kernel#model, }
+	case $kernel in
+	"debug kernel") log=$results/debugkernel.log ;;
+	*) log=$results/real.log ;;
+	esac
+	if [ "$said" = "$1" ] || ! grep -qE '^(not )?ok ' "$log" 2>/dev/null; then
 		echo model
-	elif grep -F "$said" "$results/real.log" | grep -q '^ok ' && ! grep -F "$said" "$results/real.log" | grep -q '^not ok '; then
-		echo "model, real"
+	elif grep -F "$said" "$log" | grep -q '^ok ' && ! grep -F "$said" "$log" | grep -q '^not ok ' &&
+		! grep -q '^not ok .*the kernel complained' "$log"; then
+		echo "model, $kernel"
 	else
-		echo "model, real: NO"
+		echo "model, $kernel: NO"
 	fi
 }
 

@@ -114,6 +114,10 @@ VFD_API int vfd_device_write(struct vfd_device *device, uint32_t index, uint64_t
 /**
  * Deliver interrupts to eventfds.
  *
+ * One of them is told when the kernel wants the device back (unbind, hot-unplug): VFIO_PCI_REQ_IRQ_INDEX of a PCI device, an index of
+ * its own driver's of a mediated one. The kernel waits until the device is closed: vfd_device_close() with VFD_COLLECT, then
+ * vfd_group_detach(). Nothing is lost meanwhile.
+ *
  * @param irq VFIO_PCI_MSIX_IRQ_INDEX ...
  * @param start first vector
  * @param eventfds `count` of them; -1: none for that vector. They stay the caller's.

@@ -72,6 +72,8 @@ build_complainer() {
 	"${CC:-gcc}" -static -I "$here" -o "$tmp/complain" "$tmp/complain.c"
 }
 
+build_race() { "${CC:-gcc}" -static -pthread -o "$tmp/race" "$here/race.c"; }
+
 knob() { sed -nE "s/^#define $1[[:space:]]+([0-9]+)\$/\1/p" "$here/vfdtest.h"; }
 
 test_complaints() {
@@ -92,6 +94,9 @@ test_debug() {
 	run order --kernel debug -- "$tmp/complain" "$(knob VFDTEST_LOCK_ORDER)"
 	check "it sees two locks taken in both orders" code_is order 120
 	check "and says so" says order.err 'possible circular locking dependency'
+	run race --kernel debug -- "$tmp/race"
+	check "trap 6: plain ioctls that race the last detach are 120" code_is race 120
+	check "and it says why: freed memory is used" says race.err 'KASAN: slab-use-after-free'
 	run blind --kernel stock -- "$tmp/complain" "$(knob VFDTEST_PAST_END)"
 	check "a stock kernel would not see it, and is not asked" code_is blind 1
 }
@@ -123,7 +128,10 @@ case ${1:-} in
 	test_use
 	test_two
 	;;
-debug) test_debug ;;
+debug)
+	build_race
+	test_debug
+	;;
 *) echo "usage: benchtest.sh [debug]" >&2 && exit 2 ;;
 esac
 echo "1..$((passed + failed))"

@@ -60,12 +60,20 @@ bool device_can_write(const struct device *d)
 	       (!d->config->pci || d->space[PCI_COMMAND] & PCI_COMMAND_MASTER);
 }
 
+/* To add it to its container's list, or to take it off, the kernel takes the container's lock, then that of the list. */
+static void check_listed(struct model *m, const struct device *d)
+{
+	if (d->group->container && d->group->container->notifying)
+		model_crash(m, "deadlock: %s opened or closed while UNMAP_DMA asks drivers to unpin",
+			    d->config->name);
+}
+
 /* The first opener makes the group busy and holds its file. */
 void device_ref(struct model *m, struct device *d)
 {
-	(void)m;
 	if (d->opens++)
 		return;
+	check_listed(m, d);
 	d->opened++;
 	d->quiet = false;
 	d->group->users++;
@@ -79,6 +87,7 @@ void device_unref(struct model *m, struct device *d)
 
 	if (--d->opens)
 		return;
+	check_listed(m, d);
 	devlog_close(m, d); /* while it can still write */
 	d->writer.running = false;
 	pins_drop_all_in(m, d, 0, ~0ull);

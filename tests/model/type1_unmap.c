@@ -73,6 +73,7 @@ static int open_window(struct request *r, struct mapping *map)
 		return -EIO;
 	}
 	settle(r);
+	c->notifying = true;
 	for (unsigned i = 0; i < c->group_count; i++)
 		for (unsigned j = 0; j < c->groups[i]->device_count; j++) {
 			struct device *d = &c->groups[i]->devices[j];
@@ -91,6 +92,7 @@ static int open_window(struct request *r, struct mapping *map)
 		hook(m, iova, size, m->state->window_argument);
 		model_lock(m);
 	}
+	c->notifying = false;
 	return 0;
 }
 

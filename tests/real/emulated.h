@@ -14,5 +14,6 @@ void test_unmap(void);	  /* under a writer, with pins */
 void test_adopt(void);	  /* a container made by raw calls */
 void test_device(void);	  /* registers and interrupts */
 void test_channels(void); /* four channels, any order */
+void test_race(void);	  /* calls against the last detach */
 
 #endif

@@ -87,6 +87,33 @@ static void in_the_window(void)
 	rig_close(&rig);
 }
 
+static void *open_now(void *arg)
+{
+	usleep(30000);
+	return (void *)(intptr_t)rig_open_device(arg, 1);
+}
+
+/* To open a device the kernel takes two locks in the other order than drivers do that unpin for an unmap: it would hang for ever. */
+static void opened_in_the_window(void)
+{
+	pthread_t opener;
+	struct rig rig;
+	void *rc;
+
+	rig_begin(&rig);
+	ok_code(rig_attach(&rig, 1), 0, &rig.err, "a second group");
+	rig_pin(0, 520, 6);
+	rig_set(0, VFDTEST_UNMAP_DELAY_MS, 100);
+	pthread_create(&opener, NULL, open_now, &rig);
+	ok_code(rig_unmap(&rig, 512, 512), 0, &rig.err, "unmap, while another thread opens a device");
+	pthread_join(opener, &rc);
+	rig_set(0, VFDTEST_UNMAP_DELAY_MS, 0);
+	ok(!rc && rig_status(1).open, "opened in that window: after it");
+	struct pages log = rig_deliver(&rig), truth = rig_truth(&rig);
+	ok_exact(&log, &truth, "unmapped meanwhile");
+	rig_close(&rig);
+}
+
 /* The kernel marks what a device pins of a read-only mapping; nobody can have written it. */
 static void read_only(void)
 {
@@ -111,5 +138,6 @@ void test_unmap(void)
 {
 	under_a_writer();
 	in_the_window();
+	opened_in_the_window();
 	read_only();
 }

@@ -215,6 +215,84 @@ static void beside_a_silent_one(void)
 	rig_close(&rig);
 }
 
+/* ---- every combination of three kinds ---- */
+
+enum { LOGGING = 1, PLAIN = 2, SILENT = 4 };
+
+static void add_kinds(struct rig *rig, unsigned kinds)
+{
+	if (kinds & SILENT) {
+		ok_code(vfd_group_attach(rig->container, edu.number, &edu.group, &rig->err), 0, &rig->err,
+			"attach edu");
+		edu_open(rig, &edu);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		if (kinds >> i & 1)
+			ok(!rig_attach(rig, i) && !rig_open_device(rig, i), "attach and open vfdtest.%u", i);
+	rig_map_all(rig);
+}
+
+/* In words: who tells of each, and what is deferred. */
+static bool is_told(const struct vfd_plan *plan, unsigned kinds)
+{
+	char text[2048];
+
+	vfd_plan_text(plan, text, sizeof text, NULL, NULL);
+	bool told = !(kinds & SILENT) || (strstr(text, edu.name) && strstr(text, "deferred to the last"));
+	told &= !(kinds & LOGGING) || strstr(text, "vfdtest.0");
+	told &= !(kinds & PLAIN) || strstr(text, "vfdtest.1");
+	told &= kinds != (LOGGING | SILENT) || strstr(text, "device log, 4096 bytes a bit");
+	return told && (kinds & SILENT || (strstr(text, "type1 record") && !strstr(text, "deferred")));
+}
+
+static void combination(unsigned kinds)
+{
+	struct rig rig;
+	char what[80];
+
+	snprintf(what, sizeof what, "together:%s%s%s", kinds & LOGGING ? " one that logs" : "",
+		 kinds & PLAIN ? " a plain one" : "", kinds & SILENT ? " edu" : "");
+	rig_open(&rig);
+	add_kinds(&rig, kinds);
+	ok_code(vfd_track_start(rig.container, NULL, NULL, &rig.err), 0, &rig.err, "%s: start", what);
+	struct vfd_plan plan = plan_of(&rig);
+	ok(is_told(&plan, kinds) && !plan.exact == !!(kinds & SILENT), "%s: the plan says so", what);
+	rig_write(0, 100, 30, 3); /* who is not there does not write */
+	rig_write(1, 900, 30, 3);
+	if (kinds & SILENT)
+		edu_copy(&edu, 0, 1600);
+	harvest(&rig, VFD_HARVEST_FINAL);
+	struct pages log = rig_deliver(&rig), truth = rig_truth(&rig);
+	if (kinds & SILENT)
+		truth.words[1600 / 64] |= UINT64_C(1) << 1600 % 64;
+	if (plan.exact)
+		ok_exact(&log, &truth, what);
+	else
+		ok_nothing_lost(&log, &truth, what);
+	rig_close(&rig);
+}
+
+/* Until the instant it is closed, and nothing can make it silent before: all that it may write is assumed. */
+static void closed_at_work(void)
+{
+	struct rig rig;
+
+	rig_set(0, VFDTEST_RESET, 0);
+	begin(&rig);
+	rig_map_all(&rig);
+	start(&rig);
+	rig_run(0, 0, 512, 4);
+	usleep(50000);
+	ok_code(vfd_device_quiesce(rig.devices[0], &rig.err), VFD_EUNSUPPORTED, &rig.err, "it has no reset");
+	ok_code(vfd_group_detach(&rig.groups[0], VFD_COLLECT, &rig.err), 0, &rig.err, "detached at work");
+	harvest(&rig, VFD_HARVEST_FINAL);
+	struct pages log = rig_deliver(&rig), truth = rig_truth(&rig);
+	ok_nothing_lost(&log, &truth, "detached at work");
+	ok(pages_count(&log) == 512 + 512 + 451 + 509, "all that it may write: %u pages", pages_count(&log));
+	rig_close(&rig);
+	rig_set(0, VFDTEST_RESET, 1);
+}
+
 /* Kernels without the helper start a log that they cannot report. */
 static bool can_report(void)
 {
@@ -249,5 +327,8 @@ int main(void)
 	report_fails();
 	closed();
 	beside_a_silent_one();
+	closed_at_work();
+	for (unsigned kinds = 1; kinds < 8; kinds++)
+		combination(kinds);
 	return done();
 }

@@ -11,5 +11,6 @@ int main(void)
 	test_adopt();
 	test_device();
 	test_channels();
+	test_race();
 	return done();
 }

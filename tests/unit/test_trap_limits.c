@@ -526,7 +526,8 @@ int main(void)
 	add_trap(suite, 20, "dirty pages larger than the CPU's", page_size_from_capability);
 	add_trap(suite, 21, "the page size changes with a group", page_size_changes);
 	add_trap(suite, 21, "the page size changes behind one's back", page_size_changed_by_another);
-	add_trap(suite, 21, "and again, under a record that is believed lost", page_size_leaves_a_lost_record);
+	add_trap(suite, 21, "and again, under a record that is believed lost",
+		 page_size_leaves_a_lost_record);
 	add_trap(suite, 22, "MIGRATION capability on v1", capability_without_tracking);
 	add_trap(suite, 22, "v2 only", only_v2_is_set);
 	add_trap(suite, 23, "EINVAL: stopped", einval_stopped);

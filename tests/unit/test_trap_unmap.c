@@ -137,8 +137,8 @@ END_TEST
 
 /* ---- 10 ---- */
 
-static pthread_t stopper;
-static int stopped; /* what the stop returned; 1: not yet */
+static pthread_t stopper; /* the other thread */
+static int stopped;	  /* what the stop returned; 1: not yet */
 
 static void *stop(void *argument)
 {
@@ -203,6 +203,41 @@ START_TEST(short_unmap)
 }
 END_TEST
 
+/* ---- 51 ---- */
+
+static void *open_another(void *argument)
+{
+	(void)argument;
+	vfd_device_open(f->group2, NAME(1), &f->device2, NULL);
+	return NULL;
+}
+
+static void open_in_window(struct model *model, uint64_t iova, uint64_t size, void *argument)
+{
+	(void)model;
+	(void)iova;
+	(void)size;
+	(void)argument;
+	ck_assert_int_eq(pthread_create(&stopper, NULL, open_another, NULL), 0);
+	usleep(50 * 1000);
+}
+
+START_TEST(open_during_unmap)
+{
+	fixture_track(f, &two_emulated);
+	OK(vfd_group_attach(f->container, 8, &f->group2, &f->err));
+	device_pins(f, 0, 17, 3);
+	model_on_window(f->model, open_in_window, NULL);
+	OK(unmap_pages(f, 0, PAGES));
+	model_on_window(f->model, NULL, NULL);
+	pthread_join(stopper, NULL);
+	ck_assert_msg(!model_crashed(f->model), "%s", model_crashed(f->model));
+	ck_assert_ptr_nonnull(f->device2);
+	check_precise(f);
+	fixture_end(f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("traps: unmap");
@@ -213,5 +248,6 @@ int main(void)
 	add_trap(suite, 9, "EFAULT twice", fault_twice);
 	add_trap(suite, 10, "STOP in the middle of an unmap", stop_during_unmap);
 	add_trap(suite, 11, "success, but short", short_unmap);
+	add_trap(suite, 51, "a device opened in the middle of an unmap", open_during_unmap);
 	return run_suite(suite);
 }

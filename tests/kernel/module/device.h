@@ -8,7 +8,7 @@
  *               Held across vfio_dma_rw() and vfio_pin_pages(), which take the
  *               container's lock and mmap_lock; so mmap() must not take it, and
  *               the kernel must not call us back with the container's lock held
- *               (it does not: dma_unmap comes without).
+ *               (it does not: dma_unmap comes without; but see there).
  *   irq_lock    the eventfds
  *   truth_lock  the truth, the log and the counters; and with lock, changes of
  *               the pins, so that either is enough to read them. Held over copies
