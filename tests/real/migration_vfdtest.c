@@ -119,7 +119,7 @@ static void bad_data(void)
 {
 	unsigned taken = 0;
 	struct rig rig;
-	size_t size;
+	size_t size = 0;
 
 	begin(&rig);
 	struct pair pair = { &rig, rig.devices[0], rig.devices[1], NULL };
