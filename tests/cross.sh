@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 
 cache=${VFD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/libvfiodirty}/cross
 needed=(check libsubunit-dev)
-slow=(test_faults test_log_random test_model test_threads test_log_threads test_extents)
+slow=(test_faults test_plug test_log_random test_model test_threads test_log_threads test_extents)
 
 # of Debian; of the compiler; of Check's pkg-config file
 names() {
