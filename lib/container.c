@@ -129,6 +129,7 @@ static void make_native(struct vfd_container *c)
 	c->kind = VFD_KIND_IOMMUFD;
 	c->space.backend.ops = &iommufd_ops;
 	c->space.backend.iommufd = &c->iommufd;
+	c->space.alone = false; /* it is type1 that cannot be asked for several by 32 bits */
 }
 
 int container_open_on(const struct sys *sys, const struct vfd_container_options *user,
