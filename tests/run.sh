@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 # test_model is about the model kernel, and slow there.
 mapfile -t thread_tests < <(grep -l pthread_create tests/unit/test_*.c | grep -v test_model | xargs -n1 basename -s .c | sort)
 steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants long cross speed ownkernel debugkernel traps)
-rare=" debugkernel " # only when asked for by name: it takes half an hour more
+rare=" ownkernel debugkernel " # only when asked for by name: building the kernels takes half an hour, testing on them as long
 
 usage() {
 	cat <<'END'
@@ -48,7 +48,7 @@ mutants     the library broken on purpose: do the tests notice?
 cross       unit tests for aarch64, s390x and i386, emulated; only with --full, or if asked for
 long        more random operations, a minute of pins, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
 speed       does tests/bench/run.sh run, and is no operation longer than recorded? also only then
-ownkernel   bench, and what of real stock kernels cannot do, on one built for it: device logs, iommufd, fault injection; also only then
+ownkernel   bench, and what of real stock kernels cannot do, on one built for it: device logs, iommufd, fault injection; only if asked for
 debugkernel bench and real on one that watches its memory (KASAN) and its locks (lockdep); only if asked for
 traps       each trap of the kernel: closed, tested, and does its test notice when it is not?
 END
