@@ -49,7 +49,8 @@ struct backend_ops {
 	int (*stop)(const struct backend *backend);
 
 	/* The record of a range into zeroed words; it is cleared in the kernel. On -EFAULT what was delivered is in words; mappings that start at
-	 * a multiple of 64 pages from where.first and were not delivered are intact. All other errors: nothing was read. */
+	 * a multiple of 64 pages from where.first and were not delivered are intact. All other errors: what arrived is in words (with several
+	 * page tables those before the one that failed were read); the rest was not read. */
 	int (*get)(const struct backend *backend, struct range where, uint64_t *words);
 
 	/* Which of the meanings of EINVAL it was. Clears nothing; words has room for a page's bit. Changes nothing: other threads
