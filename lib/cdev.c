@@ -83,5 +83,6 @@ int cdev_attach(struct vfd_device *d, struct vfd_error *err)
 				rc == -EADDRINUSE ? ": what is mapped lies where its IOMMU allows nothing"
 						  : "");
 	d->recorded = to.recorded;
+	d->unrecorded_why = to.why;
 	return track_recheck(space, err);
 }

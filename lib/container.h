@@ -66,12 +66,13 @@ struct vfd_device {
 	uint32_t flags;
 	uint32_t regions;
 	uint32_t irqs;
-	uint64_t irqs_on;    /* by index */
-	bool pins_all;	     /* its driver pins everything that it writes */
-	bool logs;	     /* it says that it can log its DMA */
-	bool recorded;	     /* a record by device has it: iommufd's page tables */
-	uint32_t iommufd_id; /* its name there */
-	const char *log_why; /* what came of it; static text or NULL */
+	uint64_t irqs_on;	    /* by index */
+	bool pins_all;		    /* its driver pins everything that it writes */
+	bool logs;		    /* it says that it can log its DMA */
+	bool recorded;		    /* a record by device has it: iommufd's page tables */
+	const char *unrecorded_why; /* ... or why none has; static text */
+	uint32_t iommufd_id;	    /* its name there */
+	const char *log_why;	    /* what came of it; static text or NULL */
 	struct recorder recorder;
 	bool quiesced;
 	bool gated;   /* quiesced by bus mastering off: its own registers cannot wake it */

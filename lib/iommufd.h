@@ -34,8 +34,9 @@ struct iommufd {
 
 /* What became of a device. */
 struct iommufd_attached {
-	uint32_t table; /* or the IOAS */
-	bool recorded;	/* it is in a table that can tell */
+	uint32_t table;	 /* or the IOAS */
+	bool recorded;	 /* it is in a table that can tell */
+	const char *why; /* ... or why not: static text */
 };
 
 /* A device that was opened by its own node belongs to this descriptor of /dev/iommu; *id is its name there. */

@@ -130,6 +130,10 @@ static void a_blind_one(void)
 	must(&rig, vfd_track_plan(rig.container, &plan, &rig.err), "plan");
 	ok(!plan.exact && plan.deferred_bytes == UINT64_C(1984) * RIG_PAGE,
 	   "one device cannot tell: %llu bytes are deferred", (unsigned long long)plan.deferred_bytes);
+	bool told = false;
+	for (uint32_t i = 0; i < plan.entry_count; i++)
+		told |= strstr(plan.entries[i].why, "sets no dirty bits (IOMMU_GET_HW_INFO)") != NULL;
+	ok(told, "the kernel was asked before, and the plan says what it said");
 	harvest(&rig, 0);
 	check_exact(&rig, "the other is known exactly all the same");
 	must(&rig, vfd_container_close(&rig.container, VFD_COLLECT, &rig.err), "close");

@@ -259,6 +259,86 @@ START_TEST(its_own_log)
 }
 END_TEST
 
+/* Asked first: nothing is tried that cannot be, and the plan says who said so. */
+START_TEST(asked_before_tried)
+{
+	fixture_begin_on(f, &blind, 0, VFD_BACKEND_IOMMUFD);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	model_trace_start(f->model);
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	ck_assert_uint_eq(calls_of(UAPI_GET_HW_INFO), 1);
+	ck_assert_uint_eq(calls_of(UAPI_HWPT_ALLOC), 0);
+	ck_assert(strstr(plan_of(f).entries[0].why, "its IOMMU sets no dirty bits (IOMMU_GET_HW_INFO)"));
+	end();
+}
+END_TEST
+
+/* What fails to answer is no "no". */
+START_TEST(no_answer_is_no_no)
+{
+	fixture_begin_on(f, &one_iommu, 0, VFD_BACKEND_IOMMUFD);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	arm(MODEL_FILE_IOMMU, UAPI_GET_HW_INFO, ENOMEM, 0);
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	ck_assert_uint_eq(plan_of(f).entries[0].source, VFD_SOURCE_IOMMUFD);
+	end();
+}
+END_TEST
+
+/* An older iommufd maps and attaches, and its devices are owed for. */
+START_TEST(older_kernels)
+{
+	for (int age = MODEL_NO_DIRTY; age <= MODEL_NO_HWPT; age++) {
+		struct model_config config = one_iommu;
+		config.age = (enum model_iommufd_age)age;
+		track(&config);
+		struct vfd_plan plan = plan_of(f);
+		ck_assert_uint_eq(plan.entries[0].source, VFD_SOURCE_DEFERRED);
+		ck_assert_msg(strstr(plan.entries[0].why,
+				     age == MODEL_NO_DIRTY ? "sets no dirty bits" : "Linux 6.7"),
+			      "%s", plan.entries[0].why);
+		writes(PCI_NAME, 9, 1);
+		OK(harvest(f, 0));
+		check_law(f);
+		OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+		check_all_logged(f);
+		fixture_end(f);
+	}
+}
+END_TEST
+
+/* Nor does a call that is too long for it stop anything. */
+START_TEST(too_long_for_the_kernel)
+{
+	static const unsigned long calls[] = { UAPI_GET_HW_INFO, UAPI_HWPT_ALLOC };
+
+	for (size_t i = 0; i < 2; i++) {
+		fixture_begin_on(f, &one_iommu, 0, VFD_BACKEND_IOMMUFD);
+		OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+		arm(MODEL_FILE_IOMMU, calls[i], E2BIG, 0);
+		OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+		ck_assert_uint_eq(plan_of(f).entries[0].source, VFD_SOURCE_DEFERRED);
+		end();
+	}
+}
+END_TEST
+
+START_TEST(a_bit_is_an_entry)
+{
+	struct vfd_cause cause = { 0 };
+	size_t count;
+
+	track(&one_iommu);
+	writes(PCI_NAME, 3, 2);
+	OK(harvest(f, 0));
+	OK(vfd_consumer_causes(vfd_log_consumer(f->log), &cause, 1, &count, &f->err));
+	ck_assert_str_eq(cause.who, "iommufd (per page-table entry)");
+	ck_assert_msg(strstr(plan_of(f).entries[0].why, "one per page-table entry"), "%s",
+		      plan_of(f).entries[0].why);
+	end();
+}
+END_TEST
+
 START_TEST(stop_and_start)
 {
 	track(&one_iommu);
@@ -609,6 +689,11 @@ int main(void)
 	add_case(suite, "the plan", the_plan);
 	add_case(suite, "no dirty bits", no_dirty_bits);
 	add_case(suite, "its own log", its_own_log);
+	add_case(suite, "asked before tried", asked_before_tried);
+	add_case(suite, "no answer is no no", no_answer_is_no_no);
+	add_case(suite, "older kernels", older_kernels);
+	add_case(suite, "too long for the kernel", too_long_for_the_kernel);
+	add_case(suite, "a bit is an entry", a_bit_is_an_entry);
 	add_trap(suite, 38, "stop and start", stop_and_start);
 	add_trap(suite, 33, "never a bad buffer", never_a_bad_buffer);
 	add_trap(suite, 35, "whole mappings", whole_mappings);
