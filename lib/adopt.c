@@ -254,6 +254,7 @@ int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoptio
 		sys->close(sys, fd);
 		return VFD_ENOMEMORY;
 	}
+	snprintf(a.container->why, sizeof a.container->why, "it was adopted");
 	a.container->borrowed = what.flags & VFD_ADOPT_DUP;
 	table_keep(&a.container->space.table, what.flags);
 	rc = declare_all(&a);

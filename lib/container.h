@@ -19,6 +19,7 @@ struct vfd_container {
 		gate; /* closed: attach, detach, open and close of devices, start, stop; entered: all else */
 	int fd;
 	enum vfd_container_kind kind;
+	char why[VFD_ERROR_TEXT]; /* it is of that kind */
 	bool borrowed;	   /* adopted by duplicates: the owner's descriptors keep the container alive */
 	bool had_physical; /* since the IOMMU was set: the kernel lists IOVA ranges from then on */
 	struct vfd_group *groups;
@@ -127,6 +128,9 @@ void group_free(struct vfd_group *group);  /* its devices' records too; closes n
 /* Physical, emulated or no-IOMMU, and why. VFD_EUNSUPPORTED for the last. */
 int group_classify(struct vfd_group *group, struct vfd_error *err);
 
+/* The group's number, by the device's link in sysfs, whose last component it is; -1. */
+int group_of_device(const struct sys *sys, const char *device);
+
 /* It is attached: put it into the list and count it. */
 void group_joined(struct vfd_group *group);
 
@@ -170,6 +174,9 @@ int cdev_check_group(const struct vfd_group *group, struct vfd_error *err);
 
 /* A descriptor of the device by its own node, bound to the container's; *id is its name there. Negative: an error. */
 int cdev_open(const struct vfd_group *group, const char *name, uint32_t *id, struct vfd_error *err);
+
+/* 0: the device's IOMMU sets dirty bits. It is opened, bound and closed again, to ask. */
+int cdev_probe(const struct backend *backend, const char *name, struct vfd_error *err);
 
 /* It can reach what is mapped from now on. */
 int cdev_attach(struct vfd_device *device, struct vfd_error *err);

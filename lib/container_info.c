@@ -28,6 +28,7 @@ static void add_kernel_part(const struct backend *backend, struct vfd_container_
 static void add_own_part(struct vfd_container *c, struct vfd_container_info *info)
 {
 	info->kind = c->kind;
+	memcpy(info->why, c->why, sizeof info->why);
 	for (const struct vfd_group *g = c->groups; g; g = g->next) {
 		info->attached += g->attached;
 		info->physical += g->attached && g->physical;

@@ -259,19 +259,18 @@ static bool is_older(int rc)
 	return rc == -ENOTTY || rc == -E2BIG || rc == -EOPNOTSUPP;
 }
 
-/* Whether its IOMMU sets dirty bits, before a table is made for it. What fails for another reason tells nothing: then the table is tried. */
-static bool can_record(const struct backend *backend, uint32_t id, const char **why)
+int iommufd_can_record(const struct backend *backend, uint32_t id, const char **why)
 {
 	struct uapi_hw_info arg = { .size = sizeof arg, .dev_id = id };
 	int rc = call(backend, UAPI_GET_HW_INFO, &arg);
+	bool can = !rc && arg.out_capabilities & UAPI_HW_CAP_DIRTY;
 
 	*why = rc == -ENOENT  ? "iommufd records nothing of what an emulated device writes: type1 does"
 	       : is_older(rc) ? "this kernel's iommufd is older than dirty bits (Linux 6.7)"
 	       : rc	      ? "iommufd refused it a page table with dirty bits"
-	       : arg.out_capabilities & UAPI_HW_CAP_DIRTY
-		       ? "its IOMMU sets dirty bits (IOMMU_GET_HW_INFO), but iommufd refused it a table"
-		       : "its IOMMU sets no dirty bits (IOMMU_GET_HW_INFO)";
-	return rc ? rc != -ENOENT && !is_older(rc) : arg.out_capabilities & UAPI_HW_CAP_DIRTY;
+	       : can ? "its IOMMU sets dirty bits (IOMMU_GET_HW_INFO), but iommufd refused it a table"
+		     : "its IOMMU sets no dirty bits (IOMMU_GET_HW_INFO)";
+	return rc == -ENOENT || is_older(rc) ? 0 : rc ? rc : can;
 }
 
 /* Not this table: its IOMMU is another one, or the device's group has one already (EINVAL); or no table is for an emulated device, whatever
@@ -360,7 +359,7 @@ int iommufd_attach(struct backend *backend, int device, uint32_t id, bool emulat
 	int rc = -EINVAL;
 
 	out->why = "iommufd records nothing of what an emulated device writes: type1 does";
-	if (!emulated && can_record(backend, id, &out->why))
+	if (!emulated && iommufd_can_record(backend, id, &out->why)) /* if that failed the table tells */
 		rc = attach_recorded(backend, device, id, recording, out);
 	out->recorded = !rc;
 	if (!is_unfit(rc))

@@ -42,6 +42,9 @@ struct iommufd_attached {
 /* A device that was opened by its own node belongs to this descriptor of /dev/iommu; *id is its name there. */
 int iommufd_bind(const struct backend *backend, int device, uint32_t *id);
 
+/* Whether its IOMMU sets dirty bits: 1, or 0; negative: that was not found out. *why: static text. */
+int iommufd_can_record(const struct backend *backend, uint32_t id, const char **why);
+
 /* Give it the address space: by a table that records if its IOMMU can. When `recording` that is switched on before the device can reach it.
  * After a failure the device reaches nothing. */
 int iommufd_attach(struct backend *backend, int device, uint32_t id, bool emulated, bool recording,

@@ -45,7 +45,8 @@ enum vfd_find {
 /** The kernel's two interfaces to an I/O address space. */
 enum vfd_backend {
 	VFD_BACKEND_AUTO =
-		0, /**< a container, if the kernel has one that can track; else iommufd. With a path: a container */
+		0, /**< iommufd, if `devices` are named and the IOMMU of each sets dirty bits; else a container, if the kernel has one
+		    *   that can track; else iommufd. With a path: a container */
 	VFD_BACKEND_TYPE1 =
 		1, /**< a container of type1 v2, "/dev/vfio/vfio": exact for devices that pin what they write */
 	VFD_BACKEND_IOMMUFD =
@@ -58,9 +59,12 @@ struct vfd_container_options {
 	uint32_t flags;	      /**< enum vfd_find: orders to keep besides that by IOVA */
 	struct vfd_log *
 		log; /**< where dirty pages go; must outlive the container; NULL: this one will never track */
-	const char *path;  /**< NULL: where the backend's node is by default */
-	uint32_t backend;  /**< enum vfd_backend */
-	uint32_t reserved; /**< 0 */
+	const char *path;      /**< NULL: where the backend's node is by default */
+	uint32_t backend;      /**< enum vfd_backend */
+	uint32_t device_count; /**< of the next; 0: decide without them */
+	const char *const *
+		devices; /**< with VFD_BACKEND_AUTO: all that will be in it, as "0000:3b:00.0". Each is opened and closed again, to
+			   *   ask for its IOMMU, which resets most; who cannot be asked counts as one without dirty bits. */
 };
 
 /**
@@ -201,6 +205,7 @@ struct vfd_container_info {
 	uint32_t
 		range_total; /**< ranges the kernel has; 0: no restriction known (only emulated groups so far) */
 	struct vfd_iova_range ranges[VFD_INFO_RANGES]; /**< IOVAs that can be mapped */
+	char why[VFD_ERROR_TEXT];		       /**< it is of that kind: what decided, in words */
 };
 
 /**

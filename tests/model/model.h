@@ -121,6 +121,7 @@ struct model_config {
 	unsigned dma_entry_limit; /* 0: 65535 */
 	bool iommufd;		  /* there is /dev/iommu, and devices have nodes of their own */
 	enum model_iommufd_age age;
+	bool no_nodes;	   /* devices have none of their own: no CONFIG_VFIO_DEVICE_CDEV */
 	bool no_container; /* there is no /dev/vfio/vfio */
 	uint64_t
 		iommu_entry; /* bytes of the large entries of page tables, where they fit into a mapping; 0: all have 4 KiB */

@@ -582,6 +582,95 @@ START_TEST(choice)
 }
 END_TEST
 
+static const char *const two_names[] = { PCI_NAME, NAME2 };
+
+/* Of which kind, and that the reason says so. */
+static void chosen(const struct model_config *config, const char *const *devices, uint32_t count,
+		   enum vfd_container_kind kind, const char *why)
+{
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .devices = devices,
+						 .device_count = count };
+	struct vfd_container *other = NULL;
+
+	fixture_begin_on(f, config, 0, VFD_BACKEND_AUTO);
+	unsigned before = model_counts(f->model).descriptors;
+	OK(container_open_on(&f->model->sys, &options, &other, &f->err));
+	ck_assert_uint_eq(model_counts(f->model).descriptors, before + 1);
+	struct vfd_container_info info = { .struct_size = sizeof info };
+	OK(vfd_container_info(other, &info, &f->err));
+	ck_assert_uint_eq(info.kind, kind);
+	ck_assert_msg(strstr(info.why, why), "%s, not %s", info.why, why);
+	OK(vfd_container_close(&other, 0, &f->err));
+	end();
+}
+
+START_TEST(chosen_by_devices)
+{
+	chosen(&two_iommus, two_names, 2, VFD_KIND_IOMMUFD, "the IOMMU of each device named sets dirty bits");
+	chosen(&two_iommus, NULL, 0, VFD_KIND_TYPE1_V2, "no devices were named");
+	chosen(&blind, two_names, 1, VFD_KIND_TYPE1_V2, PCI_NAME ": its IOMMU sets no dirty bits");
+	chosen(&only_native, NULL, 0, VFD_KIND_IOMMUFD, "/dev/vfio/vfio");
+	chosen(&compat, NULL, 0, VFD_KIND_IOMMUFD, "compatibility container");
+	static const char *const strange[] = { PCI_NAME, "0000:00:0f.0" };
+	chosen(&two_iommus, strange, 2, VFD_KIND_TYPE1_V2, "0000:00:0f.0 has no IOMMU group");
+	chosen(NULL, two_names, 2, VFD_KIND_TYPE1_V2, "/dev/iommu");
+}
+END_TEST
+
+/* One that cannot is enough, the last too. */
+START_TEST(chosen_if_all_can)
+{
+	struct model_config config = two_iommus;
+
+	config.groups[1].dirty_bits = false;
+	chosen(&config, two_names, 2, VFD_KIND_TYPE1_V2, NAME2 ": its IOMMU sets no dirty bits");
+	config = two_iommus;
+	config.no_nodes = true;
+	chosen(&config, two_names, 2, VFD_KIND_TYPE1_V2, "CONFIG_VFIO_DEVICE_CDEV");
+	config = two_iommus;
+	config.age = MODEL_NO_HWPT;
+	chosen(&config, two_names, 2, VFD_KIND_TYPE1_V2, "older than dirty bits");
+	static const char *const none[] = { PCI_NAME, NULL };
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .devices = none,
+						 .device_count = 2 };
+	struct vfd_container *other = NULL;
+	fixture_begin_on(f, &two_iommus, 0, VFD_BACKEND_AUTO);
+	REFUSED(VFD_EINVALID, container_open_on(&f->model->sys, &options, &other, &f->err));
+	end();
+}
+END_TEST
+
+/* A device that cannot be asked is no reason to fail, and whatever fails leaves nothing behind. */
+static void choose_with_fault(struct model_fault fault)
+{
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .devices = two_names,
+						 .device_count = 2 };
+	struct vfd_container_info info = { .struct_size = sizeof info };
+	struct vfd_container *other = NULL;
+
+	fixture_begin_on(f, &two_iommus, 0, VFD_BACKEND_AUTO);
+	model_fault(f->model, fault);
+	OK(container_open_on(&f->model->sys, &options, &other, &f->err));
+	bool failed = model_fault_fired(f->model);
+	model_fault_clear(f->model);
+	OK(vfd_container_info(other, &info, &f->err));
+	ck_assert_uint_eq(info.kind, failed ? VFD_KIND_TYPE1_V2 : VFD_KIND_IOMMUFD);
+	OK(vfd_container_close(&other, 0, &f->err));
+	end();
+}
+
+START_TEST(chosen_in_doubt)
+{
+	for (uint64_t nth = 1; nth < 6; nth++) {
+		choose_with_fault((struct model_fault){ .call = MODEL_OPEN, .nth = nth, .error = ENOMEM });
+		choose_with_fault((struct model_fault){ .call = MODEL_IOCTL, .nth = nth, .error = ENOMEM });
+	}
+}
+END_TEST
+
 /* A program that was built with the options of before. */
 START_TEST(older_options)
 {
@@ -707,6 +796,9 @@ int main(void)
 	add_trap(suite, 42, "a doubtful kind", a_doubtful_kind);
 	add_trap(suite, 43, "compat is not trusted", compat_is_not_trusted);
 	add_case(suite, "choice", choice);
+	add_case(suite, "chosen by devices", chosen_by_devices);
+	add_case(suite, "chosen if all can", chosen_if_all_can);
+	add_case(suite, "chosen in doubt", chosen_in_doubt);
 	add_case(suite, "older options", older_options);
 	add_case(suite, "mapped but not told", mapped_but_not_told);
 	add_case(suite, "unmapped but not told", unmapped_but_not_told);
