@@ -66,7 +66,7 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 		return rc;
 	if (!container)
 		return fail(err, VFD_EINVALID, "open container", "container is NULL");
-	rc = check_orders(options.flags, options.log, "open container", err);
+	rc = check_orders(options.flags & ~(uint32_t)VFD_OPEN_FINE, options.log, "open container", err);
 	if (rc)
 		return rc;
 	struct choice choice = { 0 };
@@ -81,6 +81,7 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 	memcpy(c->why, choice.why, sizeof c->why);
 	if (choice.kind == VFD_KIND_IOMMUFD)
 		make_native(c);
+	c->iommufd.fine = options.flags & VFD_OPEN_FINE;
 	table_keep(&c->space.table, options.flags);
 	*container = c;
 	return 0;

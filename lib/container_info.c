@@ -117,6 +117,17 @@ static void plan_deferred(const struct vfd_container *c, const struct vfd_group 
 		 log ? log : "");
 }
 
+static const char *why_recorded(const struct vfd_container *c)
+{
+	return c->iommufd.small
+		       ? "its IOMMU sets dirty bits, one per page-table entry, and none is larger than a page"
+	       : c->iommufd.fine
+		       ? "its IOMMU sets dirty bits, one per page-table entry: that of a large page stands "
+			 "for all of it; the kernel refused to have none (IOMMU_OPTION_HUGE_PAGES)"
+		       : "its IOMMU sets dirty bits, one per page-table entry: that of a large page stands "
+			 "for all of it";
+}
+
 /* The kernel's record of it, if that is what counts. */
 static bool plan_record(const struct vfd_container *c, const struct vfd_group *g, const struct vfd_device *d,
 			struct vfd_plan_entry *e)
@@ -126,9 +137,7 @@ static bool plan_record(const struct vfd_container *c, const struct vfd_group *g
 	if (!is_iommufd(c) && c->space.can_track && !c->space.physical)
 		say(e, VFD_SOURCE_TYPE1, page, g->why);
 	else if (is_iommufd(c) && d && d->recorded && !d->pins_all && !recorder_answers(&d->recorder))
-		say(e, VFD_SOURCE_IOMMUFD, page,
-		    "its IOMMU sets dirty bits, one per page-table entry: that of a large page stands for "
-		    "all of it");
+		say(e, VFD_SOURCE_IOMMUFD, page, why_recorded(c));
 	else if (is_iommufd(c) && !d && g->answered && !g->by_log)
 		say(e, VFD_SOURCE_IOMMUFD, page, "no device is open, so none is attached");
 	else

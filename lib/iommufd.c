@@ -26,14 +26,30 @@ static int destroy(const struct backend *backend, uint32_t id)
 
 /* ---- the address space ---- */
 
+/* While nothing is mapped. A kernel that refuses leaves them as they are: a bit may stand for more, which the plan tells. */
+static void make_small(const struct backend *backend)
+{
+	struct iommufd *own = backend->iommufd;
+	struct uapi_iommu_option arg = {
+		.size = sizeof arg,
+		.option_id = UAPI_OPTION_HUGE_PAGES,
+		.object_id = own->ioas,
+	};
+
+	own->small = !call(backend, UAPI_IOMMU_OPTION, &arg);
+}
+
 static int iommufd_begin(struct backend *backend)
 {
 	struct uapi_ioas_alloc arg = { .size = sizeof arg };
 	int rc = call(backend, UAPI_IOAS_ALLOC, &arg);
 
-	if (!rc)
-		backend->iommufd->ioas = arg.out_ioas_id;
-	return rc;
+	if (rc)
+		return rc;
+	backend->iommufd->ioas = arg.out_ioas_id;
+	if (backend->iommufd->fine)
+		make_small(backend);
+	return 0;
 }
 
 /* EBUSY: a device is in it still. Each step can be the last one; what is gone is forgotten, so that it can be asked again. */

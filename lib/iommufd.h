@@ -28,6 +28,8 @@ struct hwpt {
 
 struct iommufd {
 	uint32_t ioas; /* 0: none */
+	bool fine;     /* entries of one page are wanted */
+	bool small;    /* and that is what there is */
 	struct hwpt *tables;
 	size_t count;
 };

@@ -36,6 +36,14 @@ static void address_spaces(void)
 	SAME(UAPI_IOAS_ALLOC, IOMMU_IOAS_ALLOC);
 	SIZE(uapi_ioas_alloc, iommu_ioas_alloc);
 	FIELD(uapi_ioas_alloc, iommu_ioas_alloc, out_ioas_id);
+	SAME(UAPI_IOMMU_OPTION, IOMMU_OPTION);
+	SIZE(uapi_iommu_option, iommu_option);
+	FIELD(uapi_iommu_option, iommu_option, option_id);
+	FIELD(uapi_iommu_option, iommu_option, op);
+	FIELD(uapi_iommu_option, iommu_option, object_id);
+	FIELD(uapi_iommu_option, iommu_option, val64);
+	SAME(UAPI_OPTION_HUGE_PAGES, IOMMU_OPTION_HUGE_PAGES);
+	same(0, IOMMU_OPTION_OP_SET, "IOMMU_OPTION_OP_SET");
 	SAME(UAPI_IOAS_IOVA_RANGES, IOMMU_IOAS_IOVA_RANGES);
 	SIZE(uapi_ioas_iova_ranges, iommu_ioas_iova_ranges);
 	FIELD(uapi_ioas_iova_ranges, iommu_ioas_iova_ranges, ioas_id);

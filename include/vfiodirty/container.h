@@ -42,6 +42,15 @@ enum vfd_find {
 	VFD_FIND_LOG = 1u << 9,	   /**< by log address; needs a log */
 };
 
+/** Other flags of vfd_container_open(). */
+enum vfd_open_flags {
+	VFD_OPEN_FINE =
+		1u
+		<< 0, /**< iommufd: no page table entry is larger than a page, so that a dirty bit never stands for more. Page
+			  *   tables take more memory, and the IOMMU more misses. A kernel that refuses is said in the plan.
+			  *   Elsewhere it changes nothing. */
+};
+
 /** The kernel's two interfaces to an I/O address space. */
 enum vfd_backend {
 	VFD_BACKEND_AUTO =
@@ -56,7 +65,7 @@ enum vfd_backend {
 /** Options of vfd_container_open(). Zero everything, set `struct_size`, then what differs. */
 struct vfd_container_options {
 	uint32_t struct_size; /**< sizeof(struct vfd_container_options) */
-	uint32_t flags;	      /**< enum vfd_find: orders to keep besides that by IOVA */
+	uint32_t flags;	      /**< enum vfd_find: orders to keep besides that by IOVA; enum vfd_open_flags */
 	struct vfd_log *
 		log; /**< where dirty pages go; must outlive the container; NULL: this one will never track */
 	const char *path;      /**< NULL: where the backend's node is by default */

@@ -103,6 +103,24 @@ static int ioas_alloc(struct model *m, struct iommu *iommu, void *argument)
 	return copy_out(argument, &ask, sizeof(ask));
 }
 
+static int set_option(struct iommu *iommu, const void *argument)
+{
+	struct uapi_iommu_option ask;
+	struct container *c;
+
+	if (copy_in(&ask, argument, sizeof(ask)))
+		return -EFAULT;
+	if (ask.option_id != UAPI_OPTION_HUGE_PAGES || ask.op || ask.val64 > 1)
+		return -EOPNOTSUPP;
+	c = ioas_of(iommu, ask.object_id);
+	if (!c)
+		return -ENOENT;
+	if (c->type1->count)
+		return -EINVAL;
+	c->small = !ask.val64;
+	return 0;
+}
+
 /* Also before a device came: then it is everything. */
 static int iova_ranges(struct iommu *iommu, void *argument)
 {
@@ -306,6 +324,8 @@ int iommu_ioctl(struct call *call, struct iommu *iommu, unsigned long request, v
 	switch (request) {
 	case UAPI_IOAS_ALLOC:
 		return ioas_alloc(call->model, iommu, argument);
+	case UAPI_IOMMU_OPTION:
+		return set_option(iommu, argument);
 	case UAPI_IOAS_IOVA_RANGES:
 		return iova_ranges(iommu, argument);
 	case UAPI_IOAS_MAP:

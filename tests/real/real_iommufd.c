@@ -36,12 +36,17 @@ static void come(struct rig *rig, unsigned index)
 	must(rig, open_device(rig, index), "open");
 }
 
-static void begin_on(struct rig *rig, unsigned char *memory)
+static void begin_with(struct rig *rig, unsigned char *memory, uint32_t flags)
 {
-	rig_open_native(rig, memory, &mock_sys);
+	rig_open_native_on(rig, memory, &mock_sys, flags);
 	come(rig, 0);
 	rig_map_all(rig);
 	must(rig, vfd_track_start(rig->container, NULL, NULL, &rig->err), "start");
+}
+
+static void begin_on(struct rig *rig, unsigned char *memory)
+{
+	begin_with(rig, memory, 0);
 }
 
 static void begin(struct rig *rig)
@@ -176,6 +181,13 @@ static void large_entries(void)
 	struct pages written = mock_truth(), log = rig_deliver(&rig);
 	ok_nothing_lost(&log, &written, "large entries");
 	ok(pages_count(&log) > pages_count(&written), "%u pages told for them", pages_count(&log));
+	finish(&rig);
+	memory = large_pages();
+	ok(memory, "large pages once more");
+	begin_with(&rig, memory, VFD_OPEN_FINE);
+	write_some(0, 17, 333);
+	harvest(&rig, 0);
+	check_exact(&rig, "small entries on request, in large pages of memory");
 	finish(&rig);
 	mock_huge(false);
 }

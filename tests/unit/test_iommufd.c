@@ -80,9 +80,8 @@ static void open_both(void)
 }
 
 /* Three mappings: neighbours, whose border is in the middle of a word of bits, and one behind a hole. */
-static void track(const struct model_config *config)
+static void track_begun(void)
 {
-	fixture_begin_on(f, config, VFD_FIND_MEMORY | VFD_FIND_LOG, VFD_BACKEND_IOMMUFD);
 	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
 	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
 	OK(map_pages(f, 0, 0, 40, RW));
@@ -90,6 +89,12 @@ static void track(const struct model_config *config)
 	OK(map_pages(f, 200, 200, 56, RW));
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
 	wake(f->device);
+}
+
+static void track(const struct model_config *config)
+{
+	fixture_begin_on(f, config, VFD_FIND_MEMORY | VFD_FIND_LOG, VFD_BACKEND_IOMMUFD);
+	track_begun();
 }
 
 static void end(void)
@@ -336,6 +341,33 @@ START_TEST(a_bit_is_an_entry)
 	ck_assert_msg(strstr(plan_of(f).entries[0].why, "one per page-table entry"), "%s",
 		      plan_of(f).entries[0].why);
 	end();
+}
+END_TEST
+
+/* Pages that one write of one page is worth, with entries of 16; and what the plan says of it. */
+static uint64_t pages_told(uint32_t flags, bool refused, const char *said)
+{
+	fixture_begin_on(f, &large, flags, VFD_BACKEND_IOMMUFD);
+	if (refused)
+		arm(MODEL_FILE_IOMMU, UAPI_IOMMU_OPTION, EOPNOTSUPP, 0);
+	track_begun();
+	writes(PCI_NAME, 17, 1);
+	OK(harvest(f, 0));
+	check_law(f);
+	uint64_t told = reported(f);
+	ck_assert_msg(strstr(plan_of(f).entries[0].why, said), "%s", plan_of(f).entries[0].why);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err)); /* each address space is asked for it anew */
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	ck_assert(f->container->iommufd.small == (bool)flags);
+	end();
+	return told;
+}
+
+START_TEST(small_entries)
+{
+	ck_assert_uint_eq(pages_told(0, false, "stands for all of it"), 16);
+	ck_assert_uint_eq(pages_told(VFD_OPEN_FINE, false, "none is larger than a page"), 1);
+	ck_assert_uint_eq(pages_told(VFD_OPEN_FINE, true, "refused to have none"), 16);
 }
 END_TEST
 
@@ -783,6 +815,7 @@ int main(void)
 	add_case(suite, "older kernels", older_kernels);
 	add_case(suite, "too long for the kernel", too_long_for_the_kernel);
 	add_case(suite, "a bit is an entry", a_bit_is_an_entry);
+	add_case(suite, "small entries", small_entries);
 	add_trap(suite, 38, "stop and start", stop_and_start);
 	add_trap(suite, 33, "never a bad buffer", never_a_bad_buffer);
 	add_trap(suite, 35, "whole mappings", whole_mappings);
