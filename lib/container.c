@@ -42,7 +42,7 @@ void container_free(struct vfd_container *container)
 	free(container);
 }
 
-static void make_native(struct vfd_container *c)
+void container_native(struct vfd_container *c)
 {
 	c->kind = VFD_KIND_IOMMUFD;
 	c->space.backend.ops = &iommufd_ops;
@@ -80,7 +80,7 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 	}
 	memcpy(c->why, choice.why, sizeof c->why);
 	if (choice.kind == VFD_KIND_IOMMUFD)
-		make_native(c);
+		container_native(c);
 	c->iommufd.fine = options.flags & VFD_OPEN_FINE;
 	table_keep(&c->space.table, options.flags);
 	*container = c;

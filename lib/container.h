@@ -117,6 +117,9 @@ struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_l
 				     struct vfd_error *err);
 void container_free(struct vfd_container *container);
 
+/* It is one of iommufd. Just made. */
+void container_native(struct vfd_container *container);
+
 unsigned container_open_devices(const struct vfd_container *container);
 
 /* ---- groups; gate closed ---- */

@@ -141,6 +141,8 @@ struct vfd_adoption {
 	const struct vfd_mapping
 		*mappings; /**< all of them; one that is missing is found when the kernel refuses to cut it */
 	struct vfd_log *log; /**< as in vfd_container_options */
+	uint32_t backend;    /**< enum vfd_backend; VFD_BACKEND_IOMMUFD: container_fd is one of /dev/iommu */
+	uint32_t ioas;	     /**< with that: the address space, IOMMU_IOAS_ALLOC's out_ioas_id */
 };
 
 /**
@@ -152,6 +154,12 @@ struct vfd_adoption {
  * Type1 v1 and no-IOMMU containers: mappings work, vfd_track_start() is VFD_EUNSUPPORTED unless all devices pin what they write
  * (vfd_device_pins_all()). What the owner maps or unmaps itself later, the library does not learn; vfd_map() there is -EEXIST. sPAPR and iommufd's
  * compatibility container are VFD_EUNSUPPORTED.
+ *
+ * iommufd: an address space (IOAS) with its mappings, and without devices: no call tells which page table records, so a device that the
+ * owner attached would be in none that can be believed. Close it before, and open it with vfd_device_open() after: mappings stay where they
+ * are. Nothing is tracked before vfd_track_start(); what was written until then is for the owner to copy (vfd_mark_initial()). Declare
+ * mappings exactly as they were made: nothing finds out if not, and bits of a large page that only half a declared mapping covers could be
+ * lost. The address space goes with the last group that is detached, or with its last descriptor. VFD_ADOPT_DUP is VFD_EUNSUPPORTED.
  *
  * @return 0; VFD_EINVALID; VFD_EUNSUPPORTED; VFD_ENOREGION / VFD_EALIAS / VFD_EOVERLAP (a declared mapping); VFD_ECUT (a mapping
  * exists that was not declared; first..last of the error narrow it down); -errno of fcntl or the probes; VFD_ENOMEMORY

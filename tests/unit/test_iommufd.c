@@ -614,6 +614,101 @@ START_TEST(choice)
 }
 END_TEST
 
+/* ---- taken over ---- */
+
+/* An address space of somebody else, with two mappings. */
+static struct vfd_adoption owned(struct vfd_mapping mappings[2], const struct model_config *config)
+{
+	struct uapi_ioas_alloc ioas = { .size = sizeof ioas };
+
+	fixture_begin_on(f, config, 0, VFD_BACKEND_IOMMUFD);
+	OK(vfd_container_close(&f->container, 0, &f->err));
+	int fd = f->model->sys.open(&f->model->sys, "/dev/iommu", 0);
+	ck_assert_int_eq(raw_ioctl(f, fd, UAPI_IOAS_ALLOC, &ioas), 0);
+	for (uint64_t i = 0; i < 2; i++) {
+		struct uapi_ioas_map map = { .size = sizeof map,
+					     .flags = UAPI_IOAS_MAP_FIXED | UAPI_IOAS_MAP_READ |
+						      UAPI_IOAS_MAP_WRITE,
+					     .ioas_id = ioas.out_ioas_id,
+					     .user_va = (uintptr_t)(f->memory + 200 * i * PAGE),
+					     .length = 64 * PAGE,
+					     .iova = 200 * i * PAGE };
+		ck_assert_int_eq(raw_ioctl(f, fd, UAPI_IOAS_MAP, &map), 0);
+		mappings[i] = (struct vfd_mapping){ .struct_size = sizeof mappings[i],
+						    .flags = RW,
+						    .iova = map.iova,
+						    .size = map.length,
+						    .memory = f->memory + 200 * i * PAGE };
+	}
+	return (struct vfd_adoption){ .struct_size = sizeof(struct vfd_adoption),
+				      .container_fd = fd,
+				      .mapping_count = 2,
+				      .mappings = mappings,
+				      .log = f->log,
+				      .backend = VFD_BACKEND_IOMMUFD,
+				      .ioas = ioas.out_ioas_id };
+}
+
+static int adopt(const struct vfd_adoption *what)
+{
+	return container_adopt_on(&f->model->sys, what, &f->container, &f->err);
+}
+
+START_TEST(adopted)
+{
+	struct vfd_mapping mappings[2];
+	struct vfd_adoption what = owned(mappings, &one_iommu);
+
+	OK(adopt(&what));
+	ck_assert_uint_eq(info_of(f).kind, VFD_KIND_IOMMUFD);
+	ck_assert_uint_eq(info_of(f).mappings, 2);
+	ck_assert_uint_eq(info_of(f).tracking, 0);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	model_trace_start(f->model);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	ck_assert_uint_eq(calls_of(UAPI_IOAS_MAP), 0); /* where it was */
+	wake(f->device);
+	writes(PCI_NAME, 3, 2);
+	writes(PCI_NAME, 201, 1);
+	OK(harvest(f, 0));
+	check_precise(f);
+	ck_assert_uint_eq(reported(f), 3);
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(unmap_pages(f, 200, 64));
+	check_precise(f);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err)); /* in an address space of our own */
+	ck_assert_uint_eq(info_of(f).mappings, 1);
+	end();
+}
+END_TEST
+
+START_TEST(adopted_wrongly)
+{
+	struct vfd_mapping mappings[2];
+	struct vfd_adopt_group group = { .number = 20 };
+	struct vfd_adoption what = owned(mappings, &one_iommu), wrong = what;
+
+	wrong.flags = VFD_ADOPT_DUP;
+	REFUSED(VFD_EUNSUPPORTED, adopt(&wrong));
+	wrong = what, wrong.groups = &group, wrong.group_count = 1;
+	REFUSED(VFD_EUNSUPPORTED, adopt(&wrong));
+	wrong = what, wrong.ioas++;
+	REFUSED(-EINVAL, adopt(&wrong));
+	wrong = what, wrong.backend = 3;
+	REFUSED(VFD_EINVALID, adopt(&wrong));
+	wrong = what, wrong.mappings = NULL;
+	REFUSED(VFD_EINVALID, adopt(&wrong));
+	wrong = what, wrong.container_fd = f->model->sys.open(&f->model->sys, "/dev/vfio/vfio", 0);
+	ck_assert_int_lt(adopt(&wrong), 0);
+	ck_assert(strstr(f->err.message, "not one of /dev/iommu"));
+	ck_assert_int_eq(f->model->sys.close(&f->model->sys, wrong.container_fd), 0);
+	OK(adopt(&what)); /* the descriptor was left as it was */
+	end();
+}
+END_TEST
+
 static const char *const two_names[] = { PCI_NAME, NAME2 };
 
 /* Of which kind, and that the reason says so. */
@@ -833,6 +928,8 @@ int main(void)
 	add_case(suite, "chosen if all can", chosen_if_all_can);
 	add_case(suite, "chosen in doubt", chosen_in_doubt);
 	add_case(suite, "older options", older_options);
+	add_case(suite, "adopted", adopted);
+	add_case(suite, "adopted wrongly", adopted_wrongly);
 	add_case(suite, "mapped but not told", mapped_but_not_told);
 	add_case(suite, "unmapped but not told", unmapped_but_not_told);
 	add_case(suite, "attached but not told", attached_but_not_told);
