@@ -136,7 +136,7 @@ END_TEST
 
 START_TEST(unknown_flags)
 {
-	struct vfd_container_options options = { .struct_size = sizeof options, .flags = 1 };
+	struct vfd_container_options options = { .struct_size = sizeof options, .flags = VFD_OPEN_FINE << 1 };
 	struct vfd_track_options track = { .struct_size = sizeof track, .flags = 1u << 31 };
 	const unsigned both = VFD_COLLECT | VFD_DISCARD;
 	struct vfd_container *other;
