@@ -33,6 +33,7 @@ void space_end(struct space *space)
 			log_region_put(space->log, m->log_address);
 		free(m);
 	}
+	log_intent_end(space->unpaid);
 	plan_end(&space->plan);
 	table_end(&space->table);
 	place_forget(space);
@@ -222,13 +223,27 @@ void space_each_tracked(struct space *space, void (*visit)(struct space *space, 
 }
 
 /* Mutex held, here and below. */
+/* What happened is known here only: as long as it is not paid, whoever salvages the log owes it. */
+static void note_owed(struct space *space, bool was)
+{
+	if (was == (space->owed > 0))
+		return;
+	log_intent_end(space->unpaid);
+	space->unpaid.at = NULL;
+	if (!was)
+		space->unpaid = log_intent_begin(space->log, RANGE_ALL);
+}
+
 static void set_owed(struct space *space, struct mapping *m, enum vfd_reason why)
 {
+	bool was = space->owed > 0;
+
 	if (m->owed)
 		space->owed -= range_size(m->where);
 	if (why)
 		space->owed += range_size(m->where);
 	m->owed = (unsigned)why & 0x7fu;
+	note_owed(space, was);
 }
 
 static void set_unarmed(struct space *space, struct mapping *m, bool unarmed)

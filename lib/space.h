@@ -55,6 +55,7 @@ struct space {
 	struct vfd_pinset *pinsets; /* changed with the container's gate closed */
 	struct place place;	    /* free IOVAs */
 	uint64_t owed;		    /* bytes of the mappings that are owed as a whole, mapping.owed */
+	struct log_intent unpaid;   /* while there are any */
 	bool gap; /* there was no record for a moment while a physical group left: see track_pause() */
 };
 

@@ -58,6 +58,21 @@ static char *aligned_memory(void)
 	return m + before;
 }
 
+static void (*on_model)(struct model *model);
+
+void fixture_on_model(void (*visit)(struct model *model))
+{
+	on_model = visit;
+}
+
+static struct vfd_log_options log_options = { .struct_size = sizeof log_options };
+
+void fixture_arena(void *arena, uint64_t size)
+{
+	log_options.arena = arena;
+	log_options.arena_size = size;
+}
+
 static void make_log(struct fixture *f)
 {
 	f->memory = aligned_memory();
@@ -67,7 +82,7 @@ static void make_log(struct fixture *f)
 		.size = PAGES * PAGE,
 		.memory = f->memory,
 	};
-	OK(vfd_log_create(NULL, &f->log, &f->err));
+	OK(vfd_log_create(&log_options, &f->log, &f->err));
 	OK(vfd_region_add(f->log, &region, &f->err));
 }
 
@@ -86,6 +101,8 @@ void fixture_begin_on(struct fixture *f, const struct model_config *config, uint
 {
 	memset(f, 0, sizeof *f);
 	f->model = model_new(config);
+	if (on_model)
+		on_model(f->model);
 	make_log(f);
 	struct vfd_container_options options = {
 		.struct_size = sizeof options,

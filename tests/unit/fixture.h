@@ -58,6 +58,10 @@ extern const struct model_config
 extern const struct model_config stubborn; /* 7 with vfdtest.0, which can neither be reset nor quiesced */
 #define PCI_NAME "0000:00:01.0"
 
+/* From here on logs live there, zero-filled by the caller each time. */
+void fixture_arena(void *arena, uint64_t size);
+/* Called with each model that is made. */
+void fixture_on_model(void (*visit)(struct model *model));
 /* Model, log, region, container; nothing is attached. */
 void fixture_begin(struct fixture *f, const struct model_config *config);
 /* With those flags of vfd_container_open(); else it keeps all orders. */
