@@ -45,6 +45,7 @@ int container_close_gate(struct vfd_container *container, const char *operation,
 
 void container_open_gate(struct vfd_container *container)
 {
+	space_note_debt(&container->space);
 	log_intent_end(container->intent);
 	gate_open(&container->gate);
 }

@@ -77,7 +77,7 @@ enum {
 
 /* A question to the kernel that is on its way: what it clears there may be nowhere yet. See log_intent.c. */
 struct intent {
-	uint64_t state; /* enum intent_state */
+	uint64_t state;	      /* enum intent_state */
 	uint64_t first, last; /* log addresses */
 	uint64_t unused;
 };

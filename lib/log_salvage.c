@@ -185,7 +185,8 @@ enum which { REPORTED, SAID, NOT_SAID };
 static uint64_t pages_said(const struct salvage *s, unsigned said, uint64_t word)
 {
 	const struct range *where = &s->said[said].where;
-	uint64_t first = where->first >> s->dead->view.page_shift, last = where->last >> s->dead->view.page_shift;
+	uint64_t first = where->first >> s->dead->view.page_shift,
+		 last = where->last >> s->dead->view.page_shift;
 
 	return word < first / WORD_BITS || word > last / WORD_BITS ? 0 : word_mask(word, first, last);
 }
@@ -229,9 +230,9 @@ static void owe_planes(const struct salvage *s, struct merging *m, enum which wh
 		for (uint64_t w = from; w <= to; w++) {
 			uint64_t pages = load(&s->planes.owed.bits[w]) | load(&s->planes.taken.bits[w]);
 			pages &= word_mask(w, part.first, part.last);
-			words[w - from] = pages ? pick(s, which, said, base + w, pages,
-						       load(&s->planes.other.bits[w]))
-						: 0;
+			words[w - from] =
+				pages ? pick(s, which, said, base + w, pages, load(&s->planes.other.bits[w]))
+				      : 0;
 			any |= words[w - from];
 		}
 		if (any)

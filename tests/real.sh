@@ -5,7 +5,8 @@
 # is for: kernels of our own lack brd and ext4, which real_memory needs.
 # VFD_KERNEL says which kernel: tests/kernel/README.md.
 # random_model needs no kernel: it plays a million random operations on the model, as real_random plays
-# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice; real_churn once.
+# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice; real_churn once. real_handover
+# kills VFD_KILLS (60) processes.
 # Prints their checks in TAP, then: N passed, N failed, N skipped.
 set -euo pipefail
 
@@ -16,8 +17,8 @@ build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
 [ ${#names[@]} -gt 0 ] || case ${VFD_KERNEL:-stock} in
 own) names=(real_devlog real_iommufd real_plug real_migration real_churn) ;; # what stock kernels cannot do
-debug) names=(real_emulated real_edu real_audit real_limits real_plan real_pins real_devlog real_iommufd real_plug real_migration real_random) ;;
-*) names=(real_random random_model real_pins real_emulated real_plug real_edu real_audit real_limits real_memory real_plan real_devlog real_iommufd real_migration real_churn) ;;
+debug) names=(real_emulated real_edu real_audit real_limits real_plan real_pins real_devlog real_iommufd real_plug real_migration real_random real_handover) ;;
+*) names=(real_random random_model real_pins real_emulated real_plug real_edu real_audit real_limits real_memory real_plan real_devlog real_iommufd real_migration real_churn real_handover) ;;
 esac
 skipped=0 seed=${VFD_SEED:-1}
 
@@ -45,6 +46,7 @@ options() {
 	case $1 in
 	real_edu | real_audit | real_limits) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
 	real_memory) echo "--device edu --bind 1234:11e8 --ndevices 1 --append hugepages=16 --modprobe brd:rd_size=20480 --modprobe ext4" ;;
+	real_handover) echo "--smp 2 --ndevices 1 --timeout 300" ;;
 	real_pins) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
 	real_iommufd) echo "--no-viommu --append hugepages=8 --ndevices 2" ;;
 	real_devlog | real_plug) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
@@ -78,6 +80,7 @@ start() {
 	case $1 in
 	random_model) random_model ;;
 	real_pins | real_churn) in_guest "$1" "${VFD_SECONDS:-10}" ;;
+	real_handover) in_guest "$1" "${VFD_KILLS:-60}" ;;
 	real_random) in_guest "$1" "${VFD_OPERATIONS:-100000}" "$seed" ;;
 	*) in_guest "$1" ;;
 	esac

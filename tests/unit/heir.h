@@ -28,8 +28,8 @@ static void heir_begin(uint64_t address, uint64_t size)
 {
 	struct vfd_region region = { .struct_size = sizeof region, .address = address, .size = size };
 
-	heir_memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			   -1, 0);
+	heir_memory =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	region.memory = heir_memory;
 	ck_assert(heir_memory != MAP_FAILED);
 	HEIR_OK(vfd_log_create(NULL, &heir, &heir_err));
@@ -71,7 +71,6 @@ static void heir_owes(uint64_t base, uint64_t *bitmap)
 	if (batch.id)
 		HEIR_OK(vfd_rollback(consumer, &batch, 0, UINT64_MAX, &heir_err));
 }
-
 
 static void *shared(size_t size)
 {

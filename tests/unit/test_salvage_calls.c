@@ -5,6 +5,7 @@
 
 #include "fixture.h"
 
+#include <linux/vfio.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ static void *arena;
 /* What the child knew when it was killed */
 struct last_words {
 	uint64_t truth[WORDS], returned[WORDS], held[WORDS];
-	bool all_dirty;	   /* a physical group is attached: who takes over owes all at the end */
+	bool all_dirty; /* a physical group is attached: who takes over owes all at the end */
 };
 
 static struct last_words *words;
@@ -89,6 +90,21 @@ static void a_physical_group_passes(void)
 	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
 }
 
+/* Someone stops the record; it is noticed at the next harvest. From then on all is owed at the end, and nobody but the process knows. */
+static void the_record_is_lost(void)
+{
+	fixture_pieces(f, &two_emulated, 2, 128, 128);
+	device_writes(f, 0, 3, 2);
+	OK(harvest(f, 0));
+	ck_assert(!raw_switch(f, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP));
+	ck_assert_int_eq(harvest(f, 0), VFD_ELOST);
+	forget_log(f);
+	device_writes(f, 0, 200, 5);
+	OK(map_pages(f, 500, 500, 10, RW));
+	OK(unmap_pages(f, 500, 10));
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+}
+
 static struct moment_to_die when;
 
 /* The model is made inside: fixture_begin() calls this when there is one. */
@@ -97,6 +113,8 @@ static void watch(struct model *model)
 	model_trace_start(model);
 	model_on_call(model, die_there, &when);
 }
+
+static bool exact; /* nothing is assumed but what is on its way */
 
 static void check_heir(const char *name)
 {
@@ -107,12 +125,13 @@ static void check_heir(const char *name)
 	heir_owes(LOG_ADDRESS, owed);
 	for (uint64_t p = 0; p < PAGES; p++) {
 		bool safe = has_bit(owed, p) || has_bit(words->held, p) || words->all_dirty;
-		ck_assert_msg(!has_bit(words->truth, p) || safe, "%s, killed %s call %d: page %d is lost",
-			      name, when.after ? "after" : "before", (int)when.call, (int)p);
-		ck_assert_msg(found.interrupted || !has_bit(owed, p) || has_bit(words->returned, p) ||
-				      words->all_dirty,
-			      "%s, killed %s call %d: page %d is owed for nothing", name,
-			      when.after ? "after" : "before", (int)when.call, (int)p);
+		bool known = !exact || found.interrupted || has_bit(words->returned, p) || words->all_dirty;
+		if (has_bit(words->truth, p) && !safe) /* ck_assert makes a system call, each time */
+			ck_abort_msg("%s, killed %s call %d: page %d is lost", name,
+				     when.after ? "after" : "before", (int)when.call, (int)p);
+		if (has_bit(owed, p) && !known)
+			ck_abort_msg("%s, killed %s call %d: page %d is owed for nothing", name,
+				     when.after ? "after" : "before", (int)when.call, (int)p);
 	}
 	heir_end(PAGES * PAGE);
 }
@@ -156,19 +175,27 @@ static void kill_everywhere(const char *name, life_of *life)
 		ck_assert(kill_there(name, life));
 		kills += 2;
 	}
-	ck_assert_uint_gt(kills, 100);
+	ck_assert_uint_gt(kills, 50);
 	printf("# %s: killed %u times\n", name, kills);
 }
 
 START_TEST(killed_at_each_call)
 {
+	exact = true;
 	kill_everywhere("harvest and unmap", harvest_and_unmap);
 }
 END_TEST
 
 START_TEST(killed_beside_a_physical_group)
 {
+	exact = true;
 	kill_everywhere("a physical group", a_physical_group_passes);
+}
+END_TEST
+
+START_TEST(killed_when_the_record_is_lost)
+{
+	kill_everywhere("a lost record", the_record_is_lost);
 }
 END_TEST
 
@@ -178,5 +205,6 @@ int main(void)
 
 	add_case(suite, "killed at each call", killed_at_each_call);
 	add_case(suite, "killed beside a physical group", killed_beside_a_physical_group);
+	add_case(suite, "killed when the record is lost", killed_when_the_record_is_lost);
 	return run_suite(suite);
 }
