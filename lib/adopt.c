@@ -5,6 +5,7 @@
 #include "container.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -74,6 +75,21 @@ static int probe_kind(const struct adopting *a)
 		c->space.can_track = false;
 	}
 	return 0;
+}
+
+/* What is asked for is harmless, and only /dev/iommu knows it. */
+static int probe_native(const struct adopting *a)
+{
+	struct vfd_container *c = a->container;
+
+	container_native(c);
+	c->iommufd.ioas = a->what->ioas;
+	int rc = backend_refresh(&c->space.backend);
+	if (!rc)
+		return 0;
+	return fail_sys(a->err, -rc, c->space.backend.ops->refresh_name,
+			"descriptor %d: no address space (IOAS) %u, or not one of /dev/iommu",
+			a->what->container_fd, a->what->ioas);
 }
 
 static struct vfd_group *find_group(const struct vfd_container *c, int number)
@@ -169,7 +185,7 @@ static int adopt_tracking(const struct adopting *a)
 	struct space *space = &a->container->space;
 	struct vfd_harvest ignored = { 0 };
 
-	if (!space->can_track || !space->log || !is_tracking(space))
+	if (is_iommufd(a->container) || !space->can_track || !space->log || !is_tracking(space))
 		return 0;
 	space->started = true;
 	space->tracking = true;
@@ -180,7 +196,7 @@ static int adopt_tracking(const struct adopting *a)
 static int declare_all(const struct adopting *a)
 {
 	const struct vfd_adoption *what = a->what;
-	int rc = probe_kind(a);
+	int rc = what->backend == VFD_BACKEND_IOMMUFD ? probe_native(a) : probe_kind(a);
 
 	/* without an IOMMU there is nothing to map into: the table is all there is */
 	a->container->space.attached = a->container->kind != VFD_KIND_NOIOMMU;
@@ -216,6 +232,24 @@ static void take_all(const struct sys *sys, const struct vfd_adoption *what)
 	sys->close(sys, what->container_fd);
 }
 
+/* A device that is in a table of its owner would be in no record here: it is opened after this, by the library. */
+static int check_native(const struct vfd_adoption *what, struct vfd_error *err)
+{
+	if (what->flags & VFD_ADOPT_DUP)
+		return fail(err, VFD_EUNSUPPORTED, op,
+			    "an address space of iommufd can only be handed over, not shared: leave "
+			    "VFD_ADOPT_DUP out");
+	if (what->group_count || what->device_count)
+		return fail(err, VFD_EUNSUPPORTED, op,
+			    "%u groups and %u devices are declared: with iommufd close devices before, and "
+			    "open them with vfd_device_open after",
+			    what->group_count, what->device_count);
+	if (what->mapping_count && !what->mappings)
+		return fail(err, VFD_EINVALID, op, "%u mappings are declared, but the array is NULL",
+			    what->mapping_count);
+	return 0;
+}
+
 static int check_declaration(const struct vfd_adoption *what, struct vfd_container **container,
 			     struct vfd_error *err)
 {
@@ -225,6 +259,10 @@ static int check_declaration(const struct vfd_adoption *what, struct vfd_contain
 		return rc;
 	if (!container)
 		return fail(err, VFD_EINVALID, op, "container is NULL");
+	if (what->backend > VFD_BACKEND_IOMMUFD)
+		return fail(err, VFD_EINVALID, op, "unknown backend %u", what->backend);
+	if (what->backend == VFD_BACKEND_IOMMUFD)
+		return check_native(what, err);
 	if (!what->group_count || !what->groups)
 		return fail(err, VFD_EINVALID, op, "no group is declared: an IOMMU can only be set with one");
 	if ((what->device_count && !what->devices) || (what->mapping_count && !what->mappings))
@@ -238,7 +276,8 @@ int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoptio
 		       struct vfd_container **container, struct vfd_error *err)
 {
 	struct vfd_adoption what;
-	int rc = copy_options(&what, sizeof what, sizeof what, adoption, "struct vfd_adoption", err);
+	int rc = copy_options(&what, sizeof what, offsetof(struct vfd_adoption, backend), adoption,
+			      "struct vfd_adoption", err);
 
 	if (!rc)
 		rc = check_declaration(&what, container, err);
@@ -254,6 +293,7 @@ int container_adopt_on(const struct sys *sys, const struct vfd_adoption *adoptio
 		sys->close(sys, fd);
 		return VFD_ENOMEMORY;
 	}
+	snprintf(a.container->why, sizeof a.container->why, "it was adopted");
 	a.container->borrowed = what.flags & VFD_ADOPT_DUP;
 	table_keep(&a.container->space.table, what.flags);
 	rc = declare_all(&a);

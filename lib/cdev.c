@@ -24,13 +24,12 @@ int cdev_check_group(const struct vfd_group *g, struct vfd_error *err)
 }
 
 /* In sysfs the device has a directory vfio-dev, with one entry that is named as its node. */
-static int find_node(const struct vfd_group *g, const char *name, char *path, size_t size,
+static int find_node(const struct sys *sys, int group, const char *name, char *path, size_t size,
 		     struct vfd_error *err)
 {
-	const struct sys *sys = g->container->sys;
 	char directory[192], node[32];
 	int length = snprintf(directory, sizeof directory, "/sys/kernel/iommu_groups/%d/devices/%s/vfio-dev",
-			      g->number, name);
+			      group, name);
 	int rc = strchr(name, '/') || length >= (int)sizeof directory
 			 ? -EINVAL
 			 : sys->find_entry(sys, directory, "vfio", node, sizeof node);
@@ -40,7 +39,7 @@ static int find_node(const struct vfd_group *g, const char *name, char *path, si
 			err, -rc, open_op,
 			"device %s in group %d has no node of its own: is it bound to a VFIO driver, and has "
 			"the kernel CONFIG_VFIO_DEVICE_CDEV?",
-			name, g->number);
+			name, group);
 	snprintf(path, size, "/dev/vfio/devices/%s", node);
 	return 0;
 }
@@ -51,22 +50,44 @@ static int explain_bind(const char *name, int rc, struct vfd_error *err)
 			rc == -EBUSY ? ": it, or its group, is open elsewhere" : "");
 }
 
-int cdev_open(const struct vfd_group *g, const char *name, uint32_t *id, struct vfd_error *err)
+static int open_bound(const struct backend *backend, int group, const char *name, uint32_t *id,
+		      struct vfd_error *err)
 {
-	const struct sys *sys = g->container->sys;
+	const struct sys *sys = backend->sys;
 	char path[64];
-	int rc = find_node(g, name, path, sizeof path, err);
+	int rc = find_node(sys, group, name, path, sizeof path, err);
 
 	if (rc)
 		return rc;
 	int fd = sys->open(sys, path, O_RDWR);
 	if (fd < 0)
 		return fail_sys(err, -fd, open_op, "%s cannot be opened", path);
-	rc = iommufd_bind(&g->container->space.backend, fd, id);
+	rc = iommufd_bind(backend, fd, id);
 	if (!rc)
 		return fd;
 	sys->close(sys, fd);
 	return explain_bind(name, rc, err);
+}
+
+int cdev_open(const struct vfd_group *g, const char *name, uint32_t *id, struct vfd_error *err)
+{
+	return open_bound(&g->container->space.backend, g->number, name, id, err);
+}
+
+int cdev_probe(const struct backend *backend, const char *name, struct vfd_error *err)
+{
+	const char *why;
+	uint32_t id;
+	int group = group_of_device(backend->sys, name);
+
+	if (group < 0)
+		return fail_sys(err, ENOENT, open_op, "device %s has no IOMMU group", name);
+	int fd = open_bound(backend, group, name, &id, err);
+	if (fd < 0)
+		return fd;
+	int can = iommufd_can_record(backend, id, &why);
+	backend->sys->close(backend->sys, fd);
+	return can == 1 ? 0 : fail(err, VFD_EUNSUPPORTED, open_op, "device %s: %s", name, why);
 }
 
 /* With a device come limits on where may be mapped, and a page size. */
@@ -83,5 +104,6 @@ int cdev_attach(struct vfd_device *d, struct vfd_error *err)
 				rc == -EADDRINUSE ? ": what is mapped lies where its IOMMU allows nothing"
 						  : "");
 	d->recorded = to.recorded;
+	d->unrecorded_why = to.why;
 	return track_recheck(space, err);
 }

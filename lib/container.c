@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "container.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "audit.h"
+#include "choose.h"
 #include "options.h"
 #include "pin.h"
 #include "track.h"
@@ -43,88 +42,7 @@ void container_free(struct vfd_container *container)
 	free(container);
 }
 
-static int explain_open(const char *path, int rc, bool native, struct vfd_error *err)
-{
-	const char *hint =
-		rc == -ENOENT && native ? "is iommufd in this kernel (CONFIG_IOMMUFD; modprobe iommufd)?"
-		: rc == -ENOENT		? "is the vfio module loaded (modprobe vfio vfio_iommu_type1)?"
-		: rc == -EACCES		? "the node belongs to root by default: give this user access to it"
-					: "cannot be opened";
-
-	return fail_sys(err, -rc, "open container", "%s: %s", path, hint);
-}
-
-/* iommufd in a container's clothes answers too, but knows no dirty tracking and keeps mappings where type1 drops them: it has no
- * DIRTY_PAGES at all (ENOTTY), which a type1 container answers even before an IOMMU is set (EINVAL). */
-static int check_kind(const struct sys *sys, int fd, const char *path, struct vfd_error *err)
-{
-	int version = sys->ioctl(sys, fd, VFIO_GET_API_VERSION, NULL);
-
-	if (version != VFIO_API_VERSION)
-		return fail(err, VFD_EUNSUPPORTED, "open container",
-			    "%s is no VFIO container (API version %d, not %d)", path, version,
-			    VFIO_API_VERSION);
-	if (sys->ioctl(sys, fd, VFIO_CHECK_EXTENSION, (void *)VFIO_TYPE1v2_IOMMU) <= 0)
-		return fail(err, VFD_EUNSUPPORTED, "open container",
-			    "%s offers no type1 v2 IOMMU: modprobe vfio_iommu_type1", path);
-	struct vfio_iommu_type1_dirty_bitmap probe = { 0 };
-	if (sys->ioctl(sys, fd, VFIO_IOMMU_DIRTY_PAGES, &probe) == -ENOTTY)
-		return fail(err, VFD_EUNSUPPORTED, "open container",
-			    "%s is iommufd's compatibility container, which has no dirty tracking", path);
-	return 0;
-}
-
-static int open_type1(const struct sys *sys, const char *path, struct vfd_error *err)
-{
-	int fd = sys->open(sys, path ? path : "/dev/vfio/vfio", O_RDWR);
-
-	if (fd < 0)
-		return explain_open(path ? path : "/dev/vfio/vfio", fd, false, err);
-	int rc = check_kind(sys, fd, path ? path : "/dev/vfio/vfio", err);
-	if (!rc)
-		return fd;
-	sys->close(sys, fd);
-	return rc;
-}
-
-static int open_native(const struct sys *sys, const char *path, struct vfd_error *err)
-{
-	int fd = sys->open(sys, path ? path : "/dev/iommu", O_RDWR);
-
-	return fd < 0 ? explain_open(path ? path : "/dev/iommu", fd, true, err) : fd;
-}
-
-/* A container if there is one that can track; else iommufd, where it is. Why there is no container is then what is told. */
-static int open_any(const struct sys *sys, enum vfd_container_kind *kind, struct vfd_error *err)
-{
-	struct vfd_error why = { 0 };
-	int fd = open_type1(sys, NULL, &why);
-
-	*kind = VFD_KIND_TYPE1_V2;
-	if (fd >= 0)
-		return fd;
-	int native = open_native(sys, NULL, NULL);
-	*kind = VFD_KIND_IOMMUFD;
-	if (native < 0 && err)
-		*err = why;
-	return native < 0 ? fd : native;
-}
-
-/* A descriptor, and what it is; negative: an error. */
-static int open_some(const struct sys *sys, const struct vfd_container_options *options,
-		     enum vfd_container_kind *kind, struct vfd_error *err)
-{
-	if (options->backend > VFD_BACKEND_IOMMUFD)
-		return fail(err, VFD_EINVALID, "open container", "unknown backend %" PRIu32,
-			    options->backend);
-	if (options->backend == VFD_BACKEND_AUTO && !options->path)
-		return open_any(sys, kind, err);
-	*kind = options->backend == VFD_BACKEND_IOMMUFD ? VFD_KIND_IOMMUFD : VFD_KIND_TYPE1_V2;
-	return *kind == VFD_KIND_IOMMUFD ? open_native(sys, options->path, err)
-					 : open_type1(sys, options->path, err);
-}
-
-static void make_native(struct vfd_container *c)
+void container_native(struct vfd_container *c)
 {
 	c->kind = VFD_KIND_IOMMUFD;
 	c->space.backend.ops = &iommufd_ops;
@@ -148,11 +66,11 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 		return rc;
 	if (!container)
 		return fail(err, VFD_EINVALID, "open container", "container is NULL");
-	rc = check_orders(options.flags, options.log, "open container", err);
+	rc = check_orders(options.flags & ~(uint32_t)VFD_OPEN_FINE, options.log, "open container", err);
 	if (rc)
 		return rc;
-	enum vfd_container_kind kind = VFD_KIND_TYPE1_V2;
-	int fd = open_some(sys, &options, &kind, err);
+	struct choice choice = { 0 };
+	int fd = choose_backend(sys, &options, &choice, err);
 	if (fd < 0)
 		return fd;
 	struct vfd_container *c = container_make(sys, fd, options.log, err);
@@ -160,8 +78,10 @@ int container_open_on(const struct sys *sys, const struct vfd_container_options 
 		sys->close(sys, fd);
 		return VFD_ENOMEMORY;
 	}
-	if (kind == VFD_KIND_IOMMUFD)
-		make_native(c);
+	memcpy(c->why, choice.why, sizeof c->why);
+	if (choice.kind == VFD_KIND_IOMMUFD)
+		container_native(c);
+	c->iommufd.fine = options.flags & VFD_OPEN_FINE;
 	table_keep(&c->space.table, options.flags);
 	*container = c;
 	return 0;

@@ -19,6 +19,7 @@ struct vfd_container {
 		gate; /* closed: attach, detach, open and close of devices, start, stop; entered: all else */
 	int fd;
 	enum vfd_container_kind kind;
+	char why[VFD_ERROR_TEXT]; /* it is of that kind */
 	bool borrowed;	   /* adopted by duplicates: the owner's descriptors keep the container alive */
 	bool had_physical; /* since the IOMMU was set: the kernel lists IOVA ranges from then on */
 	struct vfd_group *groups;
@@ -67,12 +68,13 @@ struct vfd_device {
 	uint32_t flags;
 	uint32_t regions;
 	uint32_t irqs;
-	uint64_t irqs_on;    /* by index */
-	bool pins_all;	     /* its driver pins everything that it writes */
-	bool logs;	     /* it says that it can log its DMA */
-	bool recorded;	     /* a record by device has it: iommufd's page tables */
-	uint32_t iommufd_id; /* its name there */
-	const char *log_why; /* what came of it; static text or NULL */
+	uint64_t irqs_on;	    /* by index */
+	bool pins_all;		    /* its driver pins everything that it writes */
+	bool logs;		    /* it says that it can log its DMA */
+	bool recorded;		    /* a record by device has it: iommufd's page tables */
+	const char *unrecorded_why; /* ... or why none has; static text */
+	uint32_t iommufd_id;	    /* its name there */
+	const char *log_why;	    /* what came of it; static text or NULL */
 	struct recorder recorder;
 	bool quiesced;
 	bool gated;   /* quiesced by bus mastering off: its own registers cannot wake it */
@@ -116,6 +118,9 @@ struct vfd_container *container_make(const struct sys *sys, int fd, struct vfd_l
 				     struct vfd_error *err);
 void container_free(struct vfd_container *container);
 
+/* It is one of iommufd. Just made. */
+void container_native(struct vfd_container *container);
+
 unsigned container_open_devices(const struct vfd_container *container);
 
 /* ---- groups; gate closed ---- */
@@ -126,6 +131,9 @@ void group_free(struct vfd_group *group);  /* its devices' records too; closes n
 
 /* Physical, emulated or no-IOMMU, and why. VFD_EUNSUPPORTED for the last. */
 int group_classify(struct vfd_group *group, struct vfd_error *err);
+
+/* The group's number, by the device's link in sysfs, whose last component it is; -1. */
+int group_of_device(const struct sys *sys, const char *device);
 
 /* It is attached: put it into the list and count it. */
 void group_joined(struct vfd_group *group);
@@ -170,6 +178,9 @@ int cdev_check_group(const struct vfd_group *group, struct vfd_error *err);
 
 /* A descriptor of the device by its own node, bound to the container's; *id is its name there. Negative: an error. */
 int cdev_open(const struct vfd_group *group, const char *name, uint32_t *id, struct vfd_error *err);
+
+/* 0: the device's IOMMU sets dirty bits. It is opened, bound and closed again, to ask. */
+int cdev_probe(const struct backend *backend, const char *name, struct vfd_error *err);
 
 /* It can reach what is mapped from now on. */
 int cdev_attach(struct vfd_device *device, struct vfd_error *err);

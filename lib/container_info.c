@@ -28,6 +28,7 @@ static void add_kernel_part(const struct backend *backend, struct vfd_container_
 static void add_own_part(struct vfd_container *c, struct vfd_container_info *info)
 {
 	info->kind = c->kind;
+	memcpy(info->why, c->why, sizeof info->why);
 	for (const struct vfd_group *g = c->groups; g; g = g->next) {
 		info->attached += g->attached;
 		info->physical += g->attached && g->physical;
@@ -68,13 +69,14 @@ int vfd_container_info(struct vfd_container *container, struct vfd_container_inf
 }
 
 /* One physical group makes the kernel answer "all" for the whole container, the emulated ones included. */
-static const char *why_deferred(const struct vfd_container *c, const struct vfd_group *g, bool lost)
+static const char *why_deferred(const struct vfd_container *c, const struct vfd_group *g,
+				const struct vfd_device *d, bool lost)
 {
 	if (lost)
 		return "the kernel's record was lost; vfd_track_start begins a new one";
 	if (is_iommufd(c))
-		return g->physical ? "its IOMMU sets no dirty bits"
-				   : "iommufd records nothing of what an emulated device writes: type1 does";
+		return d && d->unrecorded_why ? d->unrecorded_why
+					      : "a device that iommufd cannot record was open";
 	if (!c->space.can_track)
 		return "a type1 v1 or no-IOMMU container records nothing";
 	return g->physical ? g->why
@@ -111,7 +113,19 @@ static void plan_deferred(const struct vfd_container *c, const struct vfd_group 
 	const char *log = d && d->recorder.armed ? "its log failed" : d ? d->log_why : NULL;
 
 	say(e, VFD_SOURCE_DEFERRED, 0, "");
-	snprintf(e->why, sizeof e->why, "%s%s%s", why_deferred(c, g, lost), log ? "; " : "", log ? log : "");
+	snprintf(e->why, sizeof e->why, "%s%s%s", why_deferred(c, g, d, lost), log ? "; " : "",
+		 log ? log : "");
+}
+
+static const char *why_recorded(const struct vfd_container *c)
+{
+	return c->iommufd.small
+		       ? "its IOMMU sets dirty bits, one per page-table entry, and none is larger than a page"
+	       : c->iommufd.fine
+		       ? "its IOMMU sets dirty bits, one per page-table entry: that of a large page stands "
+			 "for all of it; the kernel refused to have none (IOMMU_OPTION_HUGE_PAGES)"
+		       : "its IOMMU sets dirty bits, one per page-table entry: that of a large page stands "
+			 "for all of it";
 }
 
 /* The kernel's record of it, if that is what counts. */
@@ -123,8 +137,7 @@ static bool plan_record(const struct vfd_container *c, const struct vfd_group *g
 	if (!is_iommufd(c) && c->space.can_track && !c->space.physical)
 		say(e, VFD_SOURCE_TYPE1, page, g->why);
 	else if (is_iommufd(c) && d && d->recorded && !d->pins_all && !recorder_answers(&d->recorder))
-		say(e, VFD_SOURCE_IOMMUFD, page,
-		    "its IOMMU sets dirty bits; that of a large page stands for all of it");
+		say(e, VFD_SOURCE_IOMMUFD, page, why_recorded(c));
 	else if (is_iommufd(c) && !d && g->answered && !g->by_log)
 		say(e, VFD_SOURCE_IOMMUFD, page, "no device is open, so none is attached");
 	else

@@ -204,8 +204,7 @@ int vfd_group_attach(struct vfd_container *container, int number, struct vfd_gro
 	return rc;
 }
 
-/* The link's last component is the group's number. */
-static int group_of_device(const struct sys *sys, const char *device)
+int group_of_device(const struct sys *sys, const char *device)
 {
 	static const char *const buses[] = { "pci", "platform", "mdev" };
 	char path[160], target[256];

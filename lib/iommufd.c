@@ -26,14 +26,30 @@ static int destroy(const struct backend *backend, uint32_t id)
 
 /* ---- the address space ---- */
 
+/* While nothing is mapped. A kernel that refuses leaves them as they are: a bit may stand for more, which the plan tells. */
+static void make_small(const struct backend *backend)
+{
+	struct iommufd *own = backend->iommufd;
+	struct uapi_iommu_option arg = {
+		.size = sizeof arg,
+		.option_id = UAPI_OPTION_HUGE_PAGES,
+		.object_id = own->ioas,
+	};
+
+	own->small = !call(backend, UAPI_IOMMU_OPTION, &arg);
+}
+
 static int iommufd_begin(struct backend *backend)
 {
 	struct uapi_ioas_alloc arg = { .size = sizeof arg };
 	int rc = call(backend, UAPI_IOAS_ALLOC, &arg);
 
-	if (!rc)
-		backend->iommufd->ioas = arg.out_ioas_id;
-	return rc;
+	if (rc)
+		return rc;
+	backend->iommufd->ioas = arg.out_ioas_id;
+	if (backend->iommufd->fine)
+		make_small(backend);
+	return 0;
 }
 
 /* EBUSY: a device is in it still. Each step can be the last one; what is gone is forgotten, so that it can be asked again. */
@@ -253,6 +269,26 @@ static int attach_to(const struct backend *backend, int device, uint32_t table)
 	return device_call(backend, device, UAPI_DEVICE_ATTACH, &arg);
 }
 
+/* Of a kernel before that call, or that use of it. */
+static bool is_older(int rc)
+{
+	return rc == -ENOTTY || rc == -E2BIG || rc == -EOPNOTSUPP;
+}
+
+int iommufd_can_record(const struct backend *backend, uint32_t id, const char **why)
+{
+	struct uapi_hw_info arg = { .size = sizeof arg, .dev_id = id };
+	int rc = call(backend, UAPI_GET_HW_INFO, &arg);
+	bool can = !rc && arg.out_capabilities & UAPI_HW_CAP_DIRTY;
+
+	*why = rc == -ENOENT  ? "iommufd records nothing of what an emulated device writes: type1 does"
+	       : is_older(rc) ? "this kernel's iommufd is older than dirty bits (Linux 6.7)"
+	       : rc	      ? "iommufd refused it a page table with dirty bits"
+	       : can ? "its IOMMU sets dirty bits (IOMMU_GET_HW_INFO), but iommufd refused it a table"
+		     : "its IOMMU sets no dirty bits (IOMMU_GET_HW_INFO)";
+	return rc == -ENOENT || is_older(rc) ? 0 : rc ? rc : can;
+}
+
 /* Not this table: its IOMMU is another one, or the device's group has one already (EINVAL); or no table is for an emulated device, whatever
  * sysfs says (ENOENT). */
 static bool is_unfit(int rc)
@@ -285,7 +321,7 @@ static int table_make(const struct backend *backend, uint32_t id, struct hwpt *t
 	int rc = call(backend, UAPI_HWPT_ALLOC, &arg);
 
 	*table = (struct hwpt){ .id = arg.out_hwpt_id };
-	return rc == -EOPNOTSUPP || rc == -ENOTTY ? -EINVAL : rc;
+	return is_older(rc) ? -EINVAL : rc;
 }
 
 static bool table_room(struct iommufd *own)
@@ -324,13 +360,23 @@ static int attach_new(struct backend *backend, int device, uint32_t id, bool rec
 	return rc;
 }
 
+/* In a table that records: one that is there, or one of its own. */
+static int attach_recorded(struct backend *backend, int device, uint32_t id, bool recording,
+			   struct iommufd_attached *out)
+{
+	int rc = attach_shared(backend, device, out);
+
+	return is_unfit(rc) ? attach_new(backend, device, id, recording, out) : rc;
+}
+
 int iommufd_attach(struct backend *backend, int device, uint32_t id, bool emulated, bool recording,
 		   struct iommufd_attached *out)
 {
-	int rc = emulated ? -EINVAL : attach_shared(backend, device, out);
+	int rc = -EINVAL;
 
-	if (is_unfit(rc) && !emulated)
-		rc = attach_new(backend, device, id, recording, out);
+	out->why = "iommufd records nothing of what an emulated device writes: type1 does";
+	if (!emulated && iommufd_can_record(backend, id, &out->why)) /* if that failed the table tells */
+		rc = attach_recorded(backend, device, id, recording, out);
 	out->recorded = !rc;
 	if (!is_unfit(rc))
 		return rc;
@@ -339,7 +385,7 @@ int iommufd_attach(struct backend *backend, int device, uint32_t id, bool emulat
 }
 
 const struct backend_ops iommufd_ops = {
-	.who = "iommufd",
+	.who = "iommufd (per page-table entry)",
 	.refresh_name = "IOMMU_IOAS_IOVA_RANGES",
 	.start_name = "IOMMU_HWPT_SET_DIRTY_TRACKING on",
 	.stop_name = "IOMMU_HWPT_SET_DIRTY_TRACKING off",

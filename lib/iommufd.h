@@ -28,18 +28,24 @@ struct hwpt {
 
 struct iommufd {
 	uint32_t ioas; /* 0: none */
+	bool fine;     /* entries of one page are wanted */
+	bool small;    /* and that is what there is */
 	struct hwpt *tables;
 	size_t count;
 };
 
 /* What became of a device. */
 struct iommufd_attached {
-	uint32_t table; /* or the IOAS */
-	bool recorded;	/* it is in a table that can tell */
+	uint32_t table;	 /* or the IOAS */
+	bool recorded;	 /* it is in a table that can tell */
+	const char *why; /* ... or why not: static text */
 };
 
 /* A device that was opened by its own node belongs to this descriptor of /dev/iommu; *id is its name there. */
 int iommufd_bind(const struct backend *backend, int device, uint32_t *id);
+
+/* Whether its IOMMU sets dirty bits: 1, or 0; negative: that was not found out. *why: static text. */
+int iommufd_can_record(const struct backend *backend, uint32_t id, const char **why);
 
 /* Give it the address space: by a table that records if its IOMMU can. When `recording` that is switched on before the device can reach it.
  * After a failure the device reaches nothing. */

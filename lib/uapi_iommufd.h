@@ -47,6 +47,15 @@ struct uapi_ioas_unmap {
 	uint64_t length; /* out: bytes unmapped */
 };
 
+struct uapi_iommu_option {
+	uint32_t size;
+	uint32_t option_id;
+	uint16_t op; /* 0: set */
+	uint16_t reserved;
+	uint32_t object_id;
+	uint64_t val64;
+};
+
 struct uapi_hwpt_alloc {
 	uint32_t size;
 	uint32_t flags;
@@ -57,6 +66,17 @@ struct uapi_hwpt_alloc {
 	uint32_t data_type;
 	uint32_t data_len;
 	uint64_t data_uptr;
+};
+
+struct uapi_hw_info {
+	uint32_t size;
+	uint32_t flags;
+	uint32_t dev_id;
+	uint32_t data_len; /* 0: not the IOMMU's own data */
+	uint64_t data_uptr;
+	uint32_t out_data_type;
+	uint32_t out_more; /* the width of PASIDs, since 6.13 */
+	uint64_t out_capabilities;
 };
 
 struct uapi_hwpt_set_dirty {
@@ -82,13 +102,19 @@ struct uapi_hwpt_get_dirty {
 #define UAPI_IOAS_IOVA_RANGES	 UAPI_IOMMUFD(4)
 #define UAPI_IOAS_MAP		 UAPI_IOMMUFD(5)
 #define UAPI_IOAS_UNMAP		 UAPI_IOMMUFD(6)
+#define UAPI_IOMMU_OPTION	 UAPI_IOMMUFD(0x7)
 #define UAPI_HWPT_ALLOC		 UAPI_IOMMUFD(9)
+#define UAPI_GET_HW_INFO	 UAPI_IOMMUFD(0xa)
 #define UAPI_HWPT_SET_DIRTY	 UAPI_IOMMUFD(0xb)
 #define UAPI_HWPT_GET_DIRTY	 UAPI_IOMMUFD(0xc)
 
 #define UAPI_IOAS_MAP_FIXED	 (1u << 0)
 #define UAPI_IOAS_MAP_WRITE	 (1u << 1)
 #define UAPI_IOAS_MAP_READ	 (1u << 2)
+
+#define UAPI_OPTION_HUGE_PAGES	 1u /* of an IOAS: entries of more than a page where they fit */
+
+#define UAPI_HW_CAP_DIRTY	 (UINT64_C(1) << 0)
 
 #define UAPI_HWPT_ALLOC_DIRTY	 (1u << 1)
 #define UAPI_HWPT_DIRTY_ENABLE	 1u
@@ -122,7 +148,9 @@ _Static_assert(sizeof(struct uapi_ioas_alloc) == 12, "the kernel reads 12 bytes"
 _Static_assert(sizeof(struct uapi_ioas_iova_ranges) == 32, "the kernel reads 32 bytes");
 _Static_assert(sizeof(struct uapi_ioas_map) == 40, "the kernel reads 40 bytes");
 _Static_assert(sizeof(struct uapi_ioas_unmap) == 24, "the kernel reads 24 bytes");
+_Static_assert(sizeof(struct uapi_iommu_option) == 24, "the kernel reads 24 bytes");
 _Static_assert(sizeof(struct uapi_hwpt_alloc) == 40, "the kernel reads at least 40 bytes");
+_Static_assert(sizeof(struct uapi_hw_info) == 40, "the kernel reads at least 32 bytes");
 _Static_assert(sizeof(struct uapi_hwpt_get_dirty) == 48, "the kernel reads 48 bytes");
 
 #endif

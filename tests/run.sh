@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 # test_model is about the model kernel, and slow there.
 mapfile -t thread_tests < <(grep -l pthread_create tests/unit/test_*.c | grep -v test_model | xargs -n1 basename -s .c | sort)
-steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real examples mutants long cross speed ownkernel debugkernel traps)
+steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real abi examples mutants long cross speed ownkernel debugkernel traps)
 rare=" ownkernel debugkernel " # only when asked for by name: building the kernels takes half an hour, testing on them as long
 
 usage() {
@@ -43,6 +43,7 @@ shellcheck  static analysis of the scripts
 docs        do the words agree with the code?
 bench       the real kernel and our test device: do they behave as the tests assume?
 real        the library on the real kernel
+abi         our definitions of the kernel's interface, against the headers that are here
 examples    the examples, on the real kernel
 mutants     the library broken on purpose: do the tests notice?
 cross       unit tests for aarch64, s390x and i386, emulated; only with --full, or if asked for
@@ -97,6 +98,7 @@ step_shellcheck() { tests/static.sh shellcheck; }
 step_mutants() { tests/mutants.sh; }
 step_traps() { tests/traps.sh "$results"; }
 step_real() { on_bench tests/real.sh; }
+step_abi() { tests/abi.sh; }
 step_examples() { on_bench examples/test.sh; }
 
 step_docs() { docs/check.sh; }

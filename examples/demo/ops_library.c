@@ -36,9 +36,12 @@ static void open_log(const struct source *s)
 
 static void open_container(const struct source *s)
 {
+	const char *name = s->device->name;
 	struct vfd_container_options options = { .struct_size = sizeof options,
 						 .log = lib.log,
-						 .backend = s->backend };
+						 .backend = s->backend,
+						 .device_count = 1,
+						 .devices = &name };
 
 	check(vfd_container_open(&options, &lib.container, &lib.err));
 	check(vfd_group_attach(lib.container, s->device->group, &lib.group, &lib.err));

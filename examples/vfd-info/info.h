@@ -56,8 +56,8 @@ struct info {
 	char container[VFD_ERROR_TEXT];
 	int type1_v1, type1_v2, noiommu; /* 1, 0; -1: unknown */
 	bool iommufd;
-	uint32_t backend;    /* enum vfd_backend: with which groups are attached */
-	char automatic[160]; /* what the library takes by itself, and why */
+	uint32_t backend;		     /* enum vfd_backend: with which groups are attached */
+	char automatic[VFD_ERROR_TEXT + 16]; /* what the library takes by itself, and why */
 	size_t group_count;
 	struct info_group *groups;
 };

@@ -170,6 +170,7 @@ void info_print_json(const struct info *info)
 	text(&f, "verdict", verdict);
 	container(info, &f);
 	boolean(&f, "iommufd", info->iommufd);
+	text_or_null(&f, "backend", info->automatic);
 	name(&f, "groups");
 	putchar('[');
 	for (size_t i = 0; i < info->group_count; i++) {

@@ -27,9 +27,8 @@ static void find_automatic(struct info *info)
 	if (vfd_container_open(NULL, &c, NULL))
 		return;
 	if (!vfd_container_info(c, &told, NULL))
-		snprintf(info->automatic, sizeof info->automatic, "%s",
-			 told.kind == VFD_KIND_IOMMUFD ? "iommufd, for there is no type1 container"
-						       : "type1, for there is a container that can track");
+		snprintf(info->automatic, sizeof info->automatic, "%s (%s)",
+			 told.kind == VFD_KIND_IOMMUFD ? "iommufd" : "type1", told.why);
 	vfd_container_close(&c, 0, NULL);
 }
 

@@ -42,10 +42,20 @@ enum vfd_find {
 	VFD_FIND_LOG = 1u << 9,	   /**< by log address; needs a log */
 };
 
+/** Other flags of vfd_container_open(). */
+enum vfd_open_flags {
+	VFD_OPEN_FINE =
+		1u
+		<< 0, /**< iommufd: no page table entry is larger than a page, so that a dirty bit never stands for more. Page
+			  *   tables take more memory, and the IOMMU more misses. A kernel that refuses is said in the plan.
+			  *   Elsewhere it changes nothing. */
+};
+
 /** The kernel's two interfaces to an I/O address space. */
 enum vfd_backend {
 	VFD_BACKEND_AUTO =
-		0, /**< a container, if the kernel has one that can track; else iommufd. With a path: a container */
+		0, /**< iommufd, if `devices` are named and the IOMMU of each sets dirty bits; else a container, if the kernel has one
+		    *   that can track; else iommufd. With a path: a container */
 	VFD_BACKEND_TYPE1 =
 		1, /**< a container of type1 v2, "/dev/vfio/vfio": exact for devices that pin what they write */
 	VFD_BACKEND_IOMMUFD =
@@ -55,12 +65,15 @@ enum vfd_backend {
 /** Options of vfd_container_open(). Zero everything, set `struct_size`, then what differs. */
 struct vfd_container_options {
 	uint32_t struct_size; /**< sizeof(struct vfd_container_options) */
-	uint32_t flags;	      /**< enum vfd_find: orders to keep besides that by IOVA */
+	uint32_t flags;	      /**< enum vfd_find: orders to keep besides that by IOVA; enum vfd_open_flags */
 	struct vfd_log *
 		log; /**< where dirty pages go; must outlive the container; NULL: this one will never track */
-	const char *path;  /**< NULL: where the backend's node is by default */
-	uint32_t backend;  /**< enum vfd_backend */
-	uint32_t reserved; /**< 0 */
+	const char *path;      /**< NULL: where the backend's node is by default */
+	uint32_t backend;      /**< enum vfd_backend */
+	uint32_t device_count; /**< of the next; 0: decide without them */
+	const char *const *
+		devices; /**< with VFD_BACKEND_AUTO: all that will be in it, as "0000:3b:00.0". Each is opened and closed again, to
+			   *   ask for its IOMMU, which resets most; who cannot be asked counts as one without dirty bits. */
 };
 
 /**
@@ -128,6 +141,8 @@ struct vfd_adoption {
 	const struct vfd_mapping
 		*mappings; /**< all of them; one that is missing is found when the kernel refuses to cut it */
 	struct vfd_log *log; /**< as in vfd_container_options */
+	uint32_t backend;    /**< enum vfd_backend; VFD_BACKEND_IOMMUFD: container_fd is one of /dev/iommu */
+	uint32_t ioas;	     /**< with that: the address space, IOMMU_IOAS_ALLOC's out_ioas_id */
 };
 
 /**
@@ -139,6 +154,12 @@ struct vfd_adoption {
  * Type1 v1 and no-IOMMU containers: mappings work, vfd_track_start() is VFD_EUNSUPPORTED unless all devices pin what they write
  * (vfd_device_pins_all()). What the owner maps or unmaps itself later, the library does not learn; vfd_map() there is -EEXIST. sPAPR and iommufd's
  * compatibility container are VFD_EUNSUPPORTED.
+ *
+ * iommufd: an address space (IOAS) with its mappings, and without devices: no call tells which page table records, so a device that the
+ * owner attached would be in none that can be believed. Close it before, and open it with vfd_device_open() after: mappings stay where they
+ * are. Nothing is tracked before vfd_track_start(); what was written until then is for the owner to copy (vfd_mark_initial()). Declare
+ * mappings exactly as they were made: nothing finds out if not, and bits of a large page that only half a declared mapping covers could be
+ * lost. The address space goes with the last group that is detached, or with its last descriptor. VFD_ADOPT_DUP is VFD_EUNSUPPORTED.
  *
  * @return 0; VFD_EINVALID; VFD_EUNSUPPORTED; VFD_ENOREGION / VFD_EALIAS / VFD_EOVERLAP (a declared mapping); VFD_ECUT (a mapping
  * exists that was not declared; first..last of the error narrow it down); -errno of fcntl or the probes; VFD_ENOMEMORY
@@ -201,6 +222,7 @@ struct vfd_container_info {
 	uint32_t
 		range_total; /**< ranges the kernel has; 0: no restriction known (only emulated groups so far) */
 	struct vfd_iova_range ranges[VFD_INFO_RANGES]; /**< IOVAs that can be mapped */
+	char why[VFD_ERROR_TEXT];		       /**< it is of that kind: what decided, in words */
 };
 
 /**

@@ -192,6 +192,7 @@ struct container {
 	/* trap 6: nothing in the kernel orders these two */
 	unsigned in_flight;
 	bool teardown;
+	bool small;	/* an IOAS with entries of one page only */
 	bool notifying; /* trap 51: the list of its devices is locked */
 };
 

@@ -103,6 +103,24 @@ static int ioas_alloc(struct model *m, struct iommu *iommu, void *argument)
 	return copy_out(argument, &ask, sizeof(ask));
 }
 
+static int set_option(struct iommu *iommu, const void *argument)
+{
+	struct uapi_iommu_option ask;
+	struct container *c;
+
+	if (copy_in(&ask, argument, sizeof(ask)))
+		return -EFAULT;
+	if (ask.option_id != UAPI_OPTION_HUGE_PAGES || ask.op || ask.val64 > 1)
+		return -EOPNOTSUPP;
+	c = ioas_of(iommu, ask.object_id);
+	if (!c)
+		return -ENOENT;
+	if (c->type1->count)
+		return -EINVAL;
+	c->small = !ask.val64;
+	return 0;
+}
+
 /* Also before a device came: then it is everything. */
 static int iova_ranges(struct iommu *iommu, void *argument)
 {
@@ -227,7 +245,7 @@ static int ioas_unmap(struct call *call, struct iommu *iommu, void *argument)
 
 /* ---- page tables ---- */
 
-static int hwpt_alloc(struct iommu *iommu, void *argument)
+static int hwpt_alloc(const struct model *m, struct iommu *iommu, void *argument)
 {
 	struct uapi_hwpt_alloc ask;
 	struct object *device, *object;
@@ -243,6 +261,8 @@ static int hwpt_alloc(struct iommu *iommu, void *argument)
 	if (!c)
 		return -EINVAL;
 	dirty = ask.flags & UAPI_HWPT_ALLOC_DIRTY;
+	if (dirty && m->state->config.age == MODEL_NO_DIRTY)
+		return -EOPNOTSUPP;
 	if (dirty && !device->device->group->config.dirty_bits)
 		return -EOPNOTSUPP;
 	int which = device->device->group->config.iommu;
@@ -252,6 +272,32 @@ static int hwpt_alloc(struct iommu *iommu, void *argument)
 	c->refs++;
 	ask.out_hwpt_id = object->id;
 	return copy_out(argument, &ask, sizeof(ask));
+}
+
+static int get_hw_info(const struct model *m, struct iommu *iommu, void *argument)
+{
+	struct uapi_hw_info ask;
+	const struct object *device;
+
+	if (copy_in(&ask, argument, sizeof(ask)))
+		return -EFAULT;
+	device = iommu_find(iommu, ask.dev_id);
+	if (!device || device->kind != OBJECT_DEVICE || device->device->group->config.kind != MODEL_PHYSICAL)
+		return -ENOENT;
+	if (m->state->config.age == MODEL_NO_DIRTY) /* its struct ends before the capabilities */
+		return 0;
+	ask.out_capabilities = device->device->group->config.dirty_bits ? UAPI_HW_CAP_DIRTY : 0;
+	return copy_out(argument, &ask, sizeof(ask));
+}
+
+/* What a kernel of that age does not know. */
+static bool is_unknown(const struct model *m, unsigned long request)
+{
+	enum model_iommufd_age age = m->state->config.age;
+
+	if (age >= MODEL_NO_DIRTY && (request == UAPI_HWPT_SET_DIRTY || request == UAPI_HWPT_GET_DIRTY))
+		return true;
+	return age >= MODEL_NO_HWPT && (request == UAPI_GET_HW_INFO || request == UAPI_HWPT_ALLOC);
 }
 
 static int destroy(struct model *m, struct iommu *iommu, const void *argument)
@@ -273,9 +319,13 @@ static int destroy(struct model *m, struct iommu *iommu, const void *argument)
 
 int iommu_ioctl(struct call *call, struct iommu *iommu, unsigned long request, void *argument)
 {
+	if (is_unknown(call->model, request))
+		return -ENOTTY;
 	switch (request) {
 	case UAPI_IOAS_ALLOC:
 		return ioas_alloc(call->model, iommu, argument);
+	case UAPI_IOMMU_OPTION:
+		return set_option(iommu, argument);
 	case UAPI_IOAS_IOVA_RANGES:
 		return iova_ranges(iommu, argument);
 	case UAPI_IOAS_MAP:
@@ -283,7 +333,9 @@ int iommu_ioctl(struct call *call, struct iommu *iommu, unsigned long request, v
 	case UAPI_IOAS_UNMAP:
 		return ioas_unmap(call, iommu, argument);
 	case UAPI_HWPT_ALLOC:
-		return hwpt_alloc(iommu, argument);
+		return hwpt_alloc(call->model, iommu, argument);
+	case UAPI_GET_HW_INFO:
+		return get_hw_info(call->model, iommu, argument);
 	case UAPI_HWPT_SET_DIRTY:
 		return hwpt_set_dirty(call, iommu, argument);
 	case UAPI_HWPT_GET_DIRTY:

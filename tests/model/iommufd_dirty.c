@@ -20,7 +20,7 @@ static uint64_t entry_of(const struct hwpt *h, uint64_t page, uint64_t *count)
 	uint64_t size = h->ioas->model->state->config.iommu_entry, first;
 
 	*count = 1;
-	if (!size || !map)
+	if (!size || !map || h->ioas->small)
 		return page;
 	first = page * MODEL_PAGE_SIZE & ~(size - 1);
 	if (first < map->iova || first + size > map->iova + map->size)

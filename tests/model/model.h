@@ -45,6 +45,13 @@ enum model_container_kind {
 	MODEL_IOAS,	/* an address space of /dev/iommu: not for a configuration */
 };
 
+/* How old iommufd is. */
+enum model_iommufd_age {
+	MODEL_NOW,
+	MODEL_NO_DIRTY, /* 6.6: no dirty bits, and the answer to GET_HW_INFO has no capabilities */
+	MODEL_NO_HWPT,	/* 6.2: neither that question, nor page tables by hand */
+};
+
 #define MODEL_MAX_DEVICES 4 /* per group */
 #define MODEL_MAX_GROUPS  8
 #define MODEL_MAX_RANGES  4
@@ -113,7 +120,9 @@ struct model_config {
 	struct model_group_config groups[MODEL_MAX_GROUPS];
 	unsigned dma_entry_limit; /* 0: 65535 */
 	bool iommufd;		  /* there is /dev/iommu, and devices have nodes of their own */
-	bool no_container;	  /* there is no /dev/vfio/vfio */
+	enum model_iommufd_age age;
+	bool no_nodes;	   /* devices have none of their own: no CONFIG_VFIO_DEVICE_CDEV */
+	bool no_container; /* there is no /dev/vfio/vfio */
 	uint64_t
 		iommu_entry; /* bytes of the large entries of page tables, where they fit into a mapping; 0: all have 4 KiB */
 	uint64_t locked_limit; /* bytes that a physical group may pin (RLIMIT_MEMLOCK); 0: no limit */

@@ -31,13 +31,18 @@ static struct group *group_at(struct model *m, const char *path)
 	return NULL;
 }
 
+static bool has_nodes(const struct model *m)
+{
+	return m->state->config.iommufd && !m->state->config.no_nodes;
+}
+
 /* The n-th device of all has the node /dev/vfio/devices/vfioN. */
 static struct device *node_device(struct model *m, const char *path)
 {
 	char node[64];
 	int n = 0;
 
-	for (unsigned i = 0; m->state->config.iommufd && i < m->state->config.group_count; i++)
+	for (unsigned i = 0; has_nodes(m) && i < m->state->config.group_count; i++)
 		for (unsigned j = 0; j < m->state->groups[i].device_count; j++) {
 			snprintf(node, sizeof(node), "/dev/vfio/devices/vfio%d", n++);
 			if (m->state->groups[i].present && !m->state->groups[i].going &&
@@ -52,7 +57,7 @@ int path_entry(struct model *m, const char *path, const char *begin, char *name,
 	char directory[192];
 	int n = 0;
 
-	for (unsigned i = 0; m->state->config.iommufd && i < m->state->config.group_count; i++)
+	for (unsigned i = 0; has_nodes(m) && i < m->state->config.group_count; i++)
 		for (unsigned j = 0; j < m->state->groups[i].device_count; j++) {
 			const struct device *d = &m->state->groups[i].devices[j];
 

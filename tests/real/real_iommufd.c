@@ -36,12 +36,17 @@ static void come(struct rig *rig, unsigned index)
 	must(rig, open_device(rig, index), "open");
 }
 
-static void begin_on(struct rig *rig, unsigned char *memory)
+static void begin_with(struct rig *rig, unsigned char *memory, uint32_t flags)
 {
-	rig_open_native(rig, memory, &mock_sys);
+	rig_open_native_on(rig, memory, &mock_sys, flags);
 	come(rig, 0);
 	rig_map_all(rig);
 	must(rig, vfd_track_start(rig->container, NULL, NULL, &rig->err), "start");
+}
+
+static void begin_on(struct rig *rig, unsigned char *memory)
+{
+	begin_with(rig, memory, 0);
 }
 
 static void begin(struct rig *rig)
@@ -130,6 +135,10 @@ static void a_blind_one(void)
 	must(&rig, vfd_track_plan(rig.container, &plan, &rig.err), "plan");
 	ok(!plan.exact && plan.deferred_bytes == UINT64_C(1984) * RIG_PAGE,
 	   "one device cannot tell: %llu bytes are deferred", (unsigned long long)plan.deferred_bytes);
+	bool told = false;
+	for (uint32_t i = 0; i < plan.entry_count; i++)
+		told |= strstr(plan.entries[i].why, "sets no dirty bits (IOMMU_GET_HW_INFO)") != NULL;
+	ok(told, "the kernel was asked before, and the plan says what it said");
 	harvest(&rig, 0);
 	check_exact(&rig, "the other is known exactly all the same");
 	must(&rig, vfd_container_close(&rig.container, VFD_COLLECT, &rig.err), "close");
@@ -172,6 +181,13 @@ static void large_entries(void)
 	struct pages written = mock_truth(), log = rig_deliver(&rig);
 	ok_nothing_lost(&log, &written, "large entries");
 	ok(pages_count(&log) > pages_count(&written), "%u pages told for them", pages_count(&log));
+	finish(&rig);
+	memory = large_pages();
+	ok(memory, "large pages once more");
+	begin_with(&rig, memory, VFD_OPEN_FINE);
+	write_some(0, 17, 333);
+	harvest(&rig, 0);
+	check_exact(&rig, "small entries on request, in large pages of memory");
 	finish(&rig);
 	mock_huge(false);
 }

@@ -247,12 +247,18 @@ static void open_all(struct rig *rig, unsigned char *memory, const struct sys *s
 	rig_forget(rig);
 }
 
-void rig_open_native(struct rig *rig, unsigned char *memory, const struct sys *sys)
+void rig_open_native_on(struct rig *rig, unsigned char *memory, const struct sys *sys, uint32_t flags)
 {
 	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .flags = flags,
 						 .backend = VFD_BACKEND_IOMMUFD };
 
 	open_all(rig, memory ? memory : own_memory(), sys, &options);
+}
+
+void rig_open_native(struct rig *rig, unsigned char *memory, const struct sys *sys)
+{
+	rig_open_native_on(rig, memory, sys, 0);
 }
 
 void rig_open_on(struct rig *rig, unsigned char *memory, uint32_t flags)

@@ -66,6 +66,7 @@ void rig_open_with(struct rig *rig, uint32_t flags);
 void rig_open_on(struct rig *rig, unsigned char *memory, uint32_t flags);
 /* On /dev/iommu. memory: NULL for ordinary memory; rig_close() unmaps it. */
 void rig_open_native(struct rig *rig, unsigned char *memory, const struct sys *sys);
+void rig_open_native_on(struct rig *rig, unsigned char *memory, const struct sys *sys, uint32_t flags);
 /* Map four mappings over all of the memory: neighbours, an odd number of pages, a hole of 64 pages between the last two. */
 void rig_map_all(struct rig *rig);
 int rig_map(struct rig *rig, uint64_t page, uint64_t count, uint32_t flags);

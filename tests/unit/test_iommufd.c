@@ -80,9 +80,8 @@ static void open_both(void)
 }
 
 /* Three mappings: neighbours, whose border is in the middle of a word of bits, and one behind a hole. */
-static void track(const struct model_config *config)
+static void track_begun(void)
 {
-	fixture_begin_on(f, config, VFD_FIND_MEMORY | VFD_FIND_LOG, VFD_BACKEND_IOMMUFD);
 	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
 	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
 	OK(map_pages(f, 0, 0, 40, RW));
@@ -90,6 +89,12 @@ static void track(const struct model_config *config)
 	OK(map_pages(f, 200, 200, 56, RW));
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
 	wake(f->device);
+}
+
+static void track(const struct model_config *config)
+{
+	fixture_begin_on(f, config, VFD_FIND_MEMORY | VFD_FIND_LOG, VFD_BACKEND_IOMMUFD);
+	track_begun();
 }
 
 static void end(void)
@@ -256,6 +261,113 @@ START_TEST(its_own_log)
 	ck_assert(is_logged(f, 50));
 	ck_assert(!is_logged(f, 60));
 	end();
+}
+END_TEST
+
+/* Asked first: nothing is tried that cannot be, and the plan says who said so. */
+START_TEST(asked_before_tried)
+{
+	fixture_begin_on(f, &blind, 0, VFD_BACKEND_IOMMUFD);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	model_trace_start(f->model);
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	ck_assert_uint_eq(calls_of(UAPI_GET_HW_INFO), 1);
+	ck_assert_uint_eq(calls_of(UAPI_HWPT_ALLOC), 0);
+	ck_assert(strstr(plan_of(f).entries[0].why, "its IOMMU sets no dirty bits (IOMMU_GET_HW_INFO)"));
+	end();
+}
+END_TEST
+
+/* What fails to answer is no "no". */
+START_TEST(no_answer_is_no_no)
+{
+	fixture_begin_on(f, &one_iommu, 0, VFD_BACKEND_IOMMUFD);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	arm(MODEL_FILE_IOMMU, UAPI_GET_HW_INFO, ENOMEM, 0);
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	ck_assert_uint_eq(plan_of(f).entries[0].source, VFD_SOURCE_IOMMUFD);
+	end();
+}
+END_TEST
+
+/* An older iommufd maps and attaches, and its devices are owed for. */
+START_TEST(older_kernels)
+{
+	for (int age = MODEL_NO_DIRTY; age <= MODEL_NO_HWPT; age++) {
+		struct model_config config = one_iommu;
+		config.age = (enum model_iommufd_age)age;
+		track(&config);
+		struct vfd_plan plan = plan_of(f);
+		ck_assert_uint_eq(plan.entries[0].source, VFD_SOURCE_DEFERRED);
+		ck_assert_msg(strstr(plan.entries[0].why,
+				     age == MODEL_NO_DIRTY ? "sets no dirty bits" : "Linux 6.7"),
+			      "%s", plan.entries[0].why);
+		writes(PCI_NAME, 9, 1);
+		OK(harvest(f, 0));
+		check_law(f);
+		OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+		check_all_logged(f);
+		fixture_end(f);
+	}
+}
+END_TEST
+
+/* Nor does a call that is too long for it stop anything. */
+START_TEST(too_long_for_the_kernel)
+{
+	static const unsigned long calls[] = { UAPI_GET_HW_INFO, UAPI_HWPT_ALLOC };
+
+	for (size_t i = 0; i < 2; i++) {
+		fixture_begin_on(f, &one_iommu, 0, VFD_BACKEND_IOMMUFD);
+		OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+		arm(MODEL_FILE_IOMMU, calls[i], E2BIG, 0);
+		OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+		ck_assert_uint_eq(plan_of(f).entries[0].source, VFD_SOURCE_DEFERRED);
+		end();
+	}
+}
+END_TEST
+
+START_TEST(a_bit_is_an_entry)
+{
+	struct vfd_cause cause = { 0 };
+	size_t count;
+
+	track(&one_iommu);
+	writes(PCI_NAME, 3, 2);
+	OK(harvest(f, 0));
+	OK(vfd_consumer_causes(vfd_log_consumer(f->log), &cause, 1, &count, &f->err));
+	ck_assert_str_eq(cause.who, "iommufd (per page-table entry)");
+	ck_assert_msg(strstr(plan_of(f).entries[0].why, "one per page-table entry"), "%s",
+		      plan_of(f).entries[0].why);
+	end();
+}
+END_TEST
+
+/* Pages that one write of one page is worth, with entries of 16; and what the plan says of it. */
+static uint64_t pages_told(uint32_t flags, bool refused, const char *said)
+{
+	fixture_begin_on(f, &large, flags, VFD_BACKEND_IOMMUFD);
+	if (refused)
+		arm(MODEL_FILE_IOMMU, UAPI_IOMMU_OPTION, EOPNOTSUPP, 0);
+	track_begun();
+	writes(PCI_NAME, 17, 1);
+	OK(harvest(f, 0));
+	check_law(f);
+	uint64_t told = reported(f);
+	ck_assert_msg(strstr(plan_of(f).entries[0].why, said), "%s", plan_of(f).entries[0].why);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err)); /* each address space is asked for it anew */
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	ck_assert(f->container->iommufd.small == (bool)flags);
+	end();
+	return told;
+}
+
+START_TEST(small_entries)
+{
+	ck_assert_uint_eq(pages_told(0, false, "stands for all of it"), 16);
+	ck_assert_uint_eq(pages_told(VFD_OPEN_FINE, false, "none is larger than a page"), 1);
+	ck_assert_uint_eq(pages_told(VFD_OPEN_FINE, true, "refused to have none"), 16);
 }
 END_TEST
 
@@ -502,6 +614,190 @@ START_TEST(choice)
 }
 END_TEST
 
+/* ---- taken over ---- */
+
+/* An address space of somebody else, with two mappings. */
+static struct vfd_adoption owned(struct vfd_mapping mappings[2], const struct model_config *config)
+{
+	struct uapi_ioas_alloc ioas = { .size = sizeof ioas };
+
+	fixture_begin_on(f, config, 0, VFD_BACKEND_IOMMUFD);
+	OK(vfd_container_close(&f->container, 0, &f->err));
+	int fd = f->model->sys.open(&f->model->sys, "/dev/iommu", 0);
+	ck_assert_int_eq(raw_ioctl(f, fd, UAPI_IOAS_ALLOC, &ioas), 0);
+	for (uint64_t i = 0; i < 2; i++) {
+		struct uapi_ioas_map map = { .size = sizeof map,
+					     .flags = UAPI_IOAS_MAP_FIXED | UAPI_IOAS_MAP_READ |
+						      UAPI_IOAS_MAP_WRITE,
+					     .ioas_id = ioas.out_ioas_id,
+					     .user_va = (uintptr_t)(f->memory + 200 * i * PAGE),
+					     .length = 64 * PAGE,
+					     .iova = 200 * i * PAGE };
+		ck_assert_int_eq(raw_ioctl(f, fd, UAPI_IOAS_MAP, &map), 0);
+		mappings[i] = (struct vfd_mapping){ .struct_size = sizeof mappings[i],
+						    .flags = RW,
+						    .iova = map.iova,
+						    .size = map.length,
+						    .memory = f->memory + 200 * i * PAGE };
+	}
+	return (struct vfd_adoption){ .struct_size = sizeof(struct vfd_adoption),
+				      .container_fd = fd,
+				      .mapping_count = 2,
+				      .mappings = mappings,
+				      .log = f->log,
+				      .backend = VFD_BACKEND_IOMMUFD,
+				      .ioas = ioas.out_ioas_id };
+}
+
+static int adopt(const struct vfd_adoption *what)
+{
+	return container_adopt_on(&f->model->sys, what, &f->container, &f->err);
+}
+
+START_TEST(adopted)
+{
+	struct vfd_mapping mappings[2];
+	struct vfd_adoption what = owned(mappings, &one_iommu);
+
+	OK(adopt(&what));
+	ck_assert_uint_eq(info_of(f).kind, VFD_KIND_IOMMUFD);
+	ck_assert_uint_eq(info_of(f).mappings, 2);
+	ck_assert_uint_eq(info_of(f).tracking, 0);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	model_trace_start(f->model);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	ck_assert_uint_eq(calls_of(UAPI_IOAS_MAP), 0); /* where it was */
+	wake(f->device);
+	writes(PCI_NAME, 3, 2);
+	writes(PCI_NAME, 201, 1);
+	OK(harvest(f, 0));
+	check_precise(f);
+	ck_assert_uint_eq(reported(f), 3);
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(unmap_pages(f, 200, 64));
+	check_precise(f);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err)); /* in an address space of our own */
+	ck_assert_uint_eq(info_of(f).mappings, 1);
+	end();
+}
+END_TEST
+
+START_TEST(adopted_wrongly)
+{
+	struct vfd_mapping mappings[2];
+	struct vfd_adopt_group group = { .number = 20 };
+	struct vfd_adoption what = owned(mappings, &one_iommu), wrong = what;
+
+	wrong.flags = VFD_ADOPT_DUP;
+	REFUSED(VFD_EUNSUPPORTED, adopt(&wrong));
+	wrong = what, wrong.groups = &group, wrong.group_count = 1;
+	REFUSED(VFD_EUNSUPPORTED, adopt(&wrong));
+	wrong = what, wrong.ioas++;
+	REFUSED(-EINVAL, adopt(&wrong));
+	wrong = what, wrong.backend = 3;
+	REFUSED(VFD_EINVALID, adopt(&wrong));
+	wrong = what, wrong.mappings = NULL;
+	REFUSED(VFD_EINVALID, adopt(&wrong));
+	wrong = what, wrong.container_fd = f->model->sys.open(&f->model->sys, "/dev/vfio/vfio", 0);
+	ck_assert_int_lt(adopt(&wrong), 0);
+	ck_assert(strstr(f->err.message, "not one of /dev/iommu"));
+	ck_assert_int_eq(f->model->sys.close(&f->model->sys, wrong.container_fd), 0);
+	OK(adopt(&what)); /* the descriptor was left as it was */
+	end();
+}
+END_TEST
+
+static const char *const two_names[] = { PCI_NAME, NAME2 };
+
+/* Of which kind, and that the reason says so. */
+static void chosen(const struct model_config *config, const char *const *devices, uint32_t count,
+		   enum vfd_container_kind kind, const char *why)
+{
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .devices = devices,
+						 .device_count = count };
+	struct vfd_container *other = NULL;
+
+	fixture_begin_on(f, config, 0, VFD_BACKEND_AUTO);
+	unsigned before = model_counts(f->model).descriptors;
+	OK(container_open_on(&f->model->sys, &options, &other, &f->err));
+	ck_assert_uint_eq(model_counts(f->model).descriptors, before + 1);
+	struct vfd_container_info info = { .struct_size = sizeof info };
+	OK(vfd_container_info(other, &info, &f->err));
+	ck_assert_uint_eq(info.kind, kind);
+	ck_assert_msg(strstr(info.why, why), "%s, not %s", info.why, why);
+	OK(vfd_container_close(&other, 0, &f->err));
+	end();
+}
+
+START_TEST(chosen_by_devices)
+{
+	chosen(&two_iommus, two_names, 2, VFD_KIND_IOMMUFD, "the IOMMU of each device named sets dirty bits");
+	chosen(&two_iommus, NULL, 0, VFD_KIND_TYPE1_V2, "no devices were named");
+	chosen(&blind, two_names, 1, VFD_KIND_TYPE1_V2, PCI_NAME ": its IOMMU sets no dirty bits");
+	chosen(&only_native, NULL, 0, VFD_KIND_IOMMUFD, "/dev/vfio/vfio");
+	chosen(&compat, NULL, 0, VFD_KIND_IOMMUFD, "compatibility container");
+	static const char *const strange[] = { PCI_NAME, "0000:00:0f.0" };
+	chosen(&two_iommus, strange, 2, VFD_KIND_TYPE1_V2, "0000:00:0f.0 has no IOMMU group");
+	chosen(NULL, two_names, 2, VFD_KIND_TYPE1_V2, "/dev/iommu");
+}
+END_TEST
+
+/* One that cannot is enough, the last too. */
+START_TEST(chosen_if_all_can)
+{
+	struct model_config config = two_iommus;
+
+	config.groups[1].dirty_bits = false;
+	chosen(&config, two_names, 2, VFD_KIND_TYPE1_V2, NAME2 ": its IOMMU sets no dirty bits");
+	config = two_iommus;
+	config.no_nodes = true;
+	chosen(&config, two_names, 2, VFD_KIND_TYPE1_V2, "CONFIG_VFIO_DEVICE_CDEV");
+	config = two_iommus;
+	config.age = MODEL_NO_HWPT;
+	chosen(&config, two_names, 2, VFD_KIND_TYPE1_V2, "older than dirty bits");
+	static const char *const none[] = { PCI_NAME, NULL };
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .devices = none,
+						 .device_count = 2 };
+	struct vfd_container *other = NULL;
+	fixture_begin_on(f, &two_iommus, 0, VFD_BACKEND_AUTO);
+	REFUSED(VFD_EINVALID, container_open_on(&f->model->sys, &options, &other, &f->err));
+	end();
+}
+END_TEST
+
+/* A device that cannot be asked is no reason to fail, and whatever fails leaves nothing behind. */
+static void choose_with_fault(struct model_fault fault)
+{
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .devices = two_names,
+						 .device_count = 2 };
+	struct vfd_container_info info = { .struct_size = sizeof info };
+	struct vfd_container *other = NULL;
+
+	fixture_begin_on(f, &two_iommus, 0, VFD_BACKEND_AUTO);
+	model_fault(f->model, fault);
+	OK(container_open_on(&f->model->sys, &options, &other, &f->err));
+	bool failed = model_fault_fired(f->model);
+	model_fault_clear(f->model);
+	OK(vfd_container_info(other, &info, &f->err));
+	ck_assert_uint_eq(info.kind, failed ? VFD_KIND_TYPE1_V2 : VFD_KIND_IOMMUFD);
+	OK(vfd_container_close(&other, 0, &f->err));
+	end();
+}
+
+START_TEST(chosen_in_doubt)
+{
+	for (uint64_t nth = 1; nth < 6; nth++) {
+		choose_with_fault((struct model_fault){ .call = MODEL_OPEN, .nth = nth, .error = ENOMEM });
+		choose_with_fault((struct model_fault){ .call = MODEL_IOCTL, .nth = nth, .error = ENOMEM });
+	}
+}
+END_TEST
+
 /* A program that was built with the options of before. */
 START_TEST(older_options)
 {
@@ -609,6 +905,12 @@ int main(void)
 	add_case(suite, "the plan", the_plan);
 	add_case(suite, "no dirty bits", no_dirty_bits);
 	add_case(suite, "its own log", its_own_log);
+	add_case(suite, "asked before tried", asked_before_tried);
+	add_case(suite, "no answer is no no", no_answer_is_no_no);
+	add_case(suite, "older kernels", older_kernels);
+	add_case(suite, "too long for the kernel", too_long_for_the_kernel);
+	add_case(suite, "a bit is an entry", a_bit_is_an_entry);
+	add_case(suite, "small entries", small_entries);
 	add_trap(suite, 38, "stop and start", stop_and_start);
 	add_trap(suite, 33, "never a bad buffer", never_a_bad_buffer);
 	add_trap(suite, 35, "whole mappings", whole_mappings);
@@ -622,7 +924,12 @@ int main(void)
 	add_trap(suite, 42, "a doubtful kind", a_doubtful_kind);
 	add_trap(suite, 43, "compat is not trusted", compat_is_not_trusted);
 	add_case(suite, "choice", choice);
+	add_case(suite, "chosen by devices", chosen_by_devices);
+	add_case(suite, "chosen if all can", chosen_if_all_can);
+	add_case(suite, "chosen in doubt", chosen_in_doubt);
 	add_case(suite, "older options", older_options);
+	add_case(suite, "adopted", adopted);
+	add_case(suite, "adopted wrongly", adopted_wrongly);
 	add_case(suite, "mapped but not told", mapped_but_not_told);
 	add_case(suite, "unmapped but not told", unmapped_but_not_told);
 	add_case(suite, "attached but not told", attached_but_not_told);
