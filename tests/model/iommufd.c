@@ -322,6 +322,24 @@ void iommu_held(const struct iommu *iommu, struct pageset *set)
 			hwpt_held(iommu->objects[i].hwpt, set);
 }
 
+bool iommu_tracking(const struct iommu *iommu)
+{
+	for (size_t i = 0; iommu && i < iommu->count; i++)
+		if (iommu->objects[i].kind == OBJECT_HWPT && iommu->objects[i].hwpt->on)
+			return true;
+	return false;
+}
+
+uint64_t iommu_mapping_count(const struct iommu *iommu)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; iommu && i < iommu->count; i++)
+		if (iommu->objects[i].kind == OBJECT_IOAS)
+			count += iommu->objects[i].ioas->type1->count;
+	return count;
+}
+
 /* ---- devices ---- */
 
 void cdev_detach(struct model *m, struct device *d)

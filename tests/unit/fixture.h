@@ -12,6 +12,7 @@
 
 #include "container.h"
 #include "model/model.h"
+#include "modes.h"
 #include "track.h"
 
 #include <check.h>
@@ -58,10 +59,12 @@ extern const struct model_config
 extern const struct model_config stubborn; /* 7 with vfdtest.0, which can neither be reset nor quiesced */
 #define PCI_NAME "0000:00:01.0"
 
-/* Model, log, region, container; nothing is attached. */
+/* Model, log, region, container, as the mode has them (modes.h); nothing is attached. */
 void fixture_begin(struct fixture *f, const struct model_config *config);
 /* With those flags of vfd_container_open(); else it keeps all orders. */
 void fixture_begin_flags(struct fixture *f, const struct model_config *config, uint32_t flags);
+/* The mode is compat: the container is refused, nothing is left of it, and that is the end of the test. */
+void fixture_refused(struct fixture *f, const struct model_config *config) __attribute__((noreturn));
 /* That, on a backend of one's choice. */
 void fixture_begin_on(struct fixture *f, const struct model_config *config, uint32_t flags,
 		      enum vfd_backend backend);
@@ -109,6 +112,10 @@ void check_all_logged(struct fixture *f);
 void check_exact(struct fixture *f);
 /* All three sets are the same: no fault, nothing spoiled. */
 void check_precise(struct fixture *f);
+
+/* Something was unmapped under a running device: precise where that is one step, else everything written is there, and what is assumed has
+ * a reason. */
+void check_unmapped(struct fixture *f);
 
 /* ---- frame ---- */
 
