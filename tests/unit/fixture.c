@@ -165,6 +165,8 @@ void fixture_end(struct fixture *f)
 	check_leaks(f->model);
 	model_free(f->model);
 	munmap(f->memory, PAGES * PAGE);
+	for (int i = 0; i < 2; i++)
+		free(f->runners[i].name);
 }
 
 /* ---- commands ---- */
@@ -238,6 +240,45 @@ void device_unpins(struct fixture *f, unsigned index, uint64_t iova, uint64_t co
 	if (mode == MODE_IOMMUFD)
 		return;
 	command(f, VFDTEST_UNPIN, (struct vfdtest_range){ .device = index, .iova = iova, .size = count });
+}
+
+/* The second time it runs as before: a thread may be giving it steps. */
+static void dma_runs(struct fixture *f, unsigned index, uint64_t iova, uint64_t count)
+{
+	const struct vfd_device *device = index ? f->device2 : f->device;
+
+	if (!f->runners[index].name)
+		f->runners[index] = (struct runner){ strdup(device->name), iova, count, index + 1 };
+}
+
+static uint64_t dma_steps(struct fixture *f, unsigned index, uint64_t count)
+{
+	struct runner *r = &f->runners[index];
+	uint64_t done = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		r->state = r->state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+		uint64_t page = r->first + (r->state >> 33) % r->count;
+		done += !model_dma_write(f->model, r->name, page * PAGE, 8, r->state);
+	}
+	return done;
+}
+
+void device_runs(struct fixture *f, unsigned index, uint64_t iova, uint64_t count)
+{
+	struct vfdtest_run run = { .device = index, .iova = iova * PAGE, .size = count * PAGE, .seed = 7 };
+
+	if (mode == MODE_IOMMUFD) {
+		dma_runs(f, index, iova, count);
+		return;
+	}
+	int rc = model_vfdtest(f->model, VFDTEST_RUN, &run);
+	ck_assert(!rc || rc == -EBUSY); /* it runs already */
+}
+
+uint64_t device_steps(struct fixture *f, unsigned index, uint64_t count)
+{
+	return mode == MODE_IOMMUFD ? dma_steps(f, index, count) : model_step(f->model, index, count);
 }
 
 void device_knob(struct fixture *f, unsigned index, uint32_t knob, uint64_t value)

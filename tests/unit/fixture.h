@@ -24,6 +24,12 @@ enum { PAGES = 1024, WORDS = PAGES / 64 };
 #define RW	     (VFD_MAP_READ | VFD_MAP_WRITE)
 #define NAME(number) "vfdtest." #number
 
+/* A free-running writer, where the model has none. */
+struct runner {
+	char *name;
+	uint64_t first, count, state; /* pages */
+};
+
 struct fixture {
 	struct model *model;
 	struct vfd_log *log;
@@ -31,6 +37,7 @@ struct fixture {
 	struct vfd_group *group, *group2;
 	struct vfd_device *device, *device2;
 	char *memory; /* PAGES pages */
+	struct runner runners[2];
 	struct vfd_error err;
 };
 
@@ -85,6 +92,9 @@ int unmap_pages(struct fixture *f, uint64_t iova, uint64_t count);
 void device_writes(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
 void device_pins(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
 void device_unpins(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
+/* Lets it write anywhere there, whenever it is given steps: device_steps() returns how many writes were made. One thread per device. */
+void device_runs(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
+uint64_t device_steps(struct fixture *f, unsigned index, uint64_t count);
 void device_knob(struct fixture *f, unsigned index, uint32_t knob, uint64_t value);
 
 int harvest(struct fixture *f, unsigned flags);

@@ -56,7 +56,8 @@ unsigned long mode_request(unsigned long type1)
 
 static struct row {
 	const char *name, *why_not; /* on iommufd */
-	int failed[MODES];	    /* -1: it was not run */
+	int first, end;
+	int failed[MODES]; /* -1: it was not run */
 } rows[ROWS];
 static unsigned row_count;
 
@@ -83,22 +84,28 @@ static void add_one(Suite *suite, const struct row *row, enum mode which, const 
 
 	snprintf(name, sizeof name, "%s, %s", row->name, mode_names[which]);
 	TCase *tcase = tcase_create(strdup(name)); /* Check keeps the pointer */
-	tcase_set_timeout(tcase, 60);
+	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, setup[which], NULL);
-	tcase_add_test(tcase, test);
+	tcase_add_loop_test(tcase, test, row->first, row->end);
 	suite_add_tcase(suite, tcase);
 }
 
-void add_modes_but(Suite *suite, const char *name, const char *why_not_iommufd, const TTest *test)
+void add_modes_loop(Suite *suite, const char *name, const char *why_not_iommufd, const TTest *test, int first,
+		    int end)
 {
 	if (row_count == ROWS)
 		abort();
 	struct row *row = &rows[row_count++];
 
-	*row = (struct row){ .name = name, .why_not = why_not_iommufd, .failed = { -1, -1, -1 } };
+	*row = (struct row){ name, why_not_iommufd, first, end, { -1, -1, -1 } };
 	for (int i = 0; i < MODES; i++)
 		if (i != MODE_IOMMUFD || !why_not_iommufd)
 			add_one(suite, row, (enum mode)i, test);
+}
+
+void add_modes_but(Suite *suite, const char *name, const char *why_not_iommufd, const TTest *test)
+{
+	add_modes_loop(suite, name, why_not_iommufd, test, 0, 1);
 }
 
 void add_modes(Suite *suite, const char *name, const TTest *test)

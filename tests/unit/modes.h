@@ -42,6 +42,9 @@ unsigned long mode_request(unsigned long type1);
 /* In all modes, or not on iommufd for a reason. */
 void add_modes(Suite *suite, const char *name, const TTest *test);
 void add_modes_but(Suite *suite, const char *name, const char *why_not_iommufd, const TTest *test);
+/* With _i from first to end - 1. */
+void add_modes_loop(Suite *suite, const char *name, const char *why_not_iommufd, const TTest *test, int first,
+		    int end);
 
 /* The table, with a footnote for each reason, to standard output and into the TAP log. */
 void modes_print(SRunner *runner);
