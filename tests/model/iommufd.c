@@ -301,6 +301,8 @@ void iommu_refused(struct call *call, struct iommu *iommu, const void *argument)
 	struct uapi_hwpt_get_dirty get;
 	struct uapi_ioas_unmap unmap;
 
+	if (!call->model->state->recording)
+		return;
 	if (call->trace.request == UAPI_HWPT_GET_DIRTY && !copy_in(&get, argument, sizeof(get))) {
 		const struct object *object = iommu_find(iommu, get.hwpt_id);
 

@@ -491,7 +491,8 @@ END_TEST
 
 int main(void)
 {
-	static const char on_type1_only[] = "a physical group is not deferred but recorded, or blind: test_iommufd";
+	static const char on_type1_only[] =
+		"a physical group is not deferred but recorded, or blind: test_iommufd";
 	Suite *suite = suite_create("lifecycle");
 
 	add_modes(suite, "write, pin, harvest", write_and_harvest);
@@ -514,7 +515,8 @@ int main(void)
 	add_modes(suite, "aliases, reused IOVA", aliases_and_reuse);
 	add_modes(suite, "two containers, one log", two_containers);
 	add_modes(suite, "stop and start", stop_and_start);
-	add_modes_but(suite, "STOP fails", "a table that cannot be switched off records for nobody", failed_stop);
+	add_modes_but(suite, "STOP fails", "a table that cannot be switched off records for nobody",
+		      failed_stop);
 	add_modes(suite, "no log, no tracking", nothing_tracks_without_log);
 	return run_suite(suite);
 }

@@ -229,8 +229,10 @@ END_TEST
 int main(void)
 {
 	static const char detached[] = "a closed device is detached: it reaches nothing, whoever holds it";
-	static const char recorded[] = "a physical group is not deferred but recorded, or blind: test_iommufd";
-	static const char waits[] = "a harvest that asks the kernel waits for the map, so it cannot fall into it";
+	static const char recorded[] =
+		"a physical group is not deferred but recorded, or blind: test_iommufd";
+	static const char waits[] =
+		"a harvest that asks the kernel waits for the map, so it cannot fall into it";
 	static const char asked_again[] = "an unmap that was not told is asked again at once: test_iommufd";
 	Suite *suite = suite_create("lifecycle edges");
 

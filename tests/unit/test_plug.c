@@ -319,7 +319,8 @@ START_TEST(at_every_point)
 	migrate(at);
 	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
 	check_all_logged(f);
-	if (is_emulated || mode == MODE_IOMMUFD) /* else the library says more than the kernel, which says everything */
+	if (is_emulated ||
+	    mode == MODE_IOMMUFD) /* else the library says more than the kernel, which says everything */
 		check_exact(f);
 	if (at < event->precise)
 		check_precise(f);
@@ -376,7 +377,8 @@ int main(void)
 	add_modes_loop(suite, "every event at every point", NULL, at_every_point, 0,
 		       (int)(sizeof events / sizeof events[0] * POINTS));
 	add_trap(suite, 6, "not asked any more", not_asked_any_more);
-	add_modes_but(suite, "taken away but held", "a closed device is detached: it reaches nothing, whoever holds it",
+	add_modes_but(suite, "taken away but held",
+		      "a closed device is detached: it reaches nothing, whoever holds it",
 		      taken_away_but_held);
 	return run_suite(suite);
 }
