@@ -23,8 +23,9 @@ struct vfd_container {
 	bool borrowed;	   /* adopted by duplicates: the owner's descriptors keep the container alive */
 	bool had_physical; /* since the IOMMU was set: the kernel lists IOVA ranges from then on */
 	struct vfd_group *groups;
-	struct vfd_audit *audit; /* NULL: none. Changed with the gate closed. */
-	struct iommufd iommufd;	 /* of VFD_KIND_IOMMUFD */
+	struct log_intent intent; /* while the gate is closed */
+	struct vfd_audit *audit;  /* NULL: none. Changed with the gate closed. */
+	struct iommufd iommufd;	  /* of VFD_KIND_IOMMUFD */
 	struct space space;
 };
 

@@ -30,17 +30,23 @@ void container_leave(struct vfd_container *container)
 	gate_leave(&container->gate);
 }
 
+/* What happens behind a closed gate is rare and short, and may lose the record at any step: whoever salvages the log of a process that was
+ * killed meanwhile assumes everything. */
 int container_close_gate(struct vfd_container *container, const char *operation, struct vfd_error *err)
 {
 	int rc = container_check(container, operation, err);
 
-	if (!rc)
-		gate_close(&container->gate);
-	return rc;
+	if (rc)
+		return rc;
+	gate_close(&container->gate);
+	container->intent = log_intent_begin(container->space.log, RANGE_ALL);
+	return 0;
 }
 
 void container_open_gate(struct vfd_container *container)
 {
+	space_note_debt(&container->space);
+	log_intent_end(container->intent);
 	gate_open(&container->gate);
 }
 

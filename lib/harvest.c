@@ -19,7 +19,9 @@ static uint64_t harvest_window(struct harvest *h, const struct plan_window *wind
 	range_narrow(&h->space->queue, claim, span->where);
 	uint64_t next = span->where.last + 1;
 	h->replan = false;
+	struct log_intent intent = space_intent(h->space, span->where);
 	harvest_span(h, span);
+	log_intent_end(intent);
 	plan_done(&h->space->plan, span, h->replan);
 	return next;
 }

@@ -178,6 +178,16 @@ static uint64_t sequence_start(const struct vfd_log *log)
 	return mix >> 8;
 }
 
+uint64_t super_check(const struct superblock *super)
+{
+	const uint64_t of[] = { LOG_MAGIC, super->page_size, super->flags, super->arena_size };
+	uint64_t check = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++)
+		check = (check ^ of[i]) * UINT64_C(0x100000001b3) ^ check >> 29;
+	return check;
+}
+
 static int create_super(struct vfd_log *log, const struct vfd_log_options *o, struct vfd_error *err)
 {
 	uint64_t at = 0;
@@ -193,8 +203,9 @@ static int create_super(struct vfd_log *log, const struct vfd_log_options *o, st
 	log->super->page_size = o->page_size;
 	log->super->flags = o->flags;
 	log->super->arena_size = o->arena_size;
+	log->super->check = super_check(log->super);
 	log->super->batch_sequence = sequence_start(log);
-	return 0;
+	return regions_create(log, "vfd_log_create", err);
 }
 
 static void init_locks(struct vfd_log *log)
@@ -265,6 +276,7 @@ static int create(const struct vfd_log_options *o, struct vfd_log **out, struct 
 		free_handle(log);
 		return ret;
 	}
+	keep_order();
 	log->super->magic = LOG_MAGIC;
 	*out = log;
 	return 0;

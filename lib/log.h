@@ -12,6 +12,8 @@
 #include "range.h"
 
 /* Who says that pages are dirty. */
+struct intent;
+
 struct log_source {
 	enum vfd_provenance provenance;
 	enum vfd_reason reason;
@@ -79,6 +81,16 @@ static inline __attribute__((always_inline)) bool log_inbox_set_word(const struc
 	log_inbox_set_bit(inbox->tip, w / 64 / 64);
 	return true;
 }
+
+/* A question to the kernel is on its way, whose answer is cleared there before it is in the log. Of a log in an arena, that is noted for
+ * whoever salvages it: log addresses first..last. Ends when all of the answer has been merged, or all that it could have said is owed. Any
+ * thread, and several at a time; log may be NULL. */
+struct log_intent {
+	struct intent *at; /* NULL: nobody will ask */
+};
+bool log_notes_intents(const struct vfd_log *log);
+struct log_intent log_intent_begin(struct vfd_log *log, struct range where);
+void log_intent_end(struct log_intent intent);
 
 bool log_forked(const struct vfd_log *log);
 

@@ -120,7 +120,7 @@ int vfd_consumer_count(struct vfd_consumer *consumer, uint64_t first, uint64_t l
 /* Planes are wiped, so that the segments go back as they came: zero. */
 static void free_planes(struct vfd_log *log, unsigned index)
 {
-	for (uint64_t i = 0; i < log->super->region_count; i++) {
+	for (uint64_t i = 0; i < region_count(log); i++) {
 		struct region *region = &region_table(log)[i];
 		if (!region->planes[index])
 			continue;
@@ -134,7 +134,7 @@ static void free_planes(struct vfd_log *log, unsigned index)
 
 static int new_planes(struct vfd_log *log, unsigned index, const char *operation, struct vfd_error *err)
 {
-	for (uint64_t i = 0; i < log->super->region_count; i++) {
+	for (uint64_t i = 0; i < region_count(log); i++) {
 		struct region *region = &region_table(log)[i];
 		uint64_t bytes = planes_bytes(log, region);
 		region->planes[index] = segment_new(log, bytes);
@@ -159,9 +159,11 @@ int consumer_create(struct vfd_log *log, unsigned index, const char *name, const
 		segment_free(log, record);
 		return ret;
 	}
+	struct consumer_record *r = at_offset(log, record);
+	copy_name(r->name, name);
+	r->list.room = LISTED;
+	keep_order();
 	log->super->consumers[index] = record;
-	copy_name(consumer_record(log, index)->name, name);
-	consumer_record(log, index)->list.room = LISTED;
 	log->consumers[index].log = log;
 	log->consumers[index].index = index;
 	log->consumers[index].live = true;
@@ -236,8 +238,9 @@ static void drop_consumer(struct vfd_consumer *consumer)
 	free_planes(log, consumer->index);
 	consumer->live = false;
 	log->live &= ~(UINT32_C(1) << consumer->index);
-	memset(consumer_record(log, consumer->index), 0, sizeof(struct consumer_record));
 	log->super->consumers[consumer->index] = 0;
+	keep_order();
+	memset(at_offset(log, record), 0, sizeof(struct consumer_record));
 	segment_free(log, record);
 }
 

@@ -10,7 +10,7 @@
 uint64_t region_from(const struct vfd_log *log, uint64_t address)
 {
 	const struct region *table = region_table(log);
-	uint64_t low = 0, high = log->super->region_count;
+	uint64_t low = 0, high = region_count(log);
 
 	while (low < high) {
 		uint64_t middle = low + (high - low) / 2;
@@ -41,14 +41,14 @@ static bool cursor_at(struct cursor *c, uint64_t index)
 
 bool cursor_next(struct cursor *c)
 {
-	return c->index < c->log->super->region_count && cursor_at(c, c->index++);
+	return c->index < region_count(c->log) && cursor_at(c, c->index++);
 }
 
 struct cursor cursor_below(const struct vfd_log *log, struct range where)
 {
 	uint64_t index = region_from(log, where.last);
 
-	if (index < log->super->region_count && region_table(log)[index].address <= where.last)
+	if (index < region_count(log) && region_table(log)[index].address <= where.last)
 		index++;
 	return (struct cursor){ .log = log, .where = where, .index = index };
 }

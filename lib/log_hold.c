@@ -34,7 +34,7 @@ void log_user_remove(struct vfd_log *log)
 
 uint64_t place_from(const struct vfd_log *log, uint64_t memory)
 {
-	uint64_t low = 0, high = log->super->region_count;
+	uint64_t low = 0, high = region_count(log);
 
 	while (low < high) { /* the first that begins behind it */
 		uint64_t middle = low + (high - low) / 2;
@@ -55,12 +55,12 @@ bool places_reserve(struct vfd_log *log)
 	uint64_t capacity = log->place_capacity ? 2 * log->place_capacity : 16;
 	struct place *old = log->places, *places;
 
-	if (log->identity || log->super->region_count < log->place_capacity)
+	if (log->identity || region_count(log) < log->place_capacity)
 		return true;
 	if (!(places = calloc((size_t)capacity, sizeof(*places))))
 		return false;
 	if (old)
-		memcpy(places, old, (size_t)log->super->region_count * sizeof(*places));
+		memcpy(places, old, (size_t)region_count(log) * sizeof(*places));
 	log->places = places;
 	log->place_capacity = capacity;
 	free(old);
@@ -73,7 +73,7 @@ void place_add(struct vfd_log *log, const struct region *region)
 	if (log->identity)
 		return;
 	struct place *at = log->places + place_from(log, region->memory);
-	size_t behind = (size_t)(log->places + log->super->region_count - at);
+	size_t behind = (size_t)(log->places + region_count(log) - at);
 
 	memmove(at + 1, at, behind * sizeof(*at));
 	*at = (struct place){ region->memory, region->address };
@@ -84,7 +84,7 @@ void place_remove(struct vfd_log *log, const struct region *region)
 	if (log->identity)
 		return;
 	struct place *at = log->places + place_from(log, region->memory);
-	size_t behind = (size_t)(log->places + log->super->region_count - at) - 1;
+	size_t behind = (size_t)(log->places + region_count(log) - at) - 1;
 
 	memmove(at, at + 1, behind * sizeof(*at));
 }
@@ -100,7 +100,7 @@ static uint64_t region_key(const struct vfd_log *log, const struct region *regio
 /* The region with address `at` in it */
 static struct region *region_holding(const struct vfd_log *log, uint64_t at)
 {
-	uint64_t count = log->super->region_count, index;
+	uint64_t count = region_count(log), index;
 
 	if (log->identity)
 		index = region_from(log, at);

@@ -5,7 +5,8 @@
  *
  * Why no mark is lost. A marker wrote a page first, then comes here. Words, then sum, top and tip, and at each of the four: if
  * the bits are there already, nothing is written, else they are set with an atomic OR. A fold goes the other way: its bit of
- * tip is cleared, then top exchanged for 0, then sum, then the words. All of that, and the fence before it, is sequentially
+ * tip is cleared, then top exchanged for 0, then sum; then a word is loaded, its bits are owed, and only then they are cleared, those
+ * that were loaded: so that a process that is killed leaves them in one of the two. All of that, and the fence before it, is sequentially
  * consistent; so:
  *
  * - A bit that the marker set in a word stays until a fold takes it. Behind it the marker sees to sum, top and tip, also when
@@ -14,8 +15,8 @@
  *   for top and tip. If it finds it clear, it sets it, and then the one above. So once a mark has returned, either its bit was
  *   taken out by a fold, or tip leads to it.
  * - A marker that finds its bit in a word set, by another, leaves it at that: the fold that takes it out comes later than that
- *   look. The look comes later than the fence, and that later than the write to the page. Who reads the page after the fold
- *   reads what was written.
+ *   look. The look comes later than the fence, and that later than the write to the page. Who reads the page after the fold,
+ *   which holds the stripe until then, reads what was written.
  * - A fold may find bits of a summary without anything below: a marker came between two of its steps. That costs a look.
  * - Who looks without the stripe, for itself, reads the inbox's tip first and then that of its owed plane. A fold sets the
  *   latter before it clears the former: so a mark that has returned is seen in one of the two, also while it is between them.
@@ -114,12 +115,15 @@ static void fold_chunk(struct fold *f, const struct summed *inbox, uint64_t chun
 	uint64_t claimed = 0;
 
 	for (uint64_t words = take_out(&inbox->sum[chunk]); words; words &= words - 1) {
-		uint64_t w = chunk * CHUNK_WORDS + word_first(words), word = take_out(&inbox->bits[w]);
+		uint64_t w = chunk * CHUNK_WORDS + word_first(words);
+		uint64_t word = __atomic_load_n(&inbox->bits[w], __ATOMIC_SEQ_CST);
 		if (!word)
 			continue;
 		fold_word(f, w, word);
 		if (f->claim && claim_word(f->claim, f->base, w, word))
 			claimed |= words & -words;
+		keep_order();
+		__atomic_fetch_and(&inbox->bits[w], ~word, __ATOMIC_SEQ_CST);
 	}
 	if (claimed) {
 		summed_change(&f->claim->planes->taken, chunk, 0, claimed);

@@ -6,7 +6,7 @@
  *
  * What conserves dirty pages lives in *records*: memory that holds offsets and plain numbers, no pointers, no locks.
  *
- *	superblock --+-- region table: struct region [region_capacity], sorted by log address
+ *	superblock --+-- region table, sorted by log address, and a spare one
  *	             |      +-- inbox, one segment per region
  *	             |      +-- planes, one segment per region and consumer
  *	             +-- consumer records, up to 16: open batches, causes
@@ -67,24 +67,35 @@ enum {
 	STRIPE_WORDS = CHUNK_WORDS * WORD_BITS,
 	STRIPE_LOCKS = 128,
 	LISTED = 2048, /* words that are taken, per consumer */
+	MAX_INTENTS = 64,
 };
 
 /* ---- records ---- */
 
-#define LOG_MAGIC      UINT64_C(0x31474f4c44465600) /* "\0VFDLOG1" */
-#define LOG_MAGIC_DEAD UINT64_C(0x31474f4c44464400)
+#define LOG_MAGIC      UINT64_C(0x32474f4c44465600) /* "\0VFDLOG2" */
+#define LOG_MAGIC_DEAD UINT64_C(0x32474f4c44464400)
+
+/* A question to the kernel that is on its way: what it clears there may be nowhere yet. See log_intent.c. */
+struct intent {
+	uint64_t state;	      /* enum intent_state */
+	uint64_t first, last; /* log addresses */
+	uint64_t unused;
+};
+
+enum intent_state { INTENT_FREE, INTENT_CLAIMED, INTENT_ASKED };
 
 struct superblock {
 	uint64_t magic;
 	uint64_t page_size;
 	uint64_t flags;
 	uint64_t arena_size;	 /* 0: no arena */
+	uint64_t check;		 /* of the four above */
 	uint64_t batch_sequence; /* of the last batch id; starts anywhere, so that another log's id is not one
 				    of ours */
-	uint64_t regions;	 /* offset of the region table */
-	uint64_t region_count;
-	uint64_t region_capacity;
+	uint64_t regions;	 /* offset of the region table that counts; never changed but by one store */
+	uint64_t spare;		 /* offset of the one that will be next */
 	uint64_t consumers[MAX_CONSUMERS]; /* offset of struct consumer_record, 0 if there is none */
+	struct intent intents[MAX_INTENTS];
 };
 
 struct region {
@@ -94,6 +105,12 @@ struct region {
 	uint64_t planes[MAX_CONSUMERS]; /* offset of the planes */
 	uint32_t holds;			/* mappings of this process that use the region; changed atomically */
 	uint32_t unused;
+};
+
+struct region_table {
+	uint64_t count, capacity;
+	uint64_t unused[6];
+	struct region regions[];
 };
 
 /* An open batch claims a span of log addresses: spans of one consumer never overlap, and a page that is taken
@@ -191,9 +208,26 @@ static inline void *at_offset(const struct vfd_log *log, uint64_t offset)
 	return (void *)(log->base + (uintptr_t)offset);
 }
 
-static inline struct region *region_table(const struct vfd_log *log)
+static inline struct region_table *table_in_force(const struct vfd_log *log)
 {
 	return at_offset(log, log->super->regions);
+}
+
+static inline struct region *region_table(const struct vfd_log *log)
+{
+	return table_in_force(log)->regions;
+}
+
+static inline uint64_t region_count(const struct vfd_log *log)
+{
+	return table_in_force(log)->count;
+}
+
+/* What comes before it in memory is there before what comes after it, whenever the process is killed: see log_salvage.c. Costs nothing but
+ * the compiler's freedom. */
+static inline void keep_order(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 static inline struct consumer_record *consumer_record(const struct vfd_log *log, unsigned index)
@@ -211,6 +245,9 @@ void log_leave(struct vfd_log *log);
 int log_enter_alone(struct vfd_log *log, const char *operation, struct vfd_error *err);
 int consumer_enter_alone(struct vfd_consumer *consumer, const char *operation, struct vfd_error *err);
 void log_leave_alone(struct vfd_log *log);
+
+/* What superblock.check has to be */
+uint64_t super_check(const struct superblock *super);
 
 /* Arguments */
 int check_flags(unsigned flags, unsigned known, const char *operation, struct vfd_error *err);
@@ -244,6 +281,15 @@ uint64_t arena_minimum(void);
 /* Own mappings only; an arena is the caller's. Touches nothing else: safe in a child, whatever was going on
  * at fork. */
 void segments_release(struct vfd_log *log);
+
+/* ---- log_table.c ---- */
+
+uint64_t regions_minimum(void);
+int regions_create(struct vfd_log *log, const char *operation, struct vfd_error *err);
+/* Room for one more region. 0 or an error. */
+int regions_reserve(struct vfd_log *log, struct vfd_error *err);
+void regions_insert(struct vfd_log *log, uint64_t index, const struct region *region);
+void regions_remove(struct vfd_log *log, uint64_t index);
 
 /* ---- log_planes.c ---- */
 

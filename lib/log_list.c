@@ -22,7 +22,11 @@ bool list_add(struct list *list, uint64_t word, uint64_t pages, uint64_t other)
 	if (list->count == list->room ||
 	    (list->count && !is_behind(&list->words[list->count - 1], word, pages)))
 		return false;
-	list->words[list->count++] = (struct listed){ word, pages, other };
+	struct listed *entry = &list->words[list->count++]; /* without pages until it is complete */
+	entry->word = word;
+	entry->other = other;
+	keep_order();
+	entry->pages = pages;
 	list->pages += word_count(pages);
 	return true;
 }

@@ -94,7 +94,8 @@ static uint64_t arena_end(const struct vfd_log *log)
 
 uint64_t arena_minimum(void)
 {
-	return arena_start() + 2 * UNIT + round_up(sizeof(struct consumer_record));
+	return arena_start() + 3 * UNIT + round_up(sizeof(struct consumer_record)) +
+	       round_up(regions_minimum());
 }
 
 void arena_format(struct vfd_log *log)

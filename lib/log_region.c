@@ -62,7 +62,7 @@ static int check_addresses(const struct vfd_log *log, const struct region *regio
 	uint64_t index = region_from(log, region->address);
 	const struct region *r = region_table(log) + index;
 
-	if (index == log->super->region_count || r->address > region->last)
+	if (index == region_count(log) || r->address > region->last)
 		return 0;
 	return fail_range(err, VFD_EOVERLAP, "vfd_region_add", r->address, r->last,
 			  "log addresses meet the region 0x%" PRIx64 "..0x%" PRIx64, r->address, r->last);
@@ -70,42 +70,15 @@ static int check_addresses(const struct vfd_log *log, const struct region *regio
 
 static int check_memory(const struct vfd_log *log, const struct region *region, struct vfd_error *err)
 {
-	uint64_t index = log->identity ? log->super->region_count : place_from(log, region->memory);
+	uint64_t index = log->identity ? region_count(log) : place_from(log, region->memory);
 
-	if (index == log->super->region_count || log->places[index].memory > memory_range(region).last)
+	if (index == region_count(log) || log->places[index].memory > memory_range(region).last)
 		return 0;
 	const struct region *r = &region_table(log)[region_from(log, log->places[index].address)];
 	return fail_range(err, VFD_EOVERLAP, "vfd_region_add", r->address, r->last,
 			  "the memory meets that of the region at 0x%" PRIx64
 			  ": the same page would have two log addresses",
 			  r->address);
-}
-
-/* Room for one more entry */
-static int grow_table(struct vfd_log *log, struct vfd_error *err)
-{
-	if (!places_reserve(log))
-		return fail(err, VFD_ENOMEMORY, "vfd_region_add", "no memory for the table of places");
-
-	struct superblock *super = log->super;
-	uint64_t capacity = super->region_capacity ? 2 * super->region_capacity : 16;
-	uint64_t used = super->region_count * sizeof(struct region);
-
-	if (super->region_count < super->region_capacity)
-		return 0;
-	uint64_t table = segment_new(log, capacity * sizeof(struct region));
-	if (!table)
-		return fail_segment(log, capacity * sizeof(struct region), "the region table",
-				    "vfd_region_add", err);
-	if (used) {
-		memcpy(at_offset(log, table), region_table(log), (size_t)used);
-		memset(region_table(log), 0, (size_t)used);
-	}
-	uint64_t old = super->regions;
-	super->regions = table;
-	super->region_capacity = capacity;
-	segment_free(log, old);
-	return 0;
 }
 
 static void free_planes(struct vfd_log *log, struct region *region)
@@ -141,13 +114,16 @@ static int new_planes(struct vfd_log *log, struct region *region, struct vfd_err
 
 static void insert_region(struct vfd_log *log, const struct region *region)
 {
-	uint64_t index = region_from(log, region->address);
-	struct region *at = &region_table(log)[index];
-
 	place_add(log, region);
-	memmove(at + 1, at, (size_t)(log->super->region_count - index) * sizeof(*at));
-	*at = *region;
-	log->super->region_count++;
+	regions_insert(log, region_from(log, region->address), region);
+}
+
+/* Room for one more */
+static int reserve(struct vfd_log *log, struct vfd_error *err)
+{
+	if (!places_reserve(log))
+		return fail(err, VFD_ENOMEMORY, "vfd_region_add", "no memory for the table of places");
+	return regions_reserve(log, err);
 }
 
 static int add_region(struct vfd_log *log, const struct vfd_region *r, struct vfd_error *err)
@@ -159,7 +135,7 @@ static int add_region(struct vfd_log *log, const struct vfd_region *r, struct vf
 		return ret;
 	region.last = r->address + (r->size - 1);
 	if ((ret = check_addresses(log, &region, err)) || (ret = check_memory(log, &region, err)) ||
-	    (ret = grow_table(log, err)) || (ret = new_planes(log, &region, err)))
+	    (ret = reserve(log, err)) || (ret = new_planes(log, &region, err)))
 		return ret;
 	insert_region(log, &region);
 	return 0;
@@ -187,7 +163,7 @@ static struct region *region_starting(const struct vfd_log *log, uint64_t addres
 	uint64_t index = region_from(log, address);
 	struct region *r = region_table(log) + index;
 
-	return index < log->super->region_count && r->address == address ? r : NULL;
+	return index < region_count(log) && r->address == address ? r : NULL;
 }
 
 static int check_region_clean(struct vfd_log *log, const struct region *region, struct vfd_error *err)
@@ -203,8 +179,6 @@ static int check_region_clean(struct vfd_log *log, const struct region *region, 
 
 static void drop_region(struct vfd_log *log, struct region *region)
 {
-	struct region *end = region_table(log) + log->super->region_count - 1;
-
 	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
 		if (!region->planes[i])
 			continue;
@@ -213,9 +187,7 @@ static void drop_region(struct vfd_log *log, struct region *region)
 	}
 	free_planes(log, region);
 	place_remove(log, region);
-	memmove(region, region + 1, (size_t)(end - region) * sizeof(*region));
-	memset(end, 0, sizeof(*end));
-	log->super->region_count--;
+	regions_remove(log, (uint64_t)(region - region_table(log)));
 	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
 		if (!log->super->consumers[i])
 			continue;

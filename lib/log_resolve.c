@@ -63,6 +63,7 @@ static uint64_t resolve_chunk(struct hold *hold, const struct cursor *c, const s
 		uint64_t bits = p->taken.bits[w] & word_mask(w, c->bits.first, c->bits.last);
 		pages += word_count(bits);
 		resolve_word(hold, c, p, w, bits, delivered);
+		keep_order();
 		p->taken.bits[w] &= ~bits;
 		emptied |= p->taken.bits[w] ? 0 : words & -words;
 	}
@@ -107,6 +108,7 @@ static uint64_t resolve_list(struct hold *hold, const struct cursor *c, const st
 		uint64_t bits = listing_pages(&l);
 		if (bits && !delivered)
 			list_owed_again(hold, c, p, &l);
+		keep_order();
 		l.at->pages &= ~bits;
 		pages += word_count(bits);
 	}

@@ -88,6 +88,7 @@ static void move_word(struct taking *t, const struct planes *p, uint64_t w, uint
 		p->other.bits[w] &= ~other;
 		moved->other |= p->other.bits[w] ? 0 : bit;
 	}
+	keep_order();
 	p->owed.bits[w] &= ~bits;
 	moved->owed |= p->owed.bits[w] ? 0 : bit;
 }

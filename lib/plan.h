@@ -115,6 +115,9 @@ struct mapping_walk {
 struct mapping_walk mapping_walk(struct space *space, struct range where);
 struct mapping *mapping_walk_next(struct mapping_walk *walk);
 
+/* The kernel is about to be asked for these mappings: see log.h. */
+struct log_intent space_intent(struct space *space, struct range where);
+
 /* How far a span of this rule goes that starts in a claimed window; false: no mapping is in it. */
 bool span_measure(struct space *space, const struct plan_rule *rule, struct range window, struct span *span);
 

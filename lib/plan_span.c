@@ -74,6 +74,23 @@ struct mapping *mapping_walk_next(struct mapping_walk *walk)
 	return walk->at < walk->count || refill(walk) ? walk->batch[walk->at++] : NULL;
 }
 
+/* The hull of their log addresses: more than is asked for, if they are scattered there. */
+struct log_intent space_intent(struct space *space, struct range where)
+{
+	struct range hull = { UINT64_MAX, 0 };
+
+	if (!log_notes_intents(space->log))
+		return (struct log_intent){ NULL };
+	struct mapping_walk walk = mapping_walk(space, where);
+	for (const struct mapping *m; (m = mapping_walk_next(&walk));) {
+		if (!mapping_tracked(m))
+			continue;
+		hull.first = min_u64(hull.first, mapping_log_range(m).first);
+		hull.last = max_u64(hull.last, mapping_log_range(m).last);
+	}
+	return hull.first > hull.last ? (struct log_intent){ NULL } : log_intent_begin(space->log, hull);
+}
+
 /* ---- measuring ---- */
 
 static bool joins(const struct plan_rule *rule, const struct span *span, struct range next)

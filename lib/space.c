@@ -33,6 +33,7 @@ void space_end(struct space *space)
 			log_region_put(space->log, m->log_address);
 		free(m);
 	}
+	log_intent_end(space->unpaid);
 	plan_end(&space->plan);
 	table_end(&space->table);
 	place_forget(space);
@@ -221,7 +222,20 @@ void space_each_tracked(struct space *space, void (*visit)(struct space *space, 
 	table_leave(&space->table);
 }
 
-/* Mutex held, here and below. */
+/* Mutex held, here and below. What happened earlier, or that nobody keeps a record, is known here only: as long as it is not paid, whoever
+ * salvages the log owes it. */
+static void note_debt(struct space *space)
+{
+	bool debt = space->owed || (space->tracking && space->attached && !space->started);
+
+	if (debt == (space->unpaid.at != NULL))
+		return;
+	log_intent_end(space->unpaid);
+	space->unpaid.at = NULL;
+	if (debt)
+		space->unpaid = log_intent_begin(space->log, RANGE_ALL);
+}
+
 static void set_owed(struct space *space, struct mapping *m, enum vfd_reason why)
 {
 	if (m->owed)
@@ -229,6 +243,14 @@ static void set_owed(struct space *space, struct mapping *m, enum vfd_reason why
 	if (why)
 		space->owed += range_size(m->where);
 	m->owed = (unsigned)why & 0x7fu;
+	note_debt(space);
+}
+
+void space_note_debt(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+	note_debt(space);
+	pthread_mutex_unlock(&space->mutex);
 }
 
 static void set_unarmed(struct space *space, struct mapping *m, bool unarmed)
@@ -327,6 +349,7 @@ uint64_t space_assume_all(struct space *space, enum vfd_reason why)
 uint64_t space_lost(struct space *space, enum vfd_reason why, bool gone)
 {
 	space->started = false;
+	space_note_debt(space);
 	uint64_t pages = space->tracking ? space_assume_all(space, why) : 0;
 	if (gone)
 		space->attached = false;

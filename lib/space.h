@@ -55,6 +55,7 @@ struct space {
 	struct vfd_pinset *pinsets; /* changed with the container's gate closed */
 	struct place place;	    /* free IOVAs */
 	uint64_t owed;		    /* bytes of the mappings that are owed as a whole, mapping.owed */
+	struct log_intent unpaid;   /* while there are any, or nobody keeps a record that should be kept */
 	bool gap; /* there was no record for a moment while a physical group left: see track_pause() */
 };
 
@@ -119,6 +120,9 @@ void space_each_tracked(struct space *space, void (*visit)(struct space *space, 
 /* From now on everything that is mapped writable is owed at the final harvest. */
 void space_owe_all(struct space *space, enum vfd_reason why);
 void space_owe_nothing(struct space *space);
+
+/* Something changed of which nobody else knows: see log_intent_begin(). */
+void space_note_debt(struct space *space);
 
 /* Owe every tracked mapping now; returns the new pages. */
 uint64_t space_assume_all(struct space *space, enum vfd_reason why);

@@ -173,15 +173,11 @@ static int leave(struct space *space, struct mapping *m, uint64_t deadline, stru
 }
 
 /* What is owed as a whole enters the log when the device cannot reach the memory any more, not before. */
-int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
+static int unmap_left(struct space *space, struct mapping *m, struct vfd_error *err)
 {
 	struct moment before = space_look(space);
 	bool tears = space_tears(space);
-	int rc = leave(space, m, deadline, err);
-
-	if (rc)
-		return rc;
-	rc = space->attached ? kernel_unmap(space, m, err) : 0;
+	int rc = space->attached ? kernel_unmap(space, m, err) : 0;
 	if (rc) {
 		if (space->pinsets)
 			table_set_leaving(&space->table, m, false);
@@ -193,8 +189,21 @@ int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct 
 		why = VFD_WHY_TORN;
 	if (why)
 		space_assume(space, m, why);
-	forget(space, m);
 	return 0;
+}
+
+int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
+{
+	int rc = leave(space, m, deadline, err);
+
+	if (rc)
+		return rc;
+	struct log_intent intent = space_intent(space, m->where);
+	rc = unmap_left(space, m, err);
+	log_intent_end(intent);
+	if (!rc)
+		forget(space, m);
+	return rc;
 }
 
 /* Whether `where` cuts a mapping, and which; `first` is the first that it meets. Table entered. */

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 #
 # real.sh [NAME...]: build the programs of tests/real and run them on a real kernel, in QEMU; those named, or all that this kernel
-# is for: kernels of our own lack brd and ext4, which real_memory needs.
+# is for.
 # VFD_KERNEL says which kernel: tests/kernel/README.md.
 # random_model needs no kernel: it plays a million random operations on the model, as real_random plays
-# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice; real_churn once.
+# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice; real_churn once. real_handover
+# kills VFD_KILLS (60) processes.
 # Prints their checks in TAP, then: N passed, N failed, N skipped.
 set -euo pipefail
 
@@ -15,9 +16,9 @@ cd "$(dirname "$0")/.."
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
 [ ${#names[@]} -gt 0 ] || case ${VFD_KERNEL:-stock} in
-own) names=(real_devlog real_iommufd real_plug real_migration real_churn) ;; # what stock kernels cannot do
-debug) names=(real_emulated real_edu real_audit real_limits real_plan real_pins real_devlog real_iommufd real_plug real_migration real_random) ;;
-*) names=(real_random random_model real_pins real_emulated real_plug real_edu real_audit real_limits real_memory real_plan real_devlog real_iommufd real_migration real_churn) ;;
+own) names=(real_devlog real_iommufd real_plug real_migration real_churn real_emulated) ;; # what stock kernels cannot do
+debug) names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_iommufd real_plug real_migration real_churn real_random real_handover) ;;
+*) names=(real_random random_model real_pins real_emulated real_plug real_edu real_audit real_limits real_memory real_plan real_devlog real_iommufd real_migration real_churn real_handover) ;;
 esac
 skipped=0 seed=${VFD_SEED:-1}
 
@@ -33,10 +34,12 @@ compile() {
 	}
 }
 
-# Kernels of our own have it.
-mtty() {
-	case ${VFD_KERNEL:-stock} in
-	own | debug) echo "--modprobe mtty" ;;
+# Kernels of our own have mtty; the others a disk.
+modules() {
+	case $1:${VFD_KERNEL:-stock} in
+	real_migration:own | real_migration:debug) echo "--modprobe mtty" ;;
+	real_memory:own | real_memory:debug) ;;
+	real_memory:*) echo "--modprobe brd:rd_size=20480 --modprobe ext4" ;;
 	esac
 }
 
@@ -44,11 +47,12 @@ mtty() {
 options() {
 	case $1 in
 	real_edu | real_audit | real_limits) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
-	real_memory) echo "--device edu --bind 1234:11e8 --ndevices 1 --append hugepages=16 --modprobe brd:rd_size=20480 --modprobe ext4" ;;
+	real_handover) echo "--smp 2 --ndevices 1 --timeout 300" ;;
+	real_memory) echo "--device edu --bind 1234:11e8 --ndevices 1 --append hugepages=16 $(modules "$1")" ;;
 	real_pins) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
 	real_iommufd) echo "--no-viommu --append hugepages=8 --ndevices 2" ;;
 	real_devlog | real_plug) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
-	real_migration) echo "--device edu --bind 1234:11e8 --ndevices 4 $(mtty)" ;;
+	real_migration) echo "--device edu --bind 1234:11e8 --ndevices 4 $(modules "$1")" ;;
 	real_churn) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
 	real_random) echo "--ndevices 2 --timeout 360" ;;
 	*) echo "--ndevices 4" ;;
@@ -78,6 +82,7 @@ start() {
 	case $1 in
 	random_model) random_model ;;
 	real_pins | real_churn) in_guest "$1" "${VFD_SECONDS:-10}" ;;
+	real_handover) in_guest "$1" "${VFD_KILLS:-60}" ;;
 	real_random) in_guest "$1" "${VFD_OPERATIONS:-100000}" "$seed" ;;
 	*) in_guest "$1" ;;
 	esac

@@ -73,7 +73,7 @@ parse() {
 		shift
 	done
 	[ "$show_traps" = no ] || selected+=(real mutants traps)
-	[ "$show_traps$full" != yesyes ] || selected+=(debugkernel)
+	[ "$show_traps$full" != yesyes ] || selected+=(ownkernel debugkernel)
 	[ ${#selected[@]} -gt 0 ] || mapfile -t selected < <(printf '%s\n' "${steps[@]}" | while read -r step; do
 		[[ $rare == *" $step "* ]] || echo "$step"
 	done)
@@ -137,13 +137,23 @@ step_debugkernel() {
 	tests/kernel/benchtest.sh debug
 }
 
-# Building takes minutes, once: those that are wanted at all together, for then the sources are unpacked once.
+# Building takes minutes, once: it begins before the steps, and has what they leave idle. In the cache it is done at once.
+build_kernels() {
+	local flavours=()
+	[[ " ${selected[*]} " != *" ownkernel "* ]] || flavours+=(own)
+	[[ " ${selected[*]} " != *" debugkernel "* ]] || flavours+=(debug)
+	[ "$full" = yes ] && [ ${#flavours[@]} -gt 0 ] || return 0
+	: >"$results/build.log"
+	nice -n 15 tests/kernel/build.sh "${flavours[@]}" >>"$results/build.log" 2>&1 </dev/null &
+	builder=$!
+}
+
 on_our_kernel() {
-	local code=0 flavours=("$1")
+	local code=0
 	[ "$full" = yes ] || skip_all "takes long; --full runs it"
 	need qemu-system-x86_64 cpio xz modprobe apt-get dpkg gcc make
-	[[ " ${selected[*]} " != *" debugkernel "* ]] || [ "$1" = debug ] || flavours+=(debug)
-	tests/kernel/build.sh "${flavours[@]}" 2>&1 >/dev/null | show_progress || code=${PIPESTATUS[0]}
+	tail -f -s 0.2 -n +1 --pid="$builder" "$results/build.log" | show_progress
+	tests/kernel/build.sh "$1" >/dev/null || code=$?
 	[ "$code" != 3 ] || skip_all "no kernel sources, or no tools to build them"
 	[ "$code" = 0 ] || return 1
 	export VFD_KERNEL=$1
@@ -223,6 +233,7 @@ mkdir -p "$results" "$VFD_CACHE"
 wanted=("${selected[@]}")
 [ "$full" = yes ] || mapfile -t wanted < <(printf '%s\n' "${selected[@]}" | grep -vxE "cross|ownkernel|debugkernel")
 [ "$install" = no ] || VFD_SETUP_LOG=$results/setup.log tests/setup.sh "${wanted[@]}"
+build_kernels
 for step in "${steps[@]}"; do
 	[[ " ${selected[*]} " != *" $step "* ]] || run_step "$step"
 done

@@ -14,8 +14,8 @@ cd "$(dirname "$0")/.."
 
 [ -s "$results/mutants.tsv" ] || skip_all "no mutants were run"
 
-required=({1..33} {35..43} {49..51})
-later=34,44-48
+required=({1..33} {35..47} {49..51})
+later=34,48
 
 # recorded TRAP TEST MUTANT COLUMN: yes if mutants.sh saw it so in this run
 recorded() {
@@ -24,12 +24,13 @@ recorded() {
 		"$results/mutants.tsv"
 }
 
-# seen_on WHERE: "model"; and "real", or "debug kernel", if the line that WHERE names after it was said there and said with ok.
+# seen_on WHERE: "model"; and "real", "our kernel" or "debug kernel", if the line that WHERE names after it was said there and said with ok.
 # Where such a kernel was not run that is no fault of the row.
 seen_on() {
 	local said=${1#*: } kernel log
 	kernel=${1%%: *} && kernel=${kernel#model, }
 	case $kernel in
+	"our kernel") log=$results/ownkernel.log ;;
 	"debug kernel") log=$results/debugkernel.log ;;
 	*) log=$results/real.log ;;
 	esac
@@ -69,7 +70,7 @@ line "#" trap "closed by" test where passes "fails without it" "(mutant)"
 while IFS=$'\t' read -r trap title closed_by test mutant where; do
 	[[ ! $trap =~ ^[0-9]+$ ]] || row "$trap" "$title" "$closed_by" "$test" "${mutant%.patch}" "$where"
 done <tests/traps.tsv
-line "$later" "devices' own logs; only tests" later
+line "$later" "only tests, or nothing to take out" later
 layout
 
 for trap in "${required[@]}"; do

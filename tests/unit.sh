@@ -67,6 +67,7 @@ report_one() {
 		not) not_ok "$name: $text" ;;
 		esac
 	done < <(sed -nE 's/^(ok|not ok) [0-9]+ - ([^:]*:)?/\1 /p' "$tap" 2>/dev/null | sed 's/^not ok/not/')
+	grep '^# ' "$tap" 2>/dev/null || true # the table of modes
 	if [ "${status%% *}" != Passed ] && [ "$failed" = "$tap_failed" ]; then
 		not_ok "$name: $status"
 	elif [ ! -s "$tap" ]; then

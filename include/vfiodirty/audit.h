@@ -16,7 +16,7 @@
  *
  * Needs Linux 6.7 or newer (PAGEMAP_SCAN, userfaultfd with asynchronous write protection), and groups that are all physical: a write of an
  * emulated device looks like the store of a CPU, or like nothing. Soft-dirty bits are not used: the kernel never clears those of private memory
- * that is pinned.
+ * that is pinned, but in large pages.
  *
  * What it costs: while it exists the memory it looks at is registered with a userfaultfd of its own, so that nobody else can register it
  * (-EBUSY); the first store of a CPU to each page after each check faults in the kernel, and splits the page table entry of a transparent huge

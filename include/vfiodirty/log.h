@@ -56,6 +56,8 @@ enum vfd_reason {
 		8, /**< a device's own log was started anew while it could write: vfd_track_rearm() */
 	VFD_WHY_TORN =
 		9, /**< unmapped while a device could write: iommufd cannot read and unmap in one step */
+	VFD_WHY_INTERRUPTED =
+		10, /**< the process ended between asking the kernel and merging its answer: vfd_log_salvage() */
 };
 
 enum vfd_log_flags {
@@ -100,6 +102,38 @@ VFD_API int vfd_log_destroy(struct vfd_log **log, unsigned flags, struct vfd_err
  * In the process that created the log: VFD_ESTATE, nothing done.
  */
 VFD_API int vfd_log_release(struct vfd_log **log, struct vfd_error *err);
+
+/** What vfd_log_salvage() found. */
+struct vfd_salvage {
+	uint32_t struct_size;	/**< sizeof(struct vfd_salvage) */
+	uint32_t interrupted;	/**< questions to the kernel that were on their way */
+	uint64_t regions;	/**< of the dead log */
+	uint64_t pages;		/**< that were clean in `log` before, of all below; for the log's own consumer */
+	uint64_t pages_assumed; /**< of those: because of questions that were on their way (VFD_WHY_INTERRUPTED) */
+};
+
+/**
+ * Owe to every consumer of `log` what a dead log still owed, or had in open batches: after its process was killed, at whatever
+ * instant, someone else who has its arena (a memfd, mapped) loses no page that the kernel had handed over. What was asked of the kernel
+ * and not merged yet is assumed dirty. What the kernel still keeps is got by vfd_container_adopt() with the dead process' descriptors.
+ *
+ * The regions of the dead log must lie in regions of `log`, which has the same page size. Reports keep saying who made pages dirty, where
+ * that was legible. The arena is only read, and not trusted: whatever is in it, nothing outside of it is touched; but if it was tampered
+ * with, pages may be missing. The dead process must not run any more, nor anybody else change the arena. Salvaging twice does no harm.
+ *
+ * All of the dead log's planes are read: half a byte per page and consumer. An arena that is a file with holes gets memory for them by that;
+ * fallocate it, and seal it against being cut, before the log is created: a page that cannot be had then kills the process (SIGBUS).
+ *
+ * @param arena the dead log's arena, 4096-aligned, which need not be where it was; it stays the caller's
+ * @param arena_size bytes, as it was when the log was created
+ * @param consumer whose pages: the name of one of the dead log's consumers ("main" is the one that it was born with); NULL: of all
+ * @param[out] result may be NULL
+ * @return 0; VFD_EINVALID (NULL, not aligned, no log in it, another version's, or damaged; page sizes differ; no such consumer);
+ * VFD_ESTATE (the log was destroyed: it owes nothing; or `log` lives in that arena); VFD_ENOREGION (a region of the dead log is in none of `log`:
+ * nothing was owed); VFD_EFORKED
+ */
+VFD_API int vfd_log_salvage(struct vfd_log *log, const void *arena, uint64_t arena_size, const char *consumer,
+			    struct vfd_salvage *result, struct vfd_error *err);
 
 /** Bytes per page of this log; 0 if log is NULL. */
 VFD_API uint64_t vfd_log_page_size(const struct vfd_log *log);

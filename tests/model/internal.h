@@ -295,6 +295,8 @@ int iommu_ioctl(struct call *call, struct iommu *iommu, unsigned long request, v
 void iommu_refused(struct call *call, struct iommu *iommu, const void *argument);
 /* What its tables hold. */
 void iommu_held(const struct iommu *iommu, struct pageset *set);
+bool iommu_tracking(const struct iommu *iommu);
+uint64_t iommu_mapping_count(const struct iommu *iommu);
 int cdev_open_node(struct model *m, struct device *d);
 /* 1: not one of its own ioctls. */
 int cdev_ioctl(struct call *call, struct file *file, unsigned long request, void *argument);

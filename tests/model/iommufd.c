@@ -353,6 +353,8 @@ void iommu_refused(struct call *call, struct iommu *iommu, const void *argument)
 	struct uapi_hwpt_get_dirty get;
 	struct uapi_ioas_unmap unmap;
 
+	if (!call->model->state->recording)
+		return;
 	if (call->trace.request == UAPI_HWPT_GET_DIRTY && !copy_in(&get, argument, sizeof(get))) {
 		const struct object *object = iommu_find(iommu, get.hwpt_id);
 
@@ -372,6 +374,24 @@ void iommu_held(const struct iommu *iommu, struct pageset *set)
 	for (size_t i = 0; i < iommu->count; i++)
 		if (iommu->objects[i].kind == OBJECT_HWPT)
 			hwpt_held(iommu->objects[i].hwpt, set);
+}
+
+bool iommu_tracking(const struct iommu *iommu)
+{
+	for (size_t i = 0; iommu && i < iommu->count; i++)
+		if (iommu->objects[i].kind == OBJECT_HWPT && iommu->objects[i].hwpt->on)
+			return true;
+	return false;
+}
+
+uint64_t iommu_mapping_count(const struct iommu *iommu)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; iommu && i < iommu->count; i++)
+		if (iommu->objects[i].kind == OBJECT_IOAS)
+			count += iommu->objects[i].ioas->type1->count;
+	return count;
 }
 
 /* ---- devices ---- */

@@ -122,15 +122,28 @@ static bool set_bit(const struct query *q, uint64_t page)
 	return user_write(at, &word, 8) == 8;
 }
 
+/* Its bit may speak of neighbours too. */
+static void told(const struct query *q, const struct mapping *map, uint64_t page)
+{
+	uint64_t size = q->ask.page_size, at = page * MODEL_PAGE_SIZE;
+	uint64_t first = at - (at - q->ask.iova) % size, last = first + (size - 1);
+
+	if (last > map->iova + (map->size - 1))
+		last = map->iova + (map->size - 1);
+	add_pages(&q->m->state->sets.returned, map, first / MODEL_PAGE_SIZE,
+		  (last - first) / MODEL_PAGE_SIZE + 1);
+}
+
 /* All of the entry, also what is behind the end of the query (trap 34). What cannot be written is lost (trap 33). */
 static void deliver(const struct query *q, const struct mapping *map, uint64_t page)
 {
 	uint64_t count, first = entry_of(q->h, page, &count);
-	struct sets *sets = &q->m->state->sets;
 
 	for (uint64_t i = first; i < first + count; i++)
-		add_pages(set_bit(q, i) && i * MODEL_PAGE_SIZE <= q->last ? &sets->returned : &sets->dropped,
-			  map, i, 1);
+		if (set_bit(q, i) && i * MODEL_PAGE_SIZE <= q->last)
+			told(q, map, i);
+		else
+			add_pages(&q->m->state->sets.dropped, map, i, 1);
 }
 
 /* An entry that begins before the query is cleared, and not told (trap 35). */

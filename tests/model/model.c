@@ -185,6 +185,13 @@ static struct container *container_behind(struct model *m, int fd)
 	return file && file->kind == FILE_CONTAINER ? file->container : NULL;
 }
 
+static const struct iommu *iommu_behind(struct model *m, int fd)
+{
+	const struct file *file = files_lookup(m, fd);
+
+	return file && file->kind == FILE_IOMMU ? file->iommu : NULL;
+}
+
 bool model_tracking(struct model *m, int fd)
 {
 	const struct container *c;
@@ -192,7 +199,7 @@ bool model_tracking(struct model *m, int fd)
 
 	model_lock(m);
 	c = container_behind(m, fd);
-	tracking = c && c->type1 && c->type1->tracking;
+	tracking = c ? c->type1 && c->type1->tracking : iommu_tracking(iommu_behind(m, fd));
 	model_unlock(m);
 	return tracking;
 }
@@ -206,6 +213,8 @@ uint64_t model_mapping_count(struct model *m, int fd)
 	c = container_behind(m, fd);
 	if (c && c->type1)
 		count = c->type1->count + c->type1->top_count;
+	else if (!c)
+		count = iommu_mapping_count(iommu_behind(m, fd));
 	model_unlock(m);
 	return count;
 }

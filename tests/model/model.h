@@ -242,7 +242,7 @@ uint64_t model_page_count(struct model *model, enum model_set set);
 /* Empty all sets. Call it after track_start returned if anything was tracked before. */
 void model_forget(struct model *model);
 
-/* Is DIRTY_PAGES tracking on in the container behind this descriptor? And how many mappings has it? */
+/* Is DIRTY_PAGES tracking on in the container behind this descriptor, or any page table of this /dev/iommu? And how many mappings has it? */
 bool model_tracking(struct model *model, int container_fd);
 uint64_t model_mapping_count(struct model *model, int container_fd);
 

@@ -29,7 +29,7 @@ void type1_release(struct model *m, struct type1 *t)
 }
 
 /* What every IOMMU in the container can do; sizes below the CPU's page are hidden. Bitmaps keep the size they were made
- * with (trap 21): whoever tracks meanwhile cannot trust a bit any more. */
+ * with (trap 21): whoever tracks meanwhile cannot trust a bit any more, and need not know that those of page tables are as good as before. */
 static void update_page_sizes(struct model *m, const struct container *c)
 {
 	struct type1 *t = c->type1;
@@ -41,8 +41,9 @@ static void update_page_sizes(struct model *m, const struct container *c)
 			t->page_sizes &= c->groups[i]->config.page_sizes;
 	if (t->page_sizes & (MODEL_PAGE_SIZE - 1))
 		t->page_sizes = (t->page_sizes & -MODEL_PAGE_SIZE) | MODEL_PAGE_SIZE;
-	if (t->tracking && type1_page_size(t) != before)
-		truth_spoiled_all(m, t);
+	if ((t->tracking || (c->kind == MODEL_IOAS && m->state->recording)) && type1_page_size(t) != before)
+		for (size_t i = 0; i < t->count; i++)
+			truth_spoiled(m, t->maps[i]);
 }
 
 /* Give all mappings to the first IOMMU; none of them if one fails. */

@@ -31,8 +31,6 @@ static bool inside(const struct type1 *t, size_t index, uint64_t iova, uint64_t 
 
 void type1_suspect(struct model *m, const struct type1 *t, uint64_t iova, uint64_t size, bool odd_only)
 {
-	if (!t->tracking)
-		return;
 	for (size_t i = first_inside(t, iova); inside(t, i, iova, size); i++)
 		if (!odd_only || (t->maps[i]->iova - iova) / type1_page_size(t) % 64)
 			truth_spoiled(m, t->maps[i]);
@@ -196,6 +194,6 @@ void type1_refused(struct call *call, const struct type1 *t, const void *argumen
 		return;
 	if (call->error == EINVAL)
 		truth_spoiled_all(call->model, t);
-	else if (!copy_in(range, (const char *)argument + HEAD_SIZE, sizeof(range)))
+	else if (t->tracking && !copy_in(range, (const char *)argument + HEAD_SIZE, sizeof(range)))
 		type1_suspect(call->model, t, range[0], range[1], !unmap);
 }

@@ -239,7 +239,8 @@ static void suspect(struct request *r)
 
 	for (size_t i = 0; i < r->gone_count; i++)
 		truth_spoiled_range(m, r->gone[i].address, r->gone[i].size);
-	type1_suspect(m, r->container->type1, r->iova, r->size, false);
+	if (r->container->type1->tracking)
+		type1_suspect(m, r->container->type1, r->iova, r->size, false);
 }
 
 static int finish(struct request *r, int error, void *argument)

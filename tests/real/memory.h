@@ -9,6 +9,7 @@
 struct memory_kind {
 	const char *name;
 	unsigned char *(*make)(void);
+	bool on_disk;
 };
 
 /* Those that any device may have; the last one has no name. */

@@ -88,12 +88,12 @@ bool memory_mount_disk(void)
 }
 
 const struct memory_kind memory_kinds[] = {
-	{ "anonymous", memory_anonymous },
-	{ "anonymous, shared", shared },
-	{ "huge pages", memory_huge },
-	{ "memfd", memfd },
-	{ "memfd of huge pages", huge_memfd },
-	{ "file on tmpfs", tmpfs_file },
-	{ "private mapping of a file on ext4", private_file },
+	{ "anonymous", memory_anonymous, false },
+	{ "anonymous, shared", shared, false },
+	{ "huge pages", memory_huge, false },
+	{ "memfd", memfd, false },
+	{ "memfd of huge pages", huge_memfd, false },
+	{ "file on tmpfs", tmpfs_file, false },
+	{ "private mapping of a file on ext4", private_file, true },
 	{ 0 },
 };

@@ -44,6 +44,6 @@ struct event {
 /* Only what goes wrong is told. */
 void must(struct plug *p, int rc, const char *what);
 
-extern const struct event plug_events[], edu_events[]; /* the last one has no name */
+extern const struct event plug_events[], edu_events[], log_events[]; /* the last one has no name */
 
 #endif

@@ -284,3 +284,39 @@ const struct event edu_events[] = {
 	  false },
 	{ 0 },
 };
+
+/* ---- vfdtest with a log of its own, and beside a physical group, where the container's record says nothing ---- */
+
+static void beside_edu(struct plug *p)
+{
+	must(p, vfd_group_attach_device(p->rig.container, p->edu.name, &p->edu.group, &p->rig.err), "attach");
+	edu_open(&p->rig, &p->edu);
+	must(p, vfd_device_pins_all(p->edu.device, &p->rig.err), "edu pins all");
+}
+
+static void another_logs(struct plug *p)
+{
+	beside_edu(p);
+	arrives_and_listens(p);
+}
+
+static void forget_and_back(struct plug *p)
+{
+	forget(p);
+	if (rig_status(1).state != VFDTEST_PRESENT)
+		back_again(p);
+}
+
+/* From when its group is attached until its log begins nobody answers for it: once, all is assumed. Who leaves is silent by its state, and read. One
+ * that was torn out before the start leaves a group behind of which the library is not told. */
+const struct event log_events[] = {
+	{ "one that logs arrives", beside_edu, arrives, forget, STARTED, 0, false },
+	{ "one that logs leaves", another_logs, leaves, forget, POINTS, 0, false },
+	{ "one that logs leaves, without a flag", another_logs, leaves_unasked, forget, POINTS, VFD_EDEVICES,
+	  false },
+	{ "one that logs is unbound, and given back", another_logs, unbound_and_told, forget_and_back, POINTS,
+	  0, false },
+	{ "one that logs is torn out after its close", another_logs, torn_out, forget_and_back, BEFORE_START,
+	  0, false },
+	{ 0 },
+};

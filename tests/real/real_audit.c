@@ -260,7 +260,7 @@ static bool soft_dirty(const void *memory)
 	return got == 8 && entry >> 55 & 1;
 }
 
-/* Why soft-dirty bits are no help: those of pinned private memory stay set. */
+/* Why soft-dirty bits are no help: those of pinned private memory stay set, unless it is of large pages. */
 static void soft_dirty_is_blind(void)
 {
 	unsigned char *free_page = mmap(NULL, RIG_PAGE, PROT_READ | PROT_WRITE,
@@ -297,6 +297,7 @@ static void begin(void)
 	struct rig *rig = &b->rig;
 
 	rig_open(rig);
+	madvise(rig->memory, RIG_PAGES * RIG_PAGE, MADV_NOHUGEPAGE);
 	memset(rig->memory, 0x5a, RIG_PAGES * RIG_PAGE);
 	ok_code(vfd_group_attach_device(rig->container, b->edu.name, &b->edu.group, &rig->err), 0, &rig->err,
 		"attach the group of %s", b->edu.name);

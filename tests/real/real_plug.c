@@ -4,6 +4,7 @@
 
 #include "plug.h"
 
+#include <linux/vfio.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,14 +230,42 @@ static void matrix(struct plug *p, const struct event *events)
 			cell(p, event, at);
 }
 
+/* Kernels without the helper start a log that they cannot report. */
+static bool can_report(struct plug *p)
+{
+	struct vfd_plan plan = { .struct_size = sizeof plan };
+
+	begin(p, log_events);
+	vfd_track_start(p->rig.container, NULL, &plan, &p->rig.err);
+	rig_close(&p->rig);
+	log_events->after(p);
+	free(p->other_end);
+	return plan.exact;
+}
+
+/* Two that log, and that fall silent by their state, which leaves them their logs. */
+static void with_logs(struct plug *p, bool on)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (rig_set(i, VFDTEST_LOG, on) || rig_set(i, VFDTEST_MIG, on ? VFIO_MIGRATION_STOP_COPY : 0))
+			ok(false, "vfdtest.%u: a log", i);
+	if (on && can_report(p))
+		matrix(p, log_events);
+	else if (on)
+		skip("one that logs comes and goes", "this kernel cannot report logs: VFD_KERNEL=own can");
+}
+
 int main(void)
 {
 	struct plug plug = { 0 };
 
 	matrix(&plug, plug_events);
-	if (edu_find(&plug.edu))
+	if (edu_find(&plug.edu)) {
+		with_logs(&plug, true);
+		with_logs(&plug, false);
 		matrix(&plug, edu_events);
-	else
+	} else {
 		skip("a PCI device comes and goes", "no edu device is bound to vfio-pci");
+	}
 	return done();
 }

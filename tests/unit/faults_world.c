@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "faults_world.h"
 
+#include "modes.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,7 +144,7 @@ static void check_law(struct world *w, const char *call)
 
 	if (w->container || (w->fds[0] >= 0 && !w->adopted))
 		kept = join(join(log, &held), &deferred);
-	if ((w->physical && !w->logging && !w->recorded) || w->doubt)
+	if (((w->physical && !w->logging) || w->doubt) && !w->recorded)
 		w->all_dirty = join(w->all_dirty, &all);
 	if (w->logging ||
 	    w->recorded) /* what the library could not help deferring: without a fault nothing */
@@ -195,10 +197,11 @@ static void check_reported(struct world *w, const char *call)
 			   written, (unsigned long long)count.reported);
 }
 
-/* After a call that failed too. */
+/* After a call that failed too. A page table that the kernel would not switch off records for nobody. */
 static void check_state(struct world *w, const char *call)
 {
-	if (w->container && model_tracking(w->model, w->container->fd) && !w->container->space.tracking)
+	if (!w->recorded && w->container && model_tracking(w->model, w->container->fd) &&
+	    !w->container->space.tracking)
 		world_fail(w, "after %s: the kernel tracks, but the library believes that it does not", call);
 }
 
@@ -239,6 +242,11 @@ bool world_after_retry(struct world *w, int rc, const char *call)
 
 /* ---- the devices at work ---- */
 
+static bool write_dma(struct world *w, const char *device)
+{
+	return !model_dma_write(w->model, device, w->writes * 37 % WORLD_PAGES * WORLD_PAGE, 8, w->writes);
+}
+
 static void write_somewhere(struct model *model, const struct model_trace *call, uint64_t number, bool after,
 			    void *arg)
 {
@@ -251,12 +259,27 @@ static void write_somewhere(struct model *model, const struct model_trace *call,
 	}
 	w->writes += model_step(model, 0, 4) + model_step(model, 1, 4);
 	if (w->physical)
-		w->writes += !model_dma_write(model, w->physical, w->writes * 37 % WORLD_PAGES * WORLD_PAGE,
-					      8, w->writes);
+		w->writes += write_dma(w, w->physical);
+	for (int i = 0; i < WORLD_GROUPS && w->dma[i]; i++)
+		w->writes += write_dma(w, w->dma[i]);
+}
+
+/* Whoever was reset works when its driver has told it to. */
+static void wake(struct world *w, unsigned index)
+{
+	const struct sys *sys = &w->model->sys;
+	uint32_t zero = 0;
+
+	if (w->devices[index])
+		sys->pwrite(sys, w->devices[index]->fd, &zero, sizeof zero, 0);
 }
 
 void world_run(struct world *w, unsigned index)
 {
+	if (w->recorded) {
+		wake(w, index);
+		return;
+	}
 	struct vfdtest_run run = { .device = index, .size = WORLD_PAGES * WORLD_PAGE, .seed = index + 1 };
 
 	model_vfdtest(w->model, VFDTEST_RUN, &run);
@@ -289,7 +312,7 @@ int world_open(struct world *w)
 {
 	struct vfd_container_options options = { .struct_size = sizeof options,
 						 .log = w->log,
-						 .backend = w->backend };
+						 .backend = mode_backend() };
 
 	return container_open_on(&w->model->sys, &options, &w->container, &w->err);
 }
@@ -336,6 +359,7 @@ int world_list(struct world *w, uint64_t iova, uint64_t page)
 
 int world_unmap(struct world *w, uint64_t iova, uint64_t count)
 {
+	w->assumes |= w->recorded; /* torn, if a device is running */
 	return vfd_unmap(w->container, iova * WORLD_PAGE, count * WORLD_PAGE, &w->err);
 }
 
@@ -365,7 +389,10 @@ void world_begin(struct world *w, const struct lifecycle *life, enum policy poli
 {
 	*w = (struct world){ .policy = policy, .fds = { -1, -1, -1 }, .eventfd = -1 };
 	snprintf(w->what, sizeof w->what, "%s", life->name);
-	w->model = model_new(life->config);
+	w->model = model_new(mode_config(life->config));
+	w->recorded = mode == MODE_IOMMUFD;
+	for (unsigned i = 0; w->recorded && i < life->config->group_count; i++)
+		w->dma[i] = life->config->groups[i].devices[0].name;
 	make_log(w);
 	if (life->prepare)
 		life->prepare(w);

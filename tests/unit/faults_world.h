@@ -52,11 +52,12 @@ struct world {
 	struct pages spoiled;	/* until the last world_consume */
 	struct pages all_dirty; /* mapped writable while a physical group was there */
 	const char *physical;	/* name of its device */
+	const char
+		*dma[WORLD_GROUPS]; /* on iommufd: all devices, each behind an IOMMU that sets dirty bits */
 	bool logging;  /* which keeps a log: the kernel's record, "everything", then counts for nothing */
 	bool assumes;  /* also without a fault the library cannot know all by name */
-	bool recorded; /* it is in a record by itself: iommufd's page tables */
-	enum vfd_backend backend;
-	bool doubt; /* a group's kind could not be read: it counts as physical */
+	bool recorded; /* each is in a record by itself: iommufd's page tables */
+	bool doubt;    /* a group's kind could not be read: it counts as physical */
 	bool adopted;
 	uint64_t writes;
 	enum policy policy;
@@ -74,6 +75,7 @@ struct lifecycle {
 	const struct model_config *config;
 	void (*prepare)(struct world *w);
 	void (*live)(struct world *w);
+	const char *why_not_iommufd;
 };
 
 extern const struct lifecycle lifecycles[];

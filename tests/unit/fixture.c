@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixture.h"
 
+#include <errno.h>
 #include <linux/vfio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,21 @@ static char *aligned_memory(void)
 	return m + before;
 }
 
+static void (*on_model)(struct model *model);
+
+void fixture_on_model(void (*visit)(struct model *model))
+{
+	on_model = visit;
+}
+
+static struct vfd_log_options log_options = { .struct_size = sizeof log_options };
+
+void fixture_arena(void *arena, uint64_t size)
+{
+	log_options.arena = arena;
+	log_options.arena_size = size;
+}
+
 static void make_log(struct fixture *f)
 {
 	f->memory = aligned_memory();
@@ -67,7 +83,7 @@ static void make_log(struct fixture *f)
 		.size = PAGES * PAGE,
 		.memory = f->memory,
 	};
-	OK(vfd_log_create(NULL, &f->log, &f->err));
+	OK(vfd_log_create(&log_options, &f->log, &f->err));
 	OK(vfd_region_add(f->log, &region, &f->err));
 }
 
@@ -78,15 +94,25 @@ void fixture_begin(struct fixture *f, const struct model_config *config)
 
 void fixture_begin_flags(struct fixture *f, const struct model_config *config, uint32_t flags)
 {
-	fixture_begin_on(f, config, flags, VFD_BACKEND_AUTO);
+	if (mode == MODE_COMPAT)
+		fixture_refused(f, config);
+	fixture_begin_on(f, mode_config(config), flags, mode_backend());
+	ck_assert(mode != MODE_IOMMUFD || info_of(f).kind == VFD_KIND_IOMMUFD);
+}
+
+static void begin(struct fixture *f, const struct model_config *config)
+{
+	memset(f, 0, sizeof *f);
+	f->model = model_new(config);
+	if (on_model)
+		on_model(f->model);
+	make_log(f);
 }
 
 void fixture_begin_on(struct fixture *f, const struct model_config *config, uint32_t flags,
 		      enum vfd_backend backend)
 {
-	memset(f, 0, sizeof *f);
-	f->model = model_new(config);
-	make_log(f);
+	begin(f, config);
 	struct vfd_container_options options = {
 		.struct_size = sizeof options,
 		.flags = flags,
@@ -94,6 +120,22 @@ void fixture_begin_on(struct fixture *f, const struct model_config *config, uint
 		.backend = backend,
 	};
 	OK(container_open_on(&f->model->sys, &options, &f->container, &f->err));
+}
+
+void fixture_refused(struct fixture *f, const struct model_config *config)
+{
+	struct vfd_container_options options = { .struct_size = sizeof options };
+	struct model_config compat = { .group_count = 1, .groups = { EMULATED(7, NAME(0)) } };
+
+	if (config)
+		compat = *config;
+	compat.container = MODEL_COMPAT;
+	begin(f, &compat);
+	options.log = f->log;
+	REFUSED(VFD_EUNSUPPORTED, container_open_on(&f->model->sys, &options, &f->container, &f->err));
+	ck_assert_ptr_null(f->container);
+	fixture_end(f);
+	exit(EXIT_SUCCESS);
 }
 
 void fixture_pieces(struct fixture *f, const struct model_config *config, uint64_t count, uint64_t size,
@@ -140,6 +182,8 @@ void fixture_end(struct fixture *f)
 	check_leaks(f->model);
 	model_free(f->model);
 	munmap(f->memory, PAGES * PAGE);
+	for (int i = 0; i < 2; i++)
+		free(f->runners[i].name);
 }
 
 /* ---- commands ---- */
@@ -171,16 +215,38 @@ static void command(struct fixture *f, unsigned long request, struct vfdtest_ran
 		      strerror(-rc));
 }
 
+/* One that was reset writes when its driver has set it to work. */
+static int dma(struct fixture *f, unsigned index, uint64_t iova, uint64_t count, uint64_t value)
+{
+	const struct vfd_device *device = index ? f->device2 : f->device;
+	const char *name = device ? device->name : index ? NAME(1) : NAME(0);
+	const struct sys *sys = &f->model->sys;
+	int rc = model_dma_write(f->model, name, iova * PAGE, count * PAGE, value);
+
+	if (rc != -EACCES || !device)
+		return rc;
+	sys->pwrite(sys, device->fd, &value, 4, 0);
+	return model_dma_write(f->model, name, iova * PAGE, count * PAGE, value);
+}
+
 void device_writes(struct fixture *f, unsigned index, uint64_t iova, uint64_t count)
 {
 	static uint64_t value;
 
+	if (mode == MODE_IOMMUFD) {
+		ck_assert_int_eq(dma(f, index, iova, count, ++value), 0);
+		return;
+	}
 	command(f, VFDTEST_WRITE,
 		(struct vfdtest_range){ .device = index, .iova = iova, .size = count, .value = ++value });
 }
 
 void device_pins(struct fixture *f, unsigned index, uint64_t iova, uint64_t count)
 {
+	if (mode == MODE_IOMMUFD) {
+		device_writes(f, index, iova, count);
+		return;
+	}
 	command(f, VFDTEST_PIN,
 		(struct vfdtest_range){
 			.device = index, .flags = VFDTEST_PIN_WRITE, .iova = iova, .size = count });
@@ -188,7 +254,48 @@ void device_pins(struct fixture *f, unsigned index, uint64_t iova, uint64_t coun
 
 void device_unpins(struct fixture *f, unsigned index, uint64_t iova, uint64_t count)
 {
+	if (mode == MODE_IOMMUFD)
+		return;
 	command(f, VFDTEST_UNPIN, (struct vfdtest_range){ .device = index, .iova = iova, .size = count });
+}
+
+/* The second time it runs as before: a thread may be giving it steps. */
+static void dma_runs(struct fixture *f, unsigned index, uint64_t iova, uint64_t count)
+{
+	const struct vfd_device *device = index ? f->device2 : f->device;
+
+	if (!f->runners[index].name)
+		f->runners[index] = (struct runner){ strdup(device->name), iova, count, index + 1 };
+}
+
+static uint64_t dma_steps(struct fixture *f, unsigned index, uint64_t count)
+{
+	struct runner *r = &f->runners[index];
+	uint64_t done = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		r->state = r->state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+		uint64_t page = r->first + (r->state >> 33) % r->count;
+		done += !model_dma_write(f->model, r->name, page * PAGE, 8, r->state);
+	}
+	return done;
+}
+
+void device_runs(struct fixture *f, unsigned index, uint64_t iova, uint64_t count)
+{
+	struct vfdtest_run run = { .device = index, .iova = iova * PAGE, .size = count * PAGE, .seed = 7 };
+
+	if (mode == MODE_IOMMUFD) {
+		dma_runs(f, index, iova, count);
+		return;
+	}
+	int rc = model_vfdtest(f->model, VFDTEST_RUN, &run);
+	ck_assert(!rc || rc == -EBUSY); /* it runs already */
+}
+
+uint64_t device_steps(struct fixture *f, unsigned index, uint64_t count)
+{
+	return mode == MODE_IOMMUFD ? dma_steps(f, index, count) : model_step(f->model, index, count);
 }
 
 void device_knob(struct fixture *f, unsigned index, uint32_t knob, uint64_t value)
@@ -383,6 +490,16 @@ void check_precise(struct fixture *f)
 	check_subset(returned, truth, "returned by the kernel, but never written");
 }
 
+void check_unmapped(struct fixture *f)
+{
+	if (mode == MODE_TYPE1) {
+		check_precise(f);
+		return;
+	}
+	check_all_logged(f);
+	check_exact(f);
+}
+
 /* ---- frame ---- */
 
 struct vfd_container_info info_of(struct fixture *f)
@@ -438,6 +555,7 @@ int run_suite(Suite *suite)
 	SRunner *runner = srunner_create(suite);
 
 	srunner_run_all(runner, CK_NORMAL);
+	modes_print(runner);
 	int failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -12,6 +12,7 @@
 
 #include "container.h"
 #include "model/model.h"
+#include "modes.h"
 #include "track.h"
 
 #include <check.h>
@@ -23,6 +24,12 @@ enum { PAGES = 1024, WORDS = PAGES / 64 };
 #define RW	     (VFD_MAP_READ | VFD_MAP_WRITE)
 #define NAME(number) "vfdtest." #number
 
+/* A free-running writer, where the model has none. */
+struct runner {
+	char *name;
+	uint64_t first, count, state; /* pages */
+};
+
 struct fixture {
 	struct model *model;
 	struct vfd_log *log;
@@ -30,6 +37,7 @@ struct fixture {
 	struct vfd_group *group, *group2;
 	struct vfd_device *device, *device2;
 	char *memory; /* PAGES pages */
+	struct runner runners[2];
 	struct vfd_error err;
 };
 
@@ -58,10 +66,16 @@ extern const struct model_config
 extern const struct model_config stubborn; /* 7 with vfdtest.0, which can neither be reset nor quiesced */
 #define PCI_NAME "0000:00:01.0"
 
-/* Model, log, region, container; nothing is attached. */
+/* From here on logs live there, zero-filled by the caller each time. */
+void fixture_arena(void *arena, uint64_t size);
+/* Called with each model that is made. */
+void fixture_on_model(void (*visit)(struct model *model));
+/* Model, log, region, container, as the mode has them (modes.h); nothing is attached. */
 void fixture_begin(struct fixture *f, const struct model_config *config);
 /* With those flags of vfd_container_open(); else it keeps all orders. */
 void fixture_begin_flags(struct fixture *f, const struct model_config *config, uint32_t flags);
+/* The mode is compat: the container is refused, nothing is left of it, and that is the end of the test. */
+void fixture_refused(struct fixture *f, const struct model_config *config) __attribute__((noreturn));
 /* That, on a backend of one's choice. */
 void fixture_begin_on(struct fixture *f, const struct model_config *config, uint32_t flags,
 		      enum vfd_backend backend);
@@ -82,6 +96,9 @@ int unmap_pages(struct fixture *f, uint64_t iova, uint64_t count);
 void device_writes(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
 void device_pins(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
 void device_unpins(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
+/* Lets it write anywhere there, whenever it is given steps: device_steps() returns how many writes were made. One thread per device. */
+void device_runs(struct fixture *f, unsigned index, uint64_t iova, uint64_t count);
+uint64_t device_steps(struct fixture *f, unsigned index, uint64_t count);
 void device_knob(struct fixture *f, unsigned index, uint32_t knob, uint64_t value);
 
 int harvest(struct fixture *f, unsigned flags);
@@ -109,6 +126,10 @@ void check_all_logged(struct fixture *f);
 void check_exact(struct fixture *f);
 /* All three sets are the same: no fault, nothing spoiled. */
 void check_precise(struct fixture *f);
+
+/* Something was unmapped under a running device: precise where that is one step, else everything written is there, and what is assumed has
+ * a reason. */
+void check_unmapped(struct fixture *f);
 
 /* ---- frame ---- */
 

@@ -5,6 +5,8 @@
 
 #include "faults_world.h"
 
+#include "fixture.h"
+
 #include <check.h> /* after lib/error.h: Check has a macro named fail */
 #include <stdlib.h>
 
@@ -72,10 +74,13 @@ START_TEST(test_every_single_fault)
 	const struct lifecycle *life = &lifecycles[_i];
 	struct tally tally = { 0 };
 
+	if (mode == MODE_COMPAT)
+		fixture_refused(&(struct fixture){ 0 }, life->config);
 	try_lifecycle(life, &tally);
-	printf("# %-26s %5zu single faults, %2d runs each: %u broken, %u second tries failed, %llu device "
+	printf("# %-8s %-26s %5zu single faults, %2d runs each: %u broken, %u second tries failed, %llu "
+	       "device "
 	       "writes\n",
-	       life->name, tally.faults, POLICIES, tally.failures, tally.retries_failed,
+	       mode_names[mode], life->name, tally.faults, POLICIES, tally.failures, tally.retries_failed,
 	       (unsigned long long)tally.writes);
 	fflush(stdout);
 	ck_assert_msg(tally.faults > 0, "%s: no fault was generated", life->name);
@@ -113,17 +118,10 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("faults");
-	TCase *tcase = tcase_create("single");
-	SRunner *runner;
-	int failed;
 
-	tcase_set_timeout(tcase, 120);
-	tcase_add_loop_test(tcase, test_every_single_fault, 0, (int)lifecycle_count);
-	tcase_add_test(tcase, test_the_list);
-	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	for (int i = 0; i < (int)lifecycle_count; i++)
+		add_modes_loop(suite, lifecycles[i].name, lifecycles[i].why_not_iommufd,
+			       test_every_single_fault, i, i + 1);
+	add_case(suite, "the list", test_the_list);
+	return run_suite(suite);
 }

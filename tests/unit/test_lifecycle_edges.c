@@ -228,18 +228,24 @@ END_TEST
 
 int main(void)
 {
+	static const char detached[] = "a closed device is detached: it reaches nothing, whoever holds it";
+	static const char recorded[] =
+		"a physical group is not deferred but recorded, or blind: test_iommufd";
+	static const char waits[] =
+		"a harvest that asks the kernel waits for the map, so it cannot fall into it";
+	static const char asked_again[] = "an unmap that was not told is asked again at once: test_iommufd";
 	Suite *suite = suite_create("lifecycle edges");
 
-	add_case(suite, "stop looks once more", stop_looks_once_more);
-	add_case(suite, "last without knowing", last_without_knowing);
-	add_case(suite, "drained physical", drained_physical_unmaps_clean);
-	add_case(suite, "drained while mapping", drained_while_mapping);
-	add_case(suite, "plan before the device", plan_before_the_device);
-	add_case(suite, "running physical", running_physical_unmaps_dirty);
-	add_case(suite, "half opened", half_opened_is_dirty);
-	add_case(suite, "plain unmap half failed", plain_unmap_half_failed);
+	add_modes_but(suite, "stop looks once more", detached, stop_looks_once_more);
+	add_modes(suite, "last without knowing", last_without_knowing);
+	add_modes_but(suite, "drained physical", recorded, drained_physical_unmaps_clean);
+	add_modes_but(suite, "drained while mapping", waits, drained_while_mapping);
+	add_modes_but(suite, "plan before the device", recorded, plan_before_the_device);
+	add_modes_but(suite, "running physical", recorded, running_physical_unmaps_dirty);
+	add_modes(suite, "half opened", half_opened_is_dirty);
+	add_modes_but(suite, "plain unmap half failed", asked_again, plain_unmap_half_failed);
 	add_tagged(suite, TAG_FORK, "log through a fork", log_through_a_fork);
-	add_case(suite, "stop after unplug", stop_after_unplug);
+	add_modes(suite, "stop after unplug", stop_after_unplug);
 	add_tagged(suite, TAG_FORK, "release with a broken table", release_with_a_broken_table);
 	return run_suite(suite);
 }

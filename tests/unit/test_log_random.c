@@ -257,11 +257,11 @@ static void compare_all(void)
 		if (handle(c))
 			compare_list(c);
 	for (int c = 0; c < CONSUMERS; c++)
-		for (uint64_t r = 0; handle(c) && r < m.log->super->region_count; r++)
+		for (uint64_t r = 0; handle(c) && r < region_count(m.log); r++)
 			compare_region(&region_table(m.log)[r], c);
 	for (int r = 0; r < REGIONS; r++)
 		regions += m.regions[r].first <= m.regions[r].last;
-	CHECK(regions == m.log->super->region_count);
+	CHECK(regions == region_count(m.log));
 }
 
 /* ---- regions ---- */

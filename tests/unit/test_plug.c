@@ -54,6 +54,11 @@ static uint64_t next_page;
 
 /* ---- devices at work ---- */
 
+static const char *name_of(bool other)
+{
+	return !other ? NAME(0) : is_emulated ? NAME(1) : PCI_NAME;
+}
+
 /* A page each time it is asked, of its own half; none if it is silent. */
 static void write_page(bool other)
 {
@@ -65,8 +70,8 @@ static void write_page(bool other)
 		.value = next_page,
 	};
 
-	if (other && !is_emulated)
-		model_dma_write(f->model, PCI_NAME, page * PAGE, PAGE, next_page);
+	if ((other && !is_emulated) || mode == MODE_IOMMUFD)
+		model_dma_write(f->model, name_of(other), page * PAGE, PAGE, next_page);
 	else
 		model_vfdtest(f->model, VFDTEST_WRITE, &range);
 }
@@ -86,7 +91,7 @@ static void arrive(void)
 	uint16_t command = htole16(PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
 
 	OK(vfd_group_attach(f->container, 8, &f->group2, &f->err));
-	OK(vfd_device_open(f->group2, is_emulated ? NAME(1) : PCI_NAME, &f->device2, &f->err));
+	OK(vfd_device_open(f->group2, name_of(true), &f->device2, &f->err));
 	if (!is_emulated)
 		OK(vfd_device_write(f->device2, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2,
 				    &f->err));
@@ -314,7 +319,8 @@ START_TEST(at_every_point)
 	migrate(at);
 	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
 	check_all_logged(f);
-	if (is_emulated) /* else the library says more than the kernel, which says everything */
+	if (is_emulated ||
+	    mode == MODE_IOMMUFD) /* else the library says more than the kernel, which says everything */
 		check_exact(f);
 	if (at < event->precise)
 		check_precise(f);
@@ -367,11 +373,12 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("plug");
-	TCase *cells = tcase_create("at_every_point");
 
-	tcase_add_loop_test(cells, at_every_point, 0, (int)(sizeof events / sizeof events[0] * POINTS));
-	suite_add_tcase(suite, cells);
+	add_modes_loop(suite, "every event at every point", NULL, at_every_point, 0,
+		       (int)(sizeof events / sizeof events[0] * POINTS));
 	add_trap(suite, 6, "not asked any more", not_asked_any_more);
-	add_case(suite, "taken away but held", taken_away_but_held);
+	add_modes_but(suite, "taken away but held",
+		      "a closed device is detached: it reaches nothing, whoever holds it",
+		      taken_away_but_held);
 	return run_suite(suite);
 }

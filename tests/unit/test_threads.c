@@ -12,8 +12,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "kernel/vfdtest.h"
-
 static struct fixture fixture, *f = &fixture;
 
 /* What a consumer was given and committed: which pages, and what was in them. Only the consumer's thread writes it. */
@@ -44,13 +42,6 @@ static void stop_threads(void)
 		pthread_join(threads[--running], NULL);
 }
 
-static void run_writer(unsigned device, uint64_t iova, uint64_t count)
-{
-	struct vfdtest_run run = { .device = device, .iova = iova * PAGE, .size = count * PAGE, .seed = 7 };
-
-	ck_assert_int_eq(model_vfdtest(f->model, VFDTEST_RUN, &run), 0);
-}
-
 static void pause_us(long us)
 {
 	struct timespec time = { 0, us * 1000 };
@@ -65,7 +56,7 @@ static atomic_ullong writes;
 static void *write_memory(void *argument)
 {
 	while (working)
-		writes += model_step(f->model, *(unsigned *)argument, 16);
+		writes += device_steps(f, *(unsigned *)argument, 16);
 	return NULL;
 }
 
@@ -183,7 +174,7 @@ static void begin(const struct model_config *config)
 	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
 	OK(map_pages(f, 0, 0, 512, RW));
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
-	run_writer(0, 0, PAGES);
+	device_runs(f, 0, 0, PAGES);
 	working = true;
 	writes = 0;
 }
@@ -268,7 +259,7 @@ START_TEST(detached_meanwhile)
 		OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
 		OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
 		OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
-		run_writer(0, 0, PAGES);
+		device_runs(f, 0, 0, PAGES);
 		pause_us(10000);
 	}
 	stop_threads();
@@ -290,8 +281,7 @@ static void *quiesce_and_resume(void *argument)
 		pause_us(round % 4 ? round % 7 * 20
 				   : 5000); /* mostly too short to be believed, at times long enough */
 		vfd_device_resume(f->device, NULL);
-		struct vfdtest_run run = { .size = PAGES * PAGE, .seed = 7 };
-		model_vfdtest(f->model, VFDTEST_RUN, &run);
+		device_runs(f, 0, 0, PAGES);
 		pause_us(50);
 	}
 	return NULL;
@@ -305,7 +295,7 @@ START_TEST(stopped_meanwhile)
 	memset(sent, 0, sizeof sent);
 	fixture_track(f, &emulated_pci);
 	OK(vfd_device_resume(f->device, &f->err));
-	run_writer(0, 0, PAGES);
+	device_runs(f, 0, 0, PAGES);
 	working = true;
 	stops = 0;
 	start_thread(write_memory, &zero);
@@ -333,9 +323,9 @@ int main(void)
 {
 	Suite *suite = suite_create("threads");
 
-	add_case(suite, "all at once", all_at_once);
-	add_case(suite, "marks among them", marks_among_them);
-	add_case(suite, "detached meanwhile", detached_meanwhile);
-	add_case(suite, "stopped meanwhile", stopped_meanwhile);
+	add_modes(suite, "all at once", all_at_once);
+	add_modes(suite, "marks among them", marks_among_them);
+	add_modes(suite, "detached meanwhile", detached_meanwhile);
+	add_modes(suite, "stopped meanwhile", stopped_meanwhile);
 	return run_suite(suite);
 }
