@@ -63,6 +63,35 @@ bool model_side_check(struct side *side, const char **why)
 	return !*why;
 }
 
+/* ---- iommufd ---- */
+
+/* All that was returned is in the log, and nothing else but what was marked, or torn. */
+static bool fair(struct side *side)
+{
+	struct pages returned = model_set(side, MODEL_RETURNED), most = model_set(side, MODEL_SPOILED);
+
+	for (int i = 0; i < PLAY_WORDS; i++)
+		most.words[i] |= returned.words[i] | side->marked.words[i];
+	return !pages_missing(&returned, &side->fresh) && !pages_missing(&side->fresh, &most);
+}
+
+bool native_side_check(struct side *side, const char **why)
+{
+	struct pages held = model_set(side, MODEL_HELD);
+
+	*why = NULL;
+	if (model_crashed(side->context))
+		*why = model_crashed(side->context);
+	else if (!fair(side))
+		*why = "the log differs from what the kernel returned, and what was torn";
+	else if (pages_missing(&side->unpaid, &held))
+		*why = "pages were written that neither the log has nor the kernel";
+	else if (!side_nothing_left(side))
+		*why = "nothing is left to collect, but not everything arrived";
+	model_forget(side->context);
+	return !*why;
+}
+
 /* ---- with a physical group ---- */
 
 /* The vfdtest devices are those of the emulated group: index 0. What is asked of index 1 goes to the other device. */

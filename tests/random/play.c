@@ -162,9 +162,20 @@ static int open_device(struct side *side, const struct op *op)
 	return rc;
 }
 
+static int resume(struct side *side, const struct op *op)
+{
+	int rc = vfd_device_resume(side->devices[op->index], &side->err);
+
+	if (!rc && side->resumed)
+		side->resumed(side, op->index);
+	return rc;
+}
+
 static void open_container(struct side *side)
 {
-	struct vfd_container_options options = { .struct_size = sizeof options, .log = side->log };
+	struct vfd_container_options options = { .struct_size = sizeof options,
+						 .log = side->log,
+						 .backend = side->backend };
 
 	if (container_open_on(side->sys, &options, &side->container, &side->err)) {
 		printf("not ok - %s: cannot open a container: %s\n", side->name, side->err.message);
@@ -295,7 +306,7 @@ static int play_lifecycle(struct side *side, const struct op *op)
 	case OP_QUIESCE:
 		return vfd_device_quiesce(side->devices[op->index], &side->err);
 	case OP_RESUME:
-		return vfd_device_resume(side->devices[op->index], &side->err);
+		return resume(side, op);
 	case OP_START:
 		return vfd_track_start(side->container, NULL, NULL, &side->err);
 	case OP_STOP:

@@ -80,8 +80,16 @@ struct shadow {
 	bool writable;
 };
 
+struct side;
+/* A device writes 8 bytes. 0 or -errno. */
+typedef int dma_write(struct side *side, unsigned index, uint64_t iova, uint64_t value);
+
 struct side {
 	const char *name;
+	enum vfd_backend backend;
+	dma_write *dma;					    /* on iommufd */
+	void (*resumed)(struct side *side, unsigned index); /* may be NULL */
+	struct pages written[PLAY_GROUPS]; /* there, and not asked for since: pages of IOVA */
 	const struct sys *sys;
 	int (*command)(struct side *side, unsigned long request, void *arg);
 	uint64_t (*burst)(struct side *side, unsigned index, uint64_t count);
@@ -134,6 +142,10 @@ uint64_t next_random(uint64_t *state);
 
 struct model;
 void model_side(struct side *side, struct model *model);
+/* On iommufd: one whose devices write so; the model; and its oracle, which knows that an unmap under a running device is torn. */
+void native_side(struct side *side, dma_write *dma);
+void native_model_side(struct side *side, struct model *model);
+bool native_side_check(struct side *side, const char **why);
 /* Group 1 is physical: its device writes by DMA that the kernel does not see. */
 void mixed_side(struct side *side, struct model *model);
 bool mixed_side_check(struct side *side, const char **why);

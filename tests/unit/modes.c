@@ -86,7 +86,8 @@ static void add_one(Suite *suite, const struct row *row, enum mode which, const 
 	TCase *tcase = tcase_create(strdup(name)); /* Check keeps the pointer */
 	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, setup[which], NULL);
-	tcase_add_loop_test(tcase, test, row->first, row->end);
+	/* one refusal is as good as many */
+	tcase_add_loop_test(tcase, test, row->first, which == MODE_COMPAT ? row->first + 1 : row->end);
 	suite_add_tcase(suite, tcase);
 }
 
