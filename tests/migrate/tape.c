@@ -72,6 +72,7 @@ void tape_record(struct tape *t)
 			       .session = { 1, 2 },
 			       .regions = 2,
 			       .sections = 1,
+			       .devices = 1,
 			       .region = { { 0, 8 * PAGE_BLOCK }, { 1 << 20, 8 * PAGE_BLOCK } },
 			       .section = { "cpu" } };
 	uint8_t meta[FRAME_META] = { 0 };
@@ -92,6 +93,8 @@ void tape_record(struct tape *t)
 	put(t, &w, FRAME_PAGES, meta, RUN_SIZE, blocks + 2 * PAGE_BLOCK, PAGE_BLOCK);
 	put(t, &w, FRAME_STATE, meta, u32s_encode(meta, 0, 0), "state", 5);
 	put(t, &w, FRAME_STATE, meta, u32s_encode(meta, 0, 1), NULL, 0);
+	put(t, &w, FRAME_STATE, meta, u32s_encode(meta, 1, 0), "dev", 3);
+	put(t, &w, FRAME_STATE, meta, u32s_encode(meta, 1, 1), NULL, 0);
 	put(t, &w, FRAME_END, meta, 0, NULL, 0);
 	put(t, &w, FRAME_RUN, meta, 0, NULL, 0);
 }
@@ -175,8 +178,12 @@ static int play(struct receiver *r, struct wire *w, struct mig_error *err)
 {
 	int rc;
 
-	if ((rc = receive_hello(r, w, err)) || (rc = receive_frames(r, w, err)) ||
-	    (rc = receiver_complete(r, err)))
+	if ((rc = receive_hello(r, w, err)))
+		return rc;
+	for (uint32_t i = 1; i < r->hello.channels; i++) /* on a tape they are all one */
+		if ((rc = receive_join(r, w, err)))
+			return rc;
+	if ((rc = receive_frames(r, w, err)) || (rc = receiver_complete(r, err)))
 		return rc;
 	return receive_run(w, err);
 }
@@ -200,11 +207,13 @@ void tape_play(struct tape *t, struct played *p)
 	memset(p, 0, sizeof *p);
 	struct mig_region regions[] = { { 0, 8 * PAGE_BLOCK, p->memory },
 					{ 1 << 20, 8 * PAGE_BLOCK, p->memory + 8 * PAGE_BLOCK } };
-	struct mig_destination d = { .guest = { regions, 2, &section, 1, NULL, 0 } };
+	struct vfd_device *device = NULL; /* tape_device.c needs none */
+	struct mig_destination d = { .guest = { regions, 2, &section, 1, &device, 1 } };
 	struct receiver r = { .destination = &d, .report = &report, .buffer = buffer };
 	struct playing w = { .wire = { .io = { .read = playing_read, .write = swallow } }, .tape = t };
 
 	t->at = 0;
+	tape_device_reset();
 	p->result = memory_open(&r.memory, &d.guest, &p->error);
 	if (!p->result)
 		p->result = play(&r, &w.wire, &p->error);

@@ -17,7 +17,7 @@ struct tape {
 /* Read from `bytes`, which end somewhere; or write to them. */
 void tape_open(struct tape *t);
 
-/* A whole, good migration of two regions, one section and three blocks that are not zero. */
+/* A whole, good migration of two regions, one section, one device and three blocks that are not zero. */
 void tape_record(struct tape *t);
 
 /* Where frames begin; returns how many. */
@@ -33,6 +33,8 @@ struct played {
 	uint8_t memory[TAPE_BLOCKS * PAGE_BLOCK];
 	size_t state; /* bytes that were loaded */
 };
+/* Nothing was loaded yet, into the device that there is. */
+void tape_device_reset(void);
 void tape_play(struct tape *t, struct played *p);
 
 #endif
