@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
 	shift
 done
 
-need clang
+need clang llvm-cov llvm-profdata
 clang -print-file-name=libclang_rt.fuzzer-x86_64.a | grep -q / || skip_all "clang has no libFuzzer here"
 
 # compile NAME FLAG...
@@ -61,7 +61,7 @@ rm -rf "$build"
 mkdir -p "$build/found"
 compile fuzz_stream -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all tests/fuzz/fuzz_stream.c "${sources[@]}"
 compile covered -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping tests/fuzz/fuzz_stream.c "${sources[@]}"
-check "$minutes minutes of random streams: no crash" fuzz
+check "${VFD_FUZZ_SECONDS:-$((minutes * 60))} seconds of random streams: no crash" fuzz
 sed -nE 's/^stat::(number_of_executed_units|average_exec_per_sec|new_units_added): */# \1 /p' "$build/fuzz.log"
 [ "$keep" = no ] || merge
 percent=$(covered)
