@@ -156,10 +156,9 @@ static bool is_zero(const void *block)
 
 static bool continues(const struct channel *c, uint64_t address, bool zero)
 {
-	const struct run *last = &c->runs[c->run_count - 1];
+	const struct run *last = c->run_count ? &c->runs[c->run_count - 1] : NULL;
 
-	return c->run_count && last->zero == zero &&
-	       last->address + (uint64_t)last->blocks * PAGE_BLOCK == address;
+	return last && last->zero == zero && last->address + (uint64_t)last->blocks * PAGE_BLOCK == address;
 }
 
 /* The guest may be writing it: what is sent is a copy, whose checksum stays true. It was taken before it is read here, so what is
