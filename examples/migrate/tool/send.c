@@ -30,7 +30,7 @@ static int pause_guest(void *opaque, struct mig_error *err)
 static void resume(void *opaque)
 {
 	struct source *s = opaque;
-	struct mig_error err;
+	struct mig_error err = { "" };
 
 	device_resume(&s->guest);
 	if (guest_run(&s->guest, &err))
