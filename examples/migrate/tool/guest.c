@@ -137,7 +137,6 @@ uint64_t guest_hash(const struct guest *g)
 void guest_close(struct guest *g)
 {
 	guest_pause(g);
-	device_close(g);
 	if (g->log)
 		vfd_log_destroy(&g->log, VFD_DISCARD, NULL);
 	munmap(g->memory, g->size);

@@ -17,7 +17,6 @@ static const char usage_text[] =
 	"\n"
 	"  --memory MIB        size, the same on both sides (256)\n"
 	"  --file PATH         the memory is this file\n"
-	"  --device NAME       writes to it too, by DMA; on both sides, or on none, if it migrates\n"
 	"  --channels N        connections, 1 to 8 (1; the receiver takes what comes)\n"
 	"  --dirty-rate N      pages written each second while it is sent (1000)\n"
 	"  --working-set MIB   written are the first so many (a quarter)\n"
@@ -36,7 +35,6 @@ static const char usage_text[] =
 enum {
 	MEMORY = 256,
 	FILE_,
-	DEVICE,
 	CHANNELS,
 	DIRTY,
 	WORKING,
@@ -52,23 +50,16 @@ enum {
 	HELP
 };
 
-static const struct option options[] = { { "memory", 1, NULL, MEMORY },
-					 { "file", 1, NULL, FILE_ },
-					 { "device", 1, NULL, DEVICE },
-					 { "channels", 1, NULL, CHANNELS },
-					 { "dirty-rate", 1, NULL, DIRTY },
-					 { "working-set", 1, NULL, WORKING },
-					 { "zero", 1, NULL, ZERO },
-					 { "bandwidth", 1, NULL, BANDWIDTH },
-					 { "downtime", 1, NULL, DOWNTIME },
-					 { "rounds", 1, NULL, ROUNDS },
-					 { "seconds", 1, NULL, SECONDS },
-					 { "force", 0, NULL, FORCE },
-					 { "stall", 1, NULL, STALL },
-					 { "json", 0, NULL, JSON },
-					 { "quiet", 0, NULL, QUIET },
-					 { "help", 0, NULL, HELP },
-					 { NULL, 0, NULL, 0 } };
+static const struct option options[] = {
+	{ "memory", 1, NULL, MEMORY },	     { "file", 1, NULL, FILE_ },
+	{ "channels", 1, NULL, CHANNELS },   { "dirty-rate", 1, NULL, DIRTY },
+	{ "working-set", 1, NULL, WORKING }, { "zero", 1, NULL, ZERO },
+	{ "bandwidth", 1, NULL, BANDWIDTH }, { "downtime", 1, NULL, DOWNTIME },
+	{ "rounds", 1, NULL, ROUNDS },	     { "seconds", 1, NULL, SECONDS },
+	{ "force", 0, NULL, FORCE },	     { "stall", 1, NULL, STALL },
+	{ "json", 0, NULL, JSON },	     { "quiet", 0, NULL, QUIET },
+	{ "help", 0, NULL, HELP },	     { NULL, 0, NULL, 0 }
+};
 
 static _Noreturn void wrong_use(void)
 {
@@ -92,8 +83,6 @@ static bool set_memory(struct settings *s, int option)
 		s->size = number(1, 1 << 20) << 20;
 	else if (option == FILE_)
 		s->file = optarg;
-	else if (option == DEVICE)
-		s->device = optarg;
 	else if (option == DIRTY)
 		s->dirty_rate = number(0, 1000000000);
 	else if (option == WORKING)

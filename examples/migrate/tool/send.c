@@ -11,7 +11,7 @@ struct source {
 	const struct settings *settings;
 };
 
-/* The guest's thread marks what it writes itself. */
+/* The guest marks what it writes itself. */
 static int harvest(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *err)
 {
 	(void)opaque, (void) final, (void)err;
@@ -23,8 +23,9 @@ static int pause_guest(void *opaque, struct mig_error *err)
 {
 	struct source *s = opaque;
 
+	(void)err;
 	guest_pause(&s->guest);
-	return device_pause(&s->guest, err);
+	return 0;
 }
 
 static void resume(void *opaque)
@@ -32,7 +33,6 @@ static void resume(void *opaque)
 	struct source *s = opaque;
 	struct mig_error err = { "" };
 
-	device_resume(&s->guest);
 	if (guest_run(&s->guest, &err))
 		fprintf(stderr, "vfd-migrate: %s\n", err.message);
 }
@@ -49,8 +49,7 @@ static int move(struct source *s, struct mig_link *links, struct mig_error *err)
 {
 	struct mig_region region = { 0, s->guest.size, s->guest.memory };
 	struct mig_section section = guest_section(&s->guest);
-	struct mig_source source = { .guest = { &region, 1, &section, 1, &s->guest.device.vfio,
-						s->guest.device.migrates },
+	struct mig_source source = { .guest = { &region, 1, &section, 1, NULL, 0 },
 				     .log = s->guest.log,
 				     .consumer = vfd_log_consumer(s->guest.log),
 				     .options = s->settings->migration,
@@ -72,8 +71,6 @@ static void say_end(struct source *s, int rc)
 	if (rc && rc != MIG_UNCONFIRMED)
 		fprintf(stderr, "the guest runs here, as before\n");
 	guest_pause(&s->guest);
-	if (rc && s->guest.device.vfio)
-		return; /* it writes still */
 	fprintf(stderr, "memory %016llx after %llu writes\n", (unsigned long long)guest_hash(&s->guest),
 		(unsigned long long)s->guest.state.writes);
 }
@@ -85,17 +82,16 @@ int send_main(const char *uri, const struct settings *settings)
 	struct mig_error err = { "" };
 
 	if (guest_open(&s.guest, settings, &err) || guest_log(&s.guest, &err) ||
-	    device_open(&s.guest, settings->device, &err) ||
 	    mig_connect(uri, links, settings->channels, &err)) {
 		fprintf(stderr, "vfd-migrate: %s\n", err.message);
 		return 1;
 	}
 	guest_fill(&s.guest, settings->zero_percent);
 	int rc = guest_run(&s.guest, &err);
-	if (rc || (rc = device_start(&s.guest, &err)))
-		fprintf(stderr, "vfd-migrate: %s\n", err.message);
-	else
-		say_end(&s, rc = move(&s, links, &err));
+	if (!rc) {
+		rc = move(&s, links, &err);
+		say_end(&s, rc);
+	}
 	guest_close(&s.guest);
 	return rc ? 1 : 0;
 }
