@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.."
 . tests/tap.sh
 
 # test_model is about the model kernel, and slow there.
-mapfile -t thread_tests < <(grep -l pthread_create tests/unit/test_*.c | grep -v test_model | xargs -n1 basename -s .c | sort)
-steps=(gcc clang asan tsan install format cppcheck shellcheck docs bench real abi examples mutants long cross speed ownkernel debugkernel traps)
+mapfile -t thread_tests < <(grep -l pthread_create tests/{unit,migrate}/test_*.c | grep -v test_model | xargs -n1 basename -s .c | sort)
+steps=(gcc clang asan tsan fuzz install format cppcheck shellcheck docs bench real abi examples mutants long cross speed ownkernel debugkernel traps)
 rare=" ownkernel debugkernel " # only when asked for by name: building the kernels takes half an hour, testing on them as long
 
 usage() {
@@ -36,6 +36,7 @@ gcc         unit tests, on the model kernel
 clang       the same, built with clang
 asan        the same, with AddressSanitizer and UndefinedBehaviorSanitizer
 tsan        tests with threads, with ThreadSanitizer
+fuzz        half a minute of random streams to the migration engine's parser, and how much of it the corpus covers
 install     a program outside the tree: pkg-config, find_package, C11, C++17, shared, static
 format      clang-format
 cppcheck    static analysis
@@ -91,6 +92,7 @@ step_gcc() { tests/unit.sh debug; }
 step_clang() { tests/unit.sh clang; }
 step_asan() { tests/unit.sh asan; }
 step_tsan() { tests/unit.sh tsan "${thread_tests[@]}"; }
+step_fuzz() { VFD_FUZZ_SECONDS=30 tests/fuzz/run.sh; }
 step_install() { tests/install/test.sh; }
 step_format() { tests/static.sh format; }
 step_cppcheck() { tests/static.sh cppcheck; }

@@ -23,7 +23,9 @@ needs() {
 		i686-linux-gnu-gcc  gcc-i686-linux-gnu cross
 		/usr/i686-linux-gnu/include/stdio.h libc6-dev-i386-cross cross
 		qemu-s390x          qemu-user        cross
-		clang               clang            clang docs
+		clang               clang            clang docs fuzz
+		llvm-cov            llvm             fuzz
+		/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a libclang-rt-14-dev fuzz
 		g++                 g++              install
 		patch               patch            mutants
 		clang-format        clang-format     format

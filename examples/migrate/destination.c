@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The destination: connections, a thread for each further channel, and the end, where exactly one side goes on. */
+
+#include "devices.h"
+#include "receiver.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHANNEL_STALL_MS = 10000 }; /* a channel that is announced is there at once */
+
+struct inlet {
+	struct wire wire;
+	struct receiver *receiver;
+	pthread_t thread;
+	int result;
+	struct mig_error error;
+};
+
+struct arrival {
+	struct receiver receiver;
+	struct inlet inlets[MIG_CHANNELS];
+	unsigned opened, threads;
+	struct mig_listener *listener;
+};
+
+/* ---- connections ---------------------------------------------------------------------------------------------------- */
+
+/* mig_accept() has no end of its own. */
+static int wait_for_connection(struct arrival *a, uint64_t stall_ms, struct mig_error *err)
+{
+	struct pollfd p = { .fd = a->listener->fd, .events = POLLIN };
+	const struct mig_control *control = a->receiver.destination->control;
+	uint64_t begin = now_ns();
+
+	while (p.fd >= 0 && poll(&p, 1, 100) <= 0) {
+		if (control && atomic_load(&control->cancelled)) {
+			mig_fail(err, "cancelled");
+			return MIG_CANCELLED;
+		}
+		if (stall_ms && ms_since(begin) > (double)stall_ms)
+			return mig_fail(err, "nobody connected for %llu ms", (unsigned long long)stall_ms);
+	}
+	return 0;
+}
+
+static int open_inlet(struct arrival *a, uint64_t stall_ms, struct mig_error *err)
+{
+	struct inlet *in = &a->inlets[a->opened];
+	const struct mig_destination *d = a->receiver.destination;
+	struct mig_link link;
+	int rc = wait_for_connection(a, stall_ms, err);
+
+	if (rc || (rc = mig_accept(a->listener, &link, err)))
+		return rc;
+	io_open(&in->wire.io, &link, d->options.stall_ms);
+	in->wire.io.stop[0] = d->control ? &d->control->cancelled : NULL;
+	in->wire.io.stop[1] = &a->receiver.failed;
+	in->wire.channel = (uint16_t)a->opened;
+	in->receiver = &a->receiver;
+	a->opened++;
+	return 0;
+}
+
+static int open_inlets(struct arrival *a, struct mig_error *err)
+{
+	int rc;
+
+	if ((rc = open_inlet(a, a->receiver.destination->options.stall_ms, err)) ||
+	    (rc = receive_hello(&a->receiver, &a->inlets[0].wire, err)))
+		return rc;
+	while (a->opened < a->receiver.hello.channels)
+		if ((rc = open_inlet(a, CHANNEL_STALL_MS, err)) ||
+		    (rc = receive_join(&a->receiver, &a->inlets[a->opened - 1].wire, err)))
+			return rc;
+	return wire_send(&a->inlets[0].wire, FRAME_WELCOME, NULL, 0, NULL, err);
+}
+
+/* ---- channels ------------------------------------------------------------------------------------------------------- */
+
+static void *inlet_main(void *opaque)
+{
+	struct inlet *in = opaque;
+
+	in->result = receive_frames(in->receiver, &in->wire, &in->error);
+	if (in->result)
+		atomic_store(&in->receiver->failed, true);
+	return NULL;
+}
+
+/* Who failed by himself, not because another one did? */
+static int first_cause(struct arrival *a, struct mig_error *err)
+{
+	const struct inlet *cause = NULL;
+
+	for (unsigned i = 0; i < a->opened; i++)
+		if (a->inlets[i].result &&
+		    (!cause || strcmp(a->inlets[i].error.message, "another channel failed")))
+			cause = &a->inlets[i];
+	if (cause)
+		*err = cause->error;
+	return cause ? cause->result : 0;
+}
+
+static int receive_all(struct arrival *a, struct mig_error *err)
+{
+	for (unsigned i = 1; i < a->opened; i++) {
+		if (pthread_create(&a->inlets[i].thread, NULL, inlet_main, &a->inlets[i])) {
+			a->inlets[i].result = mig_fail(&a->inlets[i].error, "no thread for a channel");
+			atomic_store(&a->receiver.failed, true);
+			break;
+		}
+		a->threads = i;
+	}
+	inlet_main(&a->inlets[0]);
+	for (unsigned i = 1; i <= a->threads; i++)
+		pthread_join(a->inlets[i].thread, NULL);
+	return first_cause(a, err);
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------------- */
+
+/* It runs here, whether the source hears it or not: it has given the guest away. */
+static int run(struct arrival *a, struct mig_error *err)
+{
+	const struct mig_destination *d = a->receiver.destination;
+	struct mig_error unheard;
+
+	if (devices_run(&d->guest, err))
+		return MIG_FAILED;
+	if (d->run(d->opaque, err)) {
+		devices_loaded(&d->guest, &unheard); /* silent again */
+		return MIG_FAILED;
+	}
+	a->inlets[0].wire.io.stop[0] = NULL;
+	wire_send(&a->inlets[0].wire, FRAME_RUNNING, NULL, 0, NULL, &unheard);
+	return 0;
+}
+
+/* Not to a source that cannot hear it, and not in half a frame. */
+static void refuse(struct arrival *a, const struct mig_error *err)
+{
+	struct wire *w = &a->inlets[0].wire;
+	struct mig_error ignored;
+	size_t length = strlen(err->message);
+
+	if (!a->opened || w->broken || !length)
+		return;
+	w->io.stop[0] = w->io.stop[1] = NULL;
+	w->io.stall_ms = 1000;
+	if (!wire_send(w, FRAME_REFUSE, err->message, length < REFUSAL ? length : REFUSAL, NULL, &ignored))
+		io_linger(&w->io, 1000);
+}
+
+static int all_steps(struct arrival *a, struct mig_error *err)
+{
+	struct mig_report *report = a->receiver.report;
+	int rc;
+
+	if (memory_open(&a->receiver.memory, &a->receiver.destination->guest, err))
+		return MIG_FAILED;
+	if ((rc = open_inlets(a, err)) || (rc = receive_all(a, err)))
+		return rc;
+	report->phase = MIG_STATE;
+	if ((rc = receiver_complete(&a->receiver, err)))
+		return rc;
+	report->phase = MIG_HANDOVER;
+	if ((rc = receive_run(&a->inlets[0].wire, err)) || (rc = run(a, err)))
+		return rc;
+	report->phase = MIG_OVER;
+	return 0;
+}
+
+static void end(struct arrival *a)
+{
+	for (unsigned i = 0; i < a->opened; i++)
+		mig_close(&a->inlets[i].wire.io.link);
+	memory_close(&a->receiver.memory);
+	free(a->receiver.buffer);
+}
+
+int mig_receive(const struct mig_destination *destination, struct mig_listener *listener,
+		struct mig_report *report, struct mig_error *err)
+{
+	struct arrival a = { .listener = listener };
+	uint64_t begin = now_ns();
+
+	*report = (struct mig_report){ 0 };
+	*err = (struct mig_error){ "" };
+	a.receiver.destination = destination;
+	a.receiver.report = report;
+	a.receiver.buffer = malloc(FRAME_DATA);
+	int rc = a.receiver.buffer ? all_steps(&a, err) : mig_fail(err, "no memory");
+	if (rc)
+		refuse(&a, err);
+	end(&a);
+	report->result = rc;
+	report->total_ms = ms_since(begin);
+	report->pages_sent = atomic_load(&a.receiver.pages);
+	report->pages_zero = atomic_load(&a.receiver.zeros);
+	return rc;
+}

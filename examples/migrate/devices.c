@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+
+/* VFIO's migration states, as the two sides need them. */
+
+#include "devices.h"
+
+#include <errno.h>
+
+static int set(const struct mig_guest *g, uint32_t state, struct mig_error *err)
+{
+	struct vfd_error vfd;
+
+	if (!g->device_count || !vfd_migration_set(g->devices, g->device_count, state, &vfd))
+		return 0;
+	return mig_fail_vfd(err, &vfd);
+}
+
+static int info(struct vfd_device *device, struct vfd_migration_info *info, struct mig_error *err)
+{
+	struct vfd_error vfd;
+
+	*info = (struct vfd_migration_info){ .struct_size = sizeof *info };
+	if (vfd_migration_info(device, info, &vfd))
+		return mig_fail_vfd(err, &vfd);
+	return info->flags ? 0 : mig_fail(err, "%s cannot migrate: unplug it", vfd_device_name(device));
+}
+
+int devices_start(const struct mig_guest *g, bool *precopy, struct mig_error *err)
+{
+	struct vfd_migration_info i;
+
+	*precopy = g->device_count > 0;
+	for (size_t d = 0; d < g->device_count; d++) {
+		if (info(g->devices[d], &i, err))
+			return MIG_FAILED;
+		*precopy &= !!(i.flags & VFD_MIG_CAN_PRE_COPY);
+	}
+	return *precopy ? set(g, VFD_MIG_PRE_COPY, err) : 0;
+}
+
+int devices_stop(const struct mig_guest *g, struct mig_error *err)
+{
+	return set(g, VFD_MIG_STOP_COPY, err);
+}
+
+int devices_save(struct vfd_device *device, void *data, size_t size, size_t *done, struct mig_error *err)
+{
+	struct vfd_error vfd;
+	int rc;
+
+	do
+		rc = vfd_migration_read(device, data, size, done, &vfd);
+	while (rc == -EINTR || rc == -EAGAIN);
+	if (rc == -ENOMSG)
+		*done = 0;
+	return !rc || rc == -ENOMSG ? 0 : mig_fail_vfd(err, &vfd);
+}
+
+int devices_go_back(const struct mig_guest *g, struct mig_error *err)
+{
+	struct vfd_error vfd;
+
+	if (!g->device_count || !vfd_migration_cancel(g->devices, g->device_count, 0, &vfd))
+		return 0;
+	return mig_fail_vfd(err, &vfd);
+}
+
+uint64_t devices_expect(const struct mig_guest *g)
+{
+	struct vfd_migration_info i;
+	struct mig_error ignored;
+	uint64_t sum = 0;
+
+	for (size_t d = 0; d < g->device_count; d++)
+		if (!info(g->devices[d], &i, &ignored) && i.stop_copy_bytes != UINT64_MAX)
+			sum += i.stop_copy_bytes;
+	return sum;
+}
+
+int devices_resume(const struct mig_guest *g, struct mig_error *err)
+{
+	return set(g, VFD_MIG_RESUMING, err);
+}
+
+int devices_load(struct vfd_device *device, const void *data, size_t size, struct mig_error *err)
+{
+	struct vfd_error vfd;
+	size_t done;
+	int rc = 0;
+
+	for (size_t at = 0; at < size && !rc; at += done) {
+		done = 0;
+		rc = vfd_migration_write(device, (const char *)data + at, size - at, &done, &vfd);
+		if (rc == -EINTR || rc == -EAGAIN)
+			rc = 0;
+	}
+	return rc ? mig_fail_vfd(err, &vfd) : 0;
+}
+
+int devices_loaded(const struct mig_guest *g, struct mig_error *err)
+{
+	return set(g, VFD_MIG_STOP, err);
+}
+
+int devices_run(const struct mig_guest *g, struct mig_error *err)
+{
+	return set(g, VFD_MIG_RUNNING, err);
+}
