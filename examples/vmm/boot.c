@@ -9,14 +9,8 @@
 #include <sys/ioctl.h>
 
 enum { PRESENT = 1, WRITABLE = 2, LARGE = 0x80 };
-enum {
-	CR0_PE = 1,
-	CR0_ET = 1 << 4,
-	CR0_PG = 1 << 31,
-	CR4_PAE = 1 << 5,
-	EFER_LME = 1 << 8,
-	EFER_LMA = 1 << 10
-};
+enum { CR0_PE = 1, CR0_ET = 1 << 4, CR4_PAE = 1 << 5, EFER_LME = 1 << 8, EFER_LMA = 1 << 10 };
+#define CR0_PG UINT32_C(0x80000000)
 enum { GIB = 4 };
 
 /* One table of the highest level, one below it, and four whose entries are pages of 2 MiB. */
@@ -55,7 +49,7 @@ void boot_long_mode(struct vm *vm, struct vcpu *vcpu, uint64_t entry, uint64_t r
 	set_segments(&s);
 	s.cr3 = PAGE_TABLES;
 	s.cr4 = CR4_PAE;
-	s.cr0 = (uint32_t)CR0_PG | CR0_PE | CR0_ET;
+	s.cr0 = CR0_PG | CR0_PE | CR0_ET;
 	s.efer = EFER_LME | EFER_LMA;
 	check(ioctl(vcpu->fd, KVM_SET_SREGS, &s), "KVM_SET_SREGS");
 	check(ioctl(vcpu->fd, KVM_SET_REGS, &regs), "KVM_SET_REGS");

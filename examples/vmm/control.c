@@ -32,12 +32,12 @@ static int do_unplug(struct vm *vm, struct vfd_error *err)
 {
 	if (!vm->device)
 		return fail(err, "there is no device");
-	return agent_ask(vm, "unplug", "unplugged", 30, err) ?: device_unplug(vm, err);
+	return agent_ask(vm, "unplug", "unplugged", AGENT_SECONDS, err) ?: device_unplug(vm, err);
 }
 
 static int do_plug(struct vm *vm, const char *name, struct vfd_error *err)
 {
-	return device_plug(vm, name, err) ?: agent_ask(vm, "plug", "plugged", 30, err);
+	return device_plug(vm, name, err) ?: agent_ask(vm, "plug", "plugged", AGENT_SECONDS, err);
 }
 
 /* URI [bandwidth=BYTES] [downtime=MS] [force] [verify] */
@@ -93,7 +93,7 @@ static int command(struct vm *vm, char *line, char *text, size_t size, struct vf
 	if (!strcmp(line, "resume"))
 		return vcpus_resume(vm), 0;
 	if (!strcmp(line, "quit"))
-		return vm_end(vm, 0), 0;
+		return vm->leaving = true, 0;
 	return fail(err, "unknown command: status, dirty-rate, migrate URI, cancel, pause, resume, unplug, "
 			 "plug DEVICE, "
 			 "quit");
@@ -108,10 +108,11 @@ static void *serve(void *opaque)
 	while (fgets(line, sizeof line, c->stream)) {
 		line[strcspn(line, "\r\n")] = 0;
 		if (command(c->vm, line, text, sizeof text, &err))
-			fprintf(c->stream, "error %s\n", err.message);
+			dprintf(fileno(c->stream), "error %s\n", err.message);
 		else
-			fprintf(c->stream, "ok%s%s\n", *text ? " " : "", text);
-		fflush(c->stream);
+			dprintf(fileno(c->stream), "ok%s%s\n", *text ? " " : "", text);
+		if (c->vm->leaving)
+			vm_end(c->vm, 0);
 	}
 	fclose(c->stream);
 	free(c);
@@ -120,14 +121,13 @@ static void *serve(void *opaque)
 
 static void accept_client(struct vm *vm, int listener)
 {
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	struct client *c = malloc(sizeof *c);
+	int fd = check(accept4(listener, NULL, NULL, SOCK_CLOEXEC), "control");
+	struct client *c = calloc(1, sizeof *c);
 	pthread_t thread;
 
-	if (fd < 0 || !c)
-		die("control: %s", strerror(errno));
-	*c = (struct client){ vm, fdopen(fd, "r+") };
-	if (!c->stream || pthread_create(&thread, NULL, serve, c))
+	if (c)
+		*c = (struct client){ vm, fdopen(fd, "r") };
+	if (!c || !c->stream || pthread_create(&thread, NULL, serve, c))
 		die("control: %s", strerror(errno));
 	pthread_detach(thread);
 }
@@ -190,11 +190,9 @@ int control_ask(const char *path, const char *line)
 	char text[LINE + 16];
 
 	check(connect(fd, (struct sockaddr *)&a, sizeof a), path);
-	FILE *stream = fdopen(fd, "r+");
-	if (!stream || fprintf(stream, "%s\n", line) < 0 || fflush(stream) ||
-	    !fgets(text, sizeof text, stream))
+	FILE *stream = fdopen(fd, "r");
+	if (!stream || dprintf(fd, "%s\n", line) < 0 || !fgets(text, sizeof text, stream))
 		die("%s: no answer", path);
 	fputs(text, stdout);
-	fclose(stream);
 	return strncmp(text, "ok", 2) != 0;
 }

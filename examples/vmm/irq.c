@@ -15,21 +15,16 @@
 
 enum { PIC_PINS = 16, MASKED = 1, ROUTES = PIC_PINS + FIRST_GSI + VECTORS };
 
-struct routes {
-	struct kvm_irq_routing head;
-	struct kvm_irq_routing_entry entries[ROUTES];
-};
-
-static void route_chip(struct routes *r, uint32_t gsi, uint32_t chip, uint32_t pin)
+static void route_chip(struct kvm_irq_routing *r, uint32_t gsi, uint32_t chip, uint32_t pin)
 {
-	r->entries[r->head.nr++] = (struct kvm_irq_routing_entry){
-		.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP, .u.irqchip = { .irqchip = chip, .pin = pin }
-	};
+	r->entries[r->nr++] = (struct kvm_irq_routing_entry){ .gsi = gsi,
+							      .type = KVM_IRQ_ROUTING_IRQCHIP,
+							      .u.irqchip = { .irqchip = chip, .pin = pin } };
 }
 
-static void route_message(struct routes *r, uint32_t gsi, const uint32_t *words)
+static void route_message(struct kvm_irq_routing *r, uint32_t gsi, const uint32_t *words)
 {
-	r->entries[r->head.nr++] = (struct kvm_irq_routing_entry){
+	r->entries[r->nr++] = (struct kvm_irq_routing_entry){
 		.gsi = gsi,
 		.type = KVM_IRQ_ROUTING_MSI,
 		.u.msi = { .address_lo = words[0], .address_hi = words[1], .data = words[2] }
@@ -39,17 +34,18 @@ static void route_message(struct routes *r, uint32_t gsi, const uint32_t *words)
 /* KVM takes all routes or none, so those that were there at first have to be said again. */
 static void set_routes(struct vm *vm, const struct irqs *irqs)
 {
-	static struct routes r; /* under the lock */
+	_Alignas(8) char room[sizeof(struct kvm_irq_routing) + ROUTES * sizeof(struct kvm_irq_routing_entry)];
+	struct kvm_irq_routing *r = (void *)room;
 
-	r.head.nr = 0;
+	memset(room, 0, sizeof room);
 	for (uint32_t i = 0; i < PIC_PINS; i++)
-		route_chip(&r, i, i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, i % 8);
+		route_chip(r, i, i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, i % 8);
 	for (uint32_t i = 0; i < FIRST_GSI; i++)
-		route_chip(&r, i, KVM_IRQCHIP_IOAPIC, i);
+		route_chip(r, i, KVM_IRQCHIP_IOAPIC, i);
 	for (uint32_t i = 0; irqs->enabled && i < irqs->count; i++)
 		if (!(irqs->vectors[i].words[3] & MASKED))
-			route_message(&r, FIRST_GSI + i, irqs->vectors[i].words);
-	check(ioctl(vm->fd, KVM_SET_GSI_ROUTING, &r), "KVM_SET_GSI_ROUTING");
+			route_message(r, FIRST_GSI + i, irqs->vectors[i].words);
+	check(ioctl(vm->fd, KVM_SET_GSI_ROUTING, r), "KVM_SET_GSI_ROUTING");
 }
 
 static void deliver(struct vm *vm, struct irqs *irqs, unsigned i, bool on)

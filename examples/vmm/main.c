@@ -24,8 +24,12 @@ static const char usage_text[] =
 	"  --vcpus N          1 or 2 (1)\n"
 	"  --rounds N         the small guest ends after so many; 0: never (0)\n"
 	"  --work MIB         what each of its vCPUs writes to, a power of two (1)\n"
-	"  --control SOCKET   listen here for commands: status, dirty-rate, pause, resume, unplug, plug "
-	"DEVICE, quit\n"
+	"  --incoming URI     the guest comes from another vfd-vmm with as much memory and as many vCPUs\n"
+	"  --plug NAME        with --incoming: a device that cannot migrate, attached when all else has "
+	"arrived\n"
+	"  --control SOCKET   listen here for commands: status, dirty-rate, migrate URI, cancel, pause, "
+	"resume,\n"
+	"                     unplug, plug DEVICE, quit\n"
 	"  --no-input         the standard input is not the console's\n"
 	"  --help             this\n"
 	"\n"
@@ -82,10 +86,9 @@ static const struct option names[] = { { "kernel", 1, NULL, KERNEL },	  { "initr
 
 static void take_option(struct options *o, int which)
 {
-	const char **texts[] = {
-		[KERNEL] = &o->kernel,	 [INITRD] = &o->initrd, [APPEND] = &o->append, [DEVICE] = &o->device,
-		[CONTROL] = &o->control, [ASK] = &o->ask,	[HELP] = NULL
-	};
+	const char **texts[] = { [KERNEL] = &o->kernel,	    [INITRD] = &o->initrd,   [APPEND] = &o->append,
+				 [DEVICE] = &o->device,	    [CONTROL] = &o->control, [ASK] = &o->ask,
+				 [INCOMING] = &o->incoming, [PLUG] = &o->plug,	     [HELP] = NULL };
 
 	if (which == MEMORY)
 		o->memory = number(optarg, 32, RAM_MOST >> 20) << 20;

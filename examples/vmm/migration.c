@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { AGENT_SECONDS = 60, ATTACH_TRIES = 100 };
+enum { ATTACH_TRIES = 100 };
 
 static bool migrates(struct vm *vm)
 {
@@ -162,7 +162,7 @@ int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *o
 	if (rc)
 		return fail(err, "%s", merr.message);
 	say_result(&report, text, size);
-	vm_end(vm, 0); /* it is not ours any more */
+	vm->leaving = true; /* it is not ours any more */
 	return 0;
 }
 

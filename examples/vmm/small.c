@@ -159,10 +159,12 @@ __asm__(".pushsection .rodata\n"
 	"end:	mov	$0xf4, %dx\n"
 	"	out	%al, %dx\n"
 	"	jmp	end\n"
-	"small_end:\n"
+	".balign 8\n"
+	"small_size: .quad . - small_start\n"
 	".popsection\n");
 
-extern const uint8_t small_start[], small_end[];
+extern const uint8_t small_start[];
+extern const uint64_t small_size;
 
 /* vCPUs in the lower half of memory, the device in the upper one. */
 void boot_small(struct vm *vm, uint64_t work, uint64_t rounds)
@@ -178,7 +180,7 @@ void boot_small(struct vm *vm, uint64_t work, uint64_t rounds)
 				    .dma_mask = half - 1 };
 	if (HIGH_MEMORY + vm->vcpu_count * work > half || half & (half - 1))
 		die("the small guest wants memory of a power of two, of which its vCPUs have half");
-	memcpy(ram_at(vm, SMALL_CODE, PAGE), small_start, (size_t)(small_end - small_start));
+	memcpy(ram_at(vm, SMALL_CODE, PAGE), small_start, small_size);
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		boot_long_mode(vm, &vm->vcpus[i], SMALL_CODE, i, 0);
 }

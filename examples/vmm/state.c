@@ -29,29 +29,26 @@ static const struct part {
 
 static struct kvm_msr_entry *one_msr(int fd, unsigned long call, struct kvm_msr_entry msr)
 {
-	static _Thread_local struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} one;
+	static _Thread_local _Alignas(8) char room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	struct kvm_msrs *one = (void *)room;
 
-	one.head.nmsrs = 1;
-	one.entry = msr;
-	return ioctl(fd, call, &one) == 1 ? &one.entry : NULL;
+	one->nmsrs = 1;
+	one->entries[0] = msr;
+	return ioctl(fd, call, one) == 1 ? one->entries : NULL;
 }
 
 /* KVM lists more than each processor has. */
 static int save_msrs(struct vcpu *v, struct cpu_state *s, struct vfd_error *err)
 {
-	struct {
-		struct kvm_msr_list head;
-		uint32_t indices[MSRS];
-	} list = { .head.nmsrs = MSRS };
+	_Alignas(8) char room[sizeof(struct kvm_msr_list) + MSRS * sizeof(uint32_t)] = { 0 };
+	struct kvm_msr_list *list = (void *)room;
 
-	if (ioctl(v->vm->kvm, KVM_GET_MSR_INDEX_LIST, &list))
+	list->nmsrs = MSRS;
+	if (ioctl(v->vm->kvm, KVM_GET_MSR_INDEX_LIST, list))
 		return fail(err, "KVM_GET_MSR_INDEX_LIST: %s", strerror(errno));
-	for (uint32_t i = 0; i < list.head.nmsrs; i++) {
+	for (uint32_t i = 0; i < list->nmsrs; i++) {
 		struct kvm_msr_entry *m =
-			one_msr(v->fd, KVM_GET_MSRS, (struct kvm_msr_entry){ .index = list.indices[i] });
+			one_msr(v->fd, KVM_GET_MSRS, (struct kvm_msr_entry){ .index = list->indices[i] });
 		if (m)
 			s->msrs[s->msr_count++] = *m;
 	}

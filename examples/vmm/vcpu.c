@@ -10,6 +10,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+enum { CPUIDS = 256 };
+
 static void on_kick(int signal)
 {
 	(void)signal; /* it ends KVM_RUN */
@@ -18,21 +20,20 @@ static void on_kick(int signal)
 /* What KVM can, but each processor knows its own number and how many there are. */
 static void set_cpuid(struct vcpu *v)
 {
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[256];
-	} all = { .head.nent = 256 };
+	_Alignas(8) char room[sizeof(struct kvm_cpuid2) + CPUIDS * sizeof(struct kvm_cpuid_entry2)] = { 0 };
+	struct kvm_cpuid2 *all = (void *)room;
 
-	check(ioctl(v->vm->kvm, KVM_GET_SUPPORTED_CPUID, &all), "KVM_GET_SUPPORTED_CPUID");
-	for (unsigned i = 0; i < all.head.nent; i++) {
-		struct kvm_cpuid_entry2 *e = &all.entries[i];
+	all->nent = CPUIDS;
+	check(ioctl(v->vm->kvm, KVM_GET_SUPPORTED_CPUID, all), "KVM_GET_SUPPORTED_CPUID");
+	for (unsigned i = 0; i < all->nent; i++) {
+		struct kvm_cpuid_entry2 *e = &all->entries[i];
 
 		if (e->function == 1)
 			e->ebx = (e->ebx & 0xffff) | v->vm->vcpu_count << 16 | v->index << 24;
 		if (e->function == 0xb)
 			e->edx = v->index;
 	}
-	check(ioctl(v->fd, KVM_SET_CPUID2, &all), "KVM_SET_CPUID2");
+	check(ioctl(v->fd, KVM_SET_CPUID2, all), "KVM_SET_CPUID2");
 }
 
 static void handle_port(struct vcpu *v)

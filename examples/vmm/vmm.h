@@ -37,6 +37,7 @@ enum {
 	VCPUS = 2,
 	CHIPS = 3, /* two PICs, one I/O APIC */
 	MSRS = 512,
+	AGENT_SECONDS = 60,
 	WINDOWS = 16,
 	VECTORS = 256,
 	BARS = 6,
@@ -153,8 +154,9 @@ struct vm {
 	pthread_mutex_t lock; /* all of the above, while vCPUs run */
 	pthread_cond_t changed;
 	bool paused, ending;
-	int code;  /* how it ended */
-	int ended; /* an eventfd */
+	bool leaving; /* it ends when that was answered */
+	int code;     /* how it ended */
+	int ended;    /* an eventfd */
 
 	char incoming[64], answer[64]; /* the agent's line so far; its last whole one */
 	size_t incoming_length;
@@ -168,7 +170,7 @@ struct cpu_state {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
 	struct kvm_xcrs xcrs;
-	struct kvm_xsave xsave;
+	uint32_t xsave[1024]; /* struct kvm_xsave */
 	struct kvm_debugregs debug;
 	struct kvm_lapic_state lapic;
 	struct kvm_vcpu_events events;
