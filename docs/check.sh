@@ -49,7 +49,7 @@ page_prototypes() {
 stage_pages() {
 	local page name
 	mkdir -p "$work/man"
-	cp docs/man/*.[37] "$work/man"
+	cp docs/man/*.[137] "$work/man"
 	for page in docs/man/*.3; do
 		for name in $(names_of "$page"); do
 			[ -e "$work/man/$name.3" ] || echo ".so man3/${page##*/}" >"$work/man/$name.3"
@@ -60,7 +60,7 @@ stage_pages() {
 # A bare machine has no pages of the system calls to refer to.
 lint() {
 	local found
-	found=$(cd "$work/man" && mandoc -Tlint "$1" 2>&1 | grep -vE 'manual not found: Xr [a-z]+ 2$|mandoc.db') || true
+	found=$(cd "$work/man" && mandoc -Tlint "$1" 2>&1 | grep -vE 'manual not found: Xr [a-z]+ [12]$|mandoc.db') || true
 	[ -z "$found" ] || { echo "$found" && return 1; }
 }
 
@@ -78,7 +78,7 @@ check_pages() {
 		return
 	fi
 	stage_pages
-	for page in docs/man/*.[37]; do check "lint of ${page##*/}" lint "${page##*/}"; done
+	for page in docs/man/*.[137]; do check "lint of ${page##*/}" lint "${page##*/}"; done
 }
 
 # ---- README -----------------------------------------------------------------------

@@ -67,7 +67,7 @@ wrong_use() {
 
 test_arguments() {
 	local program
-	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme" "$bin/vfd-state" "$bin/vfd-vmm" "$bin"/vfd-adopt*; do
+	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme" "$bin/vfd-state" "$bin/vfd-migrate" "$bin/vfd-vmm" "$bin"/vfd-adopt*; do
 		check "$(basename "$program") --help: exit 0" says 0 usage: "$program" --help
 		[[ $program != */vfd-adopt-dpdk ]] || continue # it has DPDK's options, and after them its own
 		wrong_use "$program" --no-such-option
@@ -87,6 +87,9 @@ test_arguments() {
 	wrong_use "$bin/vfd-info" --backend none
 	wrong_use "$bin/hello"
 	wrong_use "$bin/vfd-state" save
+	wrong_use "$bin/vfd-migrate" send
+	wrong_use "$bin/vfd-migrate" receive unix:x --channels 9
+	wrong_use "$bin/vfd-migrate" send unix:x --memory 0
 	wrong_use "$bin/vfd-nvme" 0000:00:01.0 --blocks 0
 	wrong_use "$bin/vfd-nvme" --blocks 1
 	wrong_use "$bin/vfd-vmm" --memory 31
@@ -116,6 +119,44 @@ test_without_vfio() {
 	[ ! -e /dev/vfio/vfio ] || return 0
 	check "hello: says what is missing" says 1 "/dev/vfio/vfio" "$bin/hello" 1 0000:00:01.0
 	check "vfd-demo: says where it runs" says 1 "demo.sh boots" "$bin/vfd-demo"
+}
+
+# ---- a migration of plain memory ----------------------------------------------------
+
+# moved URI OPTION...: does the same arrive that was sent?
+moved() {
+	local uri=$1 code=0
+	rm -f "$tmp/socket"
+	"$bin/vfd-migrate" receive "$uri" --memory 32 2>"$tmp/received" &
+	local receiver=$!
+	for _ in {1..100}; do
+		"$bin/vfd-migrate" send "$uri" --memory 32 "${@:2}" 2>"$tmp/sent" && break
+		grep -qE 'No such file|refused$' "$tmp/sent" || code=1
+		[ "$code" = 0 ] || break
+		sleep 0.05
+	done
+	wait "$receiver" || code=1
+	same "$(grep '^memory' "$tmp/sent")" "$(grep '^memory' "$tmp/received")" || code=1
+	[ "$code" = 0 ] || { cat "$tmp/sent" "$tmp/received" && return 1; }
+}
+
+# By way of a program: what ssh would be on two machines.
+moved_by_program() {
+	"$bin/vfd-migrate" send "exec:'$bin/vfd-migrate' receive stdio: --memory 32 2>'$tmp/received'" --memory 32 2>"$tmp/sent" || return 1
+	same "$(grep '^memory' "$tmp/sent")" "$(grep '^memory' "$tmp/received")"
+}
+
+test_migrate() {
+	check "vfd-migrate, unix:" moved "unix:$tmp/socket"
+	check "vfd-migrate, unix:, 4 channels, a bandwidth limit, --json" moved "unix:$tmp/socket" --channels 4 --bandwidth 100 --json
+	grep '^{' "$tmp/sent" >"$tmp/events.json"
+	is_json "vfd-migrate --json: parses" "$tmp/events.json"
+	check "vfd-migrate, tcp:" moved "tcp:127.0.0.1:$((20000 + RANDOM % 10000))"
+	check "vfd-migrate, exec: and stdio:" moved_by_program
+	check "vfd-migrate: other memory at the destination is refused" \
+		says 1 "33554432 at 0x0 here" "$bin/vfd-migrate" send "exec:'$bin/vfd-migrate' receive stdio: --memory 32 2>/dev/null" --memory 16
+	check "vfd-migrate: and the guest goes on" grep -q "the guest runs here, as before" "$tmp/last"
+	check "vfd-migrate: nobody there" says 1 "No such file" "$bin/vfd-migrate" send "unix:$tmp/nobody"
 }
 
 # make_group NUMBER NODE NAME DEVICE DRIVER
@@ -429,6 +470,7 @@ compile
 test_arguments
 test_without_vfio
 test_made_up
+test_migrate
 test_on_kernel
 test_nvme_on_kernel
 test_adopt_on_kernel

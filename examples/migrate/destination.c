@@ -124,22 +124,6 @@ static int receive_all(struct arrival *a, struct mig_error *err)
 
 /* ---- the end -------------------------------------------------------------------------------------------------------- */
 
-/* The source may take it back until it says RUN. Whatever else happens, nothing runs here. */
-static int wait_for_run(struct arrival *a, struct mig_error *err)
-{
-	struct wire *w = &a->inlets[0].wire;
-	uint8_t meta[FRAME_META];
-	struct frame f;
-	int rc = wire_send(w, FRAME_READY, NULL, 0, NULL, err);
-
-	if (rc || (rc = wire_receive(w, &f, meta, err)))
-		return rc;
-	if (f.type == FRAME_RUN)
-		return 0;
-	mig_fail(err, "the source sent %s, not RUN: it keeps the guest", frame_name(f.type));
-	return f.type == FRAME_CANCEL ? MIG_CANCELLED : MIG_FAILED;
-}
-
 /* It runs here, whether the source hears it or not: it has given the guest away. */
 static int run(struct arrival *a, struct mig_error *err)
 {
@@ -185,7 +169,7 @@ static int all_steps(struct arrival *a, struct mig_error *err)
 	if ((rc = receiver_complete(&a->receiver, err)))
 		return rc;
 	report->phase = MIG_HANDOVER;
-	if ((rc = wait_for_run(a, err)) || (rc = run(a, err)))
+	if ((rc = receive_run(&a->inlets[0].wire, err)) || (rc = run(a, err)))
 		return rc;
 	report->phase = MIG_OVER;
 	return 0;

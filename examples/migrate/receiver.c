@@ -259,3 +259,17 @@ int receiver_complete(struct receiver *r, struct mig_error *err)
 		return MIG_FAILED;
 	return d->ready && d->ready(d->opaque, err) ? MIG_FAILED : 0;
 }
+
+int receive_run(struct wire *w, struct mig_error *err)
+{
+	uint8_t meta[FRAME_META];
+	struct frame f;
+	int rc = wire_send(w, FRAME_READY, NULL, 0, NULL, err);
+
+	if (rc || (rc = wire_receive(w, &f, meta, err)))
+		return rc;
+	if (f.type == FRAME_RUN)
+		return 0;
+	mig_fail(err, "the source sent %s, not RUN: it keeps the guest", frame_name(f.type));
+	return f.type == FRAME_CANCEL ? MIG_CANCELLED : MIG_FAILED;
+}

@@ -33,4 +33,7 @@ int receive_frames(struct receiver *r, struct wire *w, struct mig_error *err);
 /* After the END of all channels: is it a whole guest? Asks everyone who loaded something. */
 int receiver_complete(struct receiver *r, struct mig_error *err);
 
+/* We are ready. The source may take it back until it says RUN: whatever else happens, nothing may run here. */
+int receive_run(struct wire *w, struct mig_error *err);
+
 #endif
