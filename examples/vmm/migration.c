@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ATTACH_TRIES = 100 };
+enum { ATTACH_TRIES = 100, STALL_MS = 60000 }; /* it attaches a device before it answers */
 
 static bool migrates(struct vm *vm)
 {
@@ -134,7 +134,8 @@ int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *o
 	struct mig_source s = { .log = vm->log,
 				.options = { .bandwidth = options->bandwidth,
 					     .downtime_ms = options->downtime_ms,
-					     .force = options->force },
+					     .force = options->force,
+					     .stall_ms = STALL_MS },
 				.opaque = m,
 				.harvest = on_harvest,
 				.prepare = on_prepare,
