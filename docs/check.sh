@@ -83,32 +83,35 @@ check_pages() {
 
 # ---- README -----------------------------------------------------------------------
 
-readme_program() { sed -n '/^```c$/,/^```$/{/^```/d;p;}' README.md | sed -E 's/^[[:space:]]+//'; }
+program_in() { sed -n '/^```c$/,/^```$/{/^```/d;p;}' "$1" | sed -E 's/^[[:space:]]+//'; }
 
-# Line for line, without a gap, what stands in the example.
+# is_the_example TEXT PROGRAM: line for line, without a gap, what stands in the example
 is_the_example() {
 	local first lines
-	readme_program >"$work/readme"
-	sed -E 's/^[[:space:]]+//' examples/hello.c >"$work/hello"
-	lines=$(wc -l <"$work/readme")
-	[ "$lines" -gt 5 ] || { echo "no program in README.md" && return 1; }
-	first=$(grep -nxF "$(head -n 1 "$work/readme")" "$work/hello" | cut -d: -f1)
-	diff <(tail -n "+$first" "$work/hello" | head -n "$lines") "$work/readme"
+	program_in "$1" >"$work/text"
+	sed -E 's/^[[:space:]]+//' "$2" >"$work/program"
+	lines=$(wc -l <"$work/text")
+	[ "$lines" -gt 5 ] || { echo "no program in $1" && return 1; }
+	first=$(grep -nxF "$(head -n 1 "$work/text")" "$work/program" | cut -d: -f1)
+	diff <(tail -n "+$first" "$work/program" | head -n "$lines") "$work/text"
 }
 
 compiles() {
-	"$1" -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Wshadow -Werror -fsyntax-only -Iinclude examples/hello.c
+	"$1" -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Wshadow -Werror -fsyntax-only -Iinclude "$2"
 }
+
+compiles_all() { compiles "$1" examples/hello.c && compiles "$1" examples/first-vmm.c; }
 
 check_readme() {
 	local compiler
-	check "README's program is that of examples/hello.c" is_the_example
+	check "README's program is that of examples/hello.c" is_the_example README.md examples/hello.c
+	check "the first VMM is that of examples/first-vmm.c" is_the_example docs/first-vmm.md examples/first-vmm.c
 	for compiler in gcc clang; do
 		if command -v "$compiler" >/dev/null; then
-			check "it compiles with $compiler" compiles "$compiler"
+			check "they compile with $compiler" compiles_all "$compiler"
 		else
 			skipped=$((skipped + 1))
-			skip "it compiles with $compiler" "$compiler is not installed"
+			skip "they compile with $compiler" "$compiler is not installed"
 		fi
 	done
 }

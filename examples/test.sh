@@ -67,7 +67,7 @@ wrong_use() {
 
 test_arguments() {
 	local program
-	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme" "$bin/vfd-state" "$bin/vfd-migrate" "$bin"/vfd-adopt*; do
+	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme" "$bin/vfd-state" "$bin/vfd-migrate" "$bin/vfd-vmm" "$bin"/vfd-adopt*; do
 		check "$(basename "$program") --help: exit 0" says 0 usage: "$program" --help
 		[[ $program != */vfd-adopt-dpdk ]] || continue # it has DPDK's options, and after them its own
 		wrong_use "$program" --no-such-option
@@ -92,6 +92,10 @@ test_arguments() {
 	wrong_use "$bin/vfd-migrate" send unix:x --memory 0
 	wrong_use "$bin/vfd-nvme" 0000:00:01.0 --blocks 0
 	wrong_use "$bin/vfd-nvme" --blocks 1
+	wrong_use "$bin/vfd-vmm" --memory 31
+	wrong_use "$bin/vfd-vmm" --vcpus 3
+	wrong_use "$bin/vfd-vmm" --work 3
+	wrong_use "$bin/vfd-vmm" --initrd file
 	wrong_use "$bin/vfd-adopt" --type 3 1 edu
 	wrong_use "$bin/vfd-adopt" --type 1 --tracking 1 edu
 	[ -e "$bin/vfd-adopt-dpdk" ] || return 0
@@ -402,6 +406,52 @@ test_dpdk_on_kernel() {
 	grep -hE '^(adopted|[0-9]+ packets|ok: exactly|last round)' "$tmp/out/dpdk" | sed 's/^/# /'
 }
 
+# ---- the VMM ------------------------------------------------------------------------------
+
+boot_vmm() {
+	local kernel
+	rm -rf "$tmp/out"
+	truncate -s 0 "$tmp/disk" && truncate -s 64M "$tmp/disk"
+	dd if="$tmp/first-mib" of="$tmp/disk" conv=notrunc status=none
+	kernel=$(examples/vmm/initrd.sh "$tmp/initrd") || return 1
+	tests/kernel/run.sh --timeout 300 --memory 1024 --out "$tmp/out" --modprobe kvm-amd \
+		--device edu --bind 1234:11e8 --bind 1b36:0010 \
+		--qemu-arg -drive --qemu-arg "file=$tmp/disk,if=none,id=disk,format=raw" --device nvme,drive=disk,serial=1 \
+		--file "$kernel:/vmm/vmlinux" --file "$tmp/initrd:/vmm/initrd" \
+		--file "$bin/vfd-vmm:$bin/vfd-vmm" --file "$PWD/examples/vmm/guest.sh:/guest.sh" \
+		-- /bin/sh /guest.sh "$bin/vfd-vmm"
+}
+
+dirty_rate_has() {
+	grep -qE "^ok $1" "$tmp/out/dirty-rate" || { cat "$tmp/out/dirty-rate" && return 1; }
+}
+
+test_vmm_on_kernel() {
+	local first_mib
+	head -c 1048576 "$bin/vfd-vmm" >"$tmp/first-mib" && truncate -s 1M "$tmp/first-mib"
+	first_mib=$(md5sum <"$tmp/first-mib" | cut -d' ' -f1)
+	check "the guest ran vfd-vmm, and its kernel did not complain" boot_vmm
+	[ -s "$tmp/out/linux.code" ] || return 0
+	check "vfd-vmm: the small guest's sums agree" left small 0 "small guest: 50 and 0 rounds"
+	check "vfd-vmm: two vCPUs, and edu's DMA: sums agree" left small-edu 0 "small guest: "
+	check "vfd-vmm: edu has copied pages" grep -qE ' [1-9][0-9]* pages copied' "$tmp/out/small-edu"
+	check "vfd-vmm: status" left status 0 "ok running device=0000:"
+	check "vfd-vmm: dirty-rate: what vCPUs write is in the log" dirty_rate_has 'pages=[1-9][0-9]{2,} '
+	check "vfd-vmm: dirty-rate: edu cannot report" dirty_rate_has '.* deferred-bytes=67108864$'
+	check "vfd-vmm: an unknown command" left unknown 1 "error unknown command"
+	check "vfd-vmm: a second device is refused" left not-there 1 "is plugged already"
+	check "vfd-vmm: Linux found the disk, and what is on it" left linux 0 "the first MiB $first_mib"
+	check "vfd-vmm: Linux has MSI-X" left linux 0 "vfd: interrupts: 2 vectors"
+	check "vfd-vmm: Linux wrote files and read them back" left linux 0 "checksums of 8 files agree"
+	check "vfd-vmm: and nothing failed there" lacks linux FAILED
+	sed 's/^/# vfd-vmm: seconds of each run: /' "$tmp/out/seconds"
+}
+
+# lacks NAME TEXT
+lacks() {
+	! grep -F -e "$2" "$tmp/out/$1"
+}
+
 test_on_kernel() {
 	check "the guest ran the examples, and its kernel did not complain" boot
 	[ -s "$tmp/out/names" ] || return 0
@@ -424,5 +474,6 @@ test_migrate
 test_on_kernel
 test_nvme_on_kernel
 test_adopt_on_kernel
+test_vmm_on_kernel
 echo "$((tap_count - tap_failed - skipped)) passed, $tap_failed failed, $skipped skipped"
 tap_end

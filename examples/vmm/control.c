@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Line commands on a UNIX socket: one line there, one line back, which begins with "ok" or "error". Each connection has a thread,
+ * so that one can be cancelled from another. */
+
+#include "vmm.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { LINE = 1024 };
+
+struct client {
+	struct vm *vm;
+	FILE *stream;
+};
+
+static int say_status(const struct vm *vm, char *text, size_t size)
+{
+	snprintf(text, size, "%s device=%s memory=%llu vcpus=%u migration=%s",
+		 vm->paused ? "paused" : "running", vm->device ? vm->device->name : "none",
+		 (unsigned long long)vm->ram.size, vm->vcpu_count, vm->moving ? vm->progress : "none");
+	return 0;
+}
+
+static int do_unplug(struct vm *vm, struct vfd_error *err)
+{
+	if (!vm->device)
+		return fail(err, "there is no device");
+	return agent_ask(vm, "unplug", "unplugged", AGENT_SECONDS, err) ?: device_unplug(vm, err);
+}
+
+static int do_plug(struct vm *vm, const char *name, struct vfd_error *err)
+{
+	return device_plug(vm, name, err) ?: agent_ask(vm, "plug", "plugged", AGENT_SECONDS, err);
+}
+
+/* URI [bandwidth=BYTES] [downtime=MS] [force] [verify] */
+static int do_migrate(struct vm *vm, char *words, char *text, size_t size, struct vfd_error *err)
+{
+	struct migrate_options o = { 0 };
+	char *next, *uri = strtok_r(words, " ", &next);
+
+	for (char *word; (word = strtok_r(NULL, " ", &next));) {
+		if (!strncmp(word, "bandwidth=", 10))
+			o.bandwidth = strtoull(word + 10, NULL, 10);
+		else if (!strncmp(word, "downtime=", 9))
+			o.downtime_ms = strtoull(word + 9, NULL, 10);
+		else if (!strcmp(word, "force"))
+			o.force = true;
+		else if (!strcmp(word, "verify"))
+			o.verify = true;
+		else
+			return fail(err, "migrate URI [bandwidth=BYTES/S] [downtime=MS] [force] [verify]");
+	}
+	return uri ? migrate_away(vm, uri, &o, text, size, err) : fail(err, "migrate where to?");
+}
+
+static int do_cancel(struct vm *vm, struct vfd_error *err)
+{
+	if (!vm->moving)
+		return fail(err, "no migration is under way");
+	migrate_cancel(vm);
+	return 0;
+}
+
+static int command(struct vm *vm, char *line, char *text, size_t size, struct vfd_error *err)
+{
+	char *rest = strchr(line, ' ');
+
+	text[0] = 0;
+	if (rest)
+		*rest++ = 0;
+	if (!strcmp(line, "status"))
+		return say_status(vm, text, size);
+	if (!strcmp(line, "dirty-rate"))
+		return dirty_rate(vm, text, size, err);
+	if (!strcmp(line, "unplug"))
+		return do_unplug(vm, err);
+	if (!strcmp(line, "plug") && rest)
+		return do_plug(vm, rest, err);
+	if (!strcmp(line, "migrate") && rest)
+		return do_migrate(vm, rest, text, size, err);
+	if (!strcmp(line, "cancel"))
+		return do_cancel(vm, err);
+	if (!strcmp(line, "pause"))
+		return vcpus_pause(vm), 0;
+	if (!strcmp(line, "resume"))
+		return vcpus_resume(vm), 0;
+	if (!strcmp(line, "quit"))
+		return vm->leaving = true, 0;
+	return fail(err, "unknown command: status, dirty-rate, migrate URI, cancel, pause, resume, unplug, "
+			 "plug DEVICE, "
+			 "quit");
+}
+
+static void *serve(void *opaque)
+{
+	struct client *c = opaque;
+	char line[LINE], text[LINE];
+	struct vfd_error err;
+
+	while (fgets(line, sizeof line, c->stream)) {
+		line[strcspn(line, "\r\n")] = 0;
+		if (command(c->vm, line, text, sizeof text, &err))
+			dprintf(fileno(c->stream), "error %s\n", err.message);
+		else
+			dprintf(fileno(c->stream), "ok%s%s\n", *text ? " " : "", text);
+		if (c->vm->leaving)
+			vm_end(c->vm, 0);
+	}
+	fclose(c->stream);
+	free(c);
+	return NULL;
+}
+
+static void accept_client(struct vm *vm, int listener)
+{
+	int fd = check(accept4(listener, NULL, NULL, SOCK_CLOEXEC), "control");
+	struct client *c = calloc(1, sizeof *c);
+	pthread_t thread;
+
+	if (c)
+		*c = (struct client){ vm, fdopen(fd, "r") };
+	if (!c || !c->stream || pthread_create(&thread, NULL, serve, c))
+		die("control: %s", strerror(errno));
+	pthread_detach(thread);
+}
+
+static bool pass_input(struct vm *vm)
+{
+	uint8_t bytes[64];
+	ssize_t count = read(STDIN_FILENO, bytes, sizeof bytes);
+
+	pthread_mutex_lock(&vm->lock);
+	for (ssize_t i = 0; i < count; i++)
+		serial_input(&vm->console, bytes[i]);
+	pthread_mutex_unlock(&vm->lock);
+	return count > 0;
+}
+
+/* Until the end of the guest. */
+void control_serve(struct vm *vm, int listener, bool input)
+{
+	struct pollfd fds[] = { { vm->ended, POLLIN, 0 },
+				{ listener, POLLIN, 0 },
+				{ input ? STDIN_FILENO : -1, POLLIN, 0 } };
+
+	while (!vm->ending) {
+		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+			die("poll: %s", strerror(errno));
+		if (fds[1].revents & POLLIN)
+			accept_client(vm, listener);
+		if (fds[2].revents && !pass_input(vm))
+			fds[2].fd = -1;
+	}
+}
+
+static struct sockaddr_un address_of(const char *path)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+	if (strlen(path) >= sizeof a.sun_path)
+		die("%s: too long for a socket", path);
+	strcpy(a.sun_path, path);
+	return a;
+}
+
+int control_listen(const char *path)
+{
+	struct sockaddr_un a = address_of(path);
+	int fd = check(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+
+	unlink(path);
+	check(bind(fd, (struct sockaddr *)&a, sizeof a), path);
+	check(listen(fd, 4), path);
+	return fd;
+}
+
+/* The other end: one command, its answer printed. */
+int control_ask(const char *path, const char *line)
+{
+	struct sockaddr_un a = address_of(path);
+	int fd = check(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+	char text[LINE + 16];
+
+	check(connect(fd, (struct sockaddr *)&a, sizeof a), path);
+	FILE *stream = fdopen(fd, "r");
+	if (!stream || dprintf(fd, "%s\n", line) < 0 || !fgets(text, sizeof text, stream))
+		die("%s: no answer", path);
+	fputs(text, stdout);
+	return strncmp(text, "ok", 2) != 0;
+}
