@@ -30,7 +30,8 @@ struct said {
 struct salvage {
 	struct dead *dead;
 	struct vfd_log *log;
-	const struct region *region; /* a copy, and of one consumer: */
+	struct region copy;
+	const struct region *region; /* that, or NULL: the list is meant. Of one consumer: */
 	struct planes planes;
 	const struct list *list;
 	struct said said[MAX_CAUSES + 1];
@@ -314,18 +315,17 @@ static void read_causes(struct salvage *s, const struct consumer_record *record)
 static void salvage_consumer(struct salvage *s, unsigned index)
 {
 	const struct consumer_record *record = at_offset(&s->dead->view, s->dead->super.consumers[index]);
-	struct region region;
 
 	read_causes(s, record);
 	s->list = &record->list;
 	s->region = NULL;
 	owe_all(s);
 	for (uint64_t i = 0; i < s->dead->table.count; i++) {
-		region_at(s->dead, i, &region);
-		if (!region.planes[index] || !is_region(s->dead, &region))
+		region_at(s->dead, i, &s->copy);
+		if (!s->copy.planes[index] || !is_region(s->dead, &s->copy))
 			continue;
-		s->region = &region;
-		s->planes = planes_of(&s->dead->view, &region, index);
+		s->region = &s->copy;
+		s->planes = planes_of(&s->dead->view, &s->copy, index);
 		owe_all(s);
 	}
 }
@@ -344,12 +344,12 @@ static bool is_wanted(const struct dead *dead, unsigned index, const char *name)
 /* ---- what is nobody's by itself ---- */
 
 /* Marks that no consumer is owed yet: as if they were a consumer's, and nobody had reported them. */
-static void salvage_inbox(struct salvage *s, const struct region *region)
+static void salvage_inbox(struct salvage *s)
 {
 	static const struct log_source caller = { .provenance = VFD_SOFTWARE, .who = "caller" };
-	struct summed inbox = inbox_of(&s->dead->view, region);
+	struct summed inbox = inbox_of(&s->dead->view, &s->copy);
 
-	s->region = region;
+	s->region = &s->copy;
 	s->planes = (struct planes){ inbox, inbox, inbox };
 	s->said_count = 0;
 	owe(s, NOT_SAID, 0, &caller);
@@ -357,12 +357,10 @@ static void salvage_inbox(struct salvage *s, const struct region *region)
 
 static void salvage_inboxes(struct salvage *s)
 {
-	struct region region;
-
 	for (uint64_t i = 0; i < s->dead->table.count; i++) {
-		region_at(s->dead, i, &region);
-		if (region.inbox && is_region(s->dead, &region))
-			salvage_inbox(s, &region);
+		region_at(s->dead, i, &s->copy);
+		if (s->copy.inbox && is_region(s->dead, &s->copy))
+			salvage_inbox(s);
 	}
 }
 

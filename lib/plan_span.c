@@ -88,7 +88,9 @@ struct log_intent space_intent(struct space *space, struct range where)
 		hull.first = min_u64(hull.first, mapping_log_range(m).first);
 		hull.last = max_u64(hull.last, mapping_log_range(m).last);
 	}
-	return hull.first > hull.last ? (struct log_intent){ NULL } : log_intent_begin(space->log, hull);
+	if (hull.first > hull.last)
+		return (struct log_intent){ NULL };
+	return log_intent_begin(space->log, hull);
 }
 
 /* ---- measuring ---- */

@@ -105,11 +105,12 @@ VFD_API int vfd_log_release(struct vfd_log **log, struct vfd_error *err);
 
 /** What vfd_log_salvage() found. */
 struct vfd_salvage {
-	uint32_t struct_size;	/**< sizeof(struct vfd_salvage) */
-	uint32_t interrupted;	/**< questions to the kernel that were on their way */
-	uint64_t regions;	/**< of the dead log */
-	uint64_t pages;		/**< that were clean in `log` before, of all below; for the log's own consumer */
-	uint64_t pages_assumed; /**< of those: because of questions that were on their way (VFD_WHY_INTERRUPTED) */
+	uint32_t struct_size; /**< sizeof(struct vfd_salvage) */
+	uint32_t interrupted; /**< questions to the kernel that were on their way */
+	uint64_t regions;     /**< of the dead log */
+	uint64_t pages; /**< that were clean in `log` before, of all below; for the log's own consumer */
+	uint64_t
+		pages_assumed; /**< of those: because of questions that were on their way (VFD_WHY_INTERRUPTED) */
 };
 
 /**
