@@ -90,7 +90,7 @@ only() {
 
 step_gcc() { tests/unit.sh debug; }
 step_clang() { tests/unit.sh clang; }
-step_asan() { tests/unit.sh asan; }
+step_asan() { VFD_TEST_TIMEOUT=900 tests/unit.sh asan; }
 step_tsan() { tests/unit.sh tsan "${thread_tests[@]}"; }
 step_fuzz() { VFD_FUZZ_SECONDS=30 tests/fuzz/run.sh; }
 step_install() { tests/install/test.sh; }

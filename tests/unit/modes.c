@@ -57,7 +57,8 @@ unsigned long mode_request(unsigned long type1)
 static struct row {
 	const char *name, *why_not; /* on iommufd */
 	int first, end;
-	int failed[MODES]; /* -1: it was not run */
+	int failed[MODES];	      /* -1: it was not run */
+	char names[MODES][NAME_SIZE]; /* of the cases: Check keeps the pointers */
 } rows[ROWS];
 static unsigned row_count;
 
@@ -78,12 +79,12 @@ static void on_compat(void)
 
 static void (*const setup[MODES])(void) = { on_type1, on_iommufd, on_compat };
 
-static void add_one(Suite *suite, const struct row *row, enum mode which, const TTest *test)
+static void add_one(Suite *suite, struct row *row, enum mode which, const TTest *test)
 {
-	char name[NAME_SIZE];
+	char *name = row->names[which];
 
-	snprintf(name, sizeof name, "%s, %s", row->name, mode_names[which]);
-	TCase *tcase = tcase_create(strdup(name)); /* Check keeps the pointer */
+	snprintf(name, NAME_SIZE, "%s, %s", row->name, mode_names[which]);
+	TCase *tcase = tcase_create(name);
 	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, setup[which], NULL);
 	/* one refusal is as good as many */
@@ -98,7 +99,9 @@ void add_modes_loop(Suite *suite, const char *name, const char *why_not_iommufd,
 		abort();
 	struct row *row = &rows[row_count++];
 
-	*row = (struct row){ name, why_not_iommufd, first, end, { -1, -1, -1 } };
+	*row = (struct row){
+		.name = name, .why_not = why_not_iommufd, .first = first, .end = end, .failed = { -1, -1, -1 }
+	};
 	for (int i = 0; i < MODES; i++)
 		if (i != MODE_IOMMUFD || !why_not_iommufd)
 			add_one(suite, row, (enum mode)i, test);
