@@ -256,12 +256,16 @@ refused() {
 	check "demo --host: $2" left "$1" 1 "$3"
 }
 
-# Its state is a file like any other: whole, cut short, damaged.
+# Its state is a file like any other: whole, cut short, damaged. Before Linux 6.2 the kernel knows no PRE_COPY, and the test device no states.
 test_state_on_kernel() {
-	check "vfd-state info: what it can" left state-info 0 "it migrates, P2P, PRE_COPY"
-	check "vfd-state info: about how much" left state-info 0 "bytes in STOP_COPY; it is in RUNNING"
 	check "vfd-state info, edu: it cannot" left state-edu 0 "it cannot migrate"
 	check "vfd-state save, edu: refused" left state-save-edu 1 "has no state STOP_COPY"
+	if grep -q "it cannot migrate" "$tmp/out/state-info"; then
+		skip "vfd-state, vfdtest" "this kernel knows no PRE_COPY"
+		return
+	fi
+	check "vfd-state info: what it can" left state-info 0 "it migrates, P2P, PRE_COPY"
+	check "vfd-state info: about how much" left state-info 0 "bytes in STOP_COPY; it is in RUNNING"
 	check "vfd-state save: there is something" test -s "$tmp/out/state-save"
 	check "vfd-state load: into another" same "$(cat "$tmp/out/state-load.code")" 0
 	check "vfd-state load: which then saves the same" cmp "$tmp/out/state-save" "$tmp/out/state-again"
