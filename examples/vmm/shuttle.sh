@@ -20,7 +20,7 @@ start() {
 
 wait_for() {
 	tries=0
-	while [ ! -S "$1" ] && [ $tries -lt 300 ]; do
+	while [ ! -S "$1" ] && [ $tries -lt 3000 ]; do
 		usleep 20000
 		tries=$((tries + 1))
 	done
@@ -29,7 +29,7 @@ wait_for() {
 # Until the one there says so; the guest runs meanwhile.
 wait_until_it_runs() {
 	tries=0
-	while ! grep -q 'it runs here' "/run/vmm.$1" && [ $tries -lt 300 ]; do
+	while ! grep -q 'it runs here' "/run/vmm.$1" && [ $tries -lt 3000 ]; do
 		usleep 20000
 		tries=$((tries + 1))
 	done
