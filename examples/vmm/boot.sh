@@ -20,7 +20,7 @@ for file in "$kernel:/vmm/vmlinux" "$tmp/initrd:/vmm/initrd" "$here/moves.sh:/mo
 	"$bin/vfd-vmm:/vmm/vfd-vmm" "$bin/vfdtest-writer:/vmm/vfdtest-writer"; do
 	options+=(--file "$file")
 done
-"$here/../../tests/kernel/run.sh" --timeout $((900 + 20 * count)) --memory 1024 --out "$out" --modprobe kvm-amd --migration 7 \
+"$here/../../tests/kernel/run.sh" --timeout $((900 + 60 * count)) --memory 1024 --out "$out" --modprobe kvm-amd --migration 7 \
 	--bind 1b36:0010 \
 	--qemu-arg -drive --qemu-arg "file=$tmp/disk,if=none,id=disk,format=raw" --device nvme,drive=disk,serial=1 \
 	"${options[@]}" -- /bin/sh /moves.sh /vmm "$count"
