@@ -21,6 +21,9 @@ usage: demo.sh [options]
   --size MIB       how much memory, 32 to 512, a multiple of 32 (32)
   --backend NAME   what the library is to use: auto, type1 or iommufd (auto); for
                    iommufd a kernel is built, once, which takes some minutes
+  --vmm            something else: a Linux guest with an NVMe disk moves between two
+                   processes of vfd-vmm, the disk unplugged on the way; and a small guest
+                   with a device that migrates, --runs times (not seen to work yet)
   --host ADDRESS   do it here, with this machine's own PCI device (0000:3b:00.0),
                    instead of in an emulated machine with a device made for it
   --rebind         with --host: take the device from its driver meanwhile. A disk
@@ -49,7 +52,7 @@ as_root() {
 
 # ---- options --------------------------------------------------------------------
 
-runs=10 image='' size=32 host='' rebind=no backend=auto
+runs=10 image='' size=32 host='' rebind=no backend=auto vmm=no
 
 # number OPTION VALUE MAX
 number() {
@@ -67,6 +70,7 @@ check_options() {
 	auto | type1 | iommufd) ;;
 	*) wrong "--backend $backend: auto, type1 or iommufd is wanted" ;;
 	esac
+	[ "$vmm" = no ] || [ -z "$host" ] || wrong "--vmm is for the emulated machine"
 	[ "$rebind" = no ] || [ -n "$host" ] || wrong "--rebind goes with --host"
 }
 
@@ -75,6 +79,7 @@ parse() {
 		case $1 in
 		-h | --help) usage; exit 0 ;;
 		--rebind) rebind=yes; shift; continue ;;
+		--vmm) vmm=yes; shift; continue ;;
 		--runs | --image | --size | --host | --backend) [ $# -ge 2 ] || wrong "$1 needs a value" ;;
 		*) wrong "unknown option $1" ;;
 		esac
@@ -107,13 +112,13 @@ install_missing() {
 compile() {
 	cmake -S "$tree" -B "$build" -G 'Unix Makefiles' -DCMAKE_C_COMPILER=gcc \
 		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DVFD_TESTS=OFF &&
-		cmake --build "$build" --target vfd-demo -j "$(nproc)"
+		cmake --build "$build" --target "$@" -j "$(nproc)"
 }
 
 build_demo() {
 	say "building into $build"
 	mkdir -p "$build"
-	compile >"$build/log" 2>&1 || {
+	compile "$@" >"$build/log" 2>&1 || {
 		tail -n 30 "$build/log" >&2
 		fail "it does not build"
 	}
@@ -147,6 +152,23 @@ run_emulated() {
 		-- "$vfd_demo" --image /image --runs "$runs" --size "$size" --backend "$backend"
 }
 
+run_vmm() {
+	tmp=$(mktemp -d)
+	trap 'rm -rf "$tmp"' EXIT
+	say "a kernel with KVM in it, in it vfd-vmm, and in that Linux; all of it emulated: some minutes"
+	"$tree/examples/vmm/boot.sh" "$build/examples" "$tmp/out" "$runs" || return
+	show_vmm
+	grep -q '^ok moved' "$tmp/out/migrate" && [ "$(cat "$tmp/out/shuttle.code")" = 0 ] &&
+		! grep -q FAILED "$tmp"/out/linux*
+}
+
+show_vmm() {
+	echo "Linux, at the source:"
+	grep -h '^vfd' "$tmp/out/linux"
+	echo "Linux, at the destination:"
+	grep -h '^vfd' "$tmp/out/linux-moved"
+}
+
 explain() {
 	case $1 in
 	0 | 1) ;; # it has said so itself
@@ -161,10 +183,14 @@ main() {
 	local code=0
 	parse "$@"
 	install_missing
-	build_demo
-	if [ -n "$host" ]; then
+	if [ "$vmm" = yes ]; then
+		build_demo vfd-vmm vfdtest-writer
+		run_vmm || code=$?
+	elif [ -n "$host" ]; then
+		build_demo vfd-demo
 		run_here || code=$?
 	else
+		build_demo vfd-demo
 		run_emulated || code=$?
 	fi
 	explain "$code"

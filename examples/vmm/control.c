@@ -20,18 +20,20 @@ struct client {
 	FILE *stream;
 };
 
-static int say_status(const struct vm *vm, char *text, size_t size)
+static int say_status(struct vm *vm, char *text, size_t size)
 {
+	pthread_mutex_lock(&vm->lock);
 	snprintf(text, size, "%s device=%s memory=%llu vcpus=%u migration=%s",
 		 vm->paused ? "paused" : "running", vm->device ? vm->device->name : "none",
 		 (unsigned long long)vm->ram.size, vm->vcpu_count, vm->moving ? vm->progress : "none");
+	pthread_mutex_unlock(&vm->lock);
 	return 0;
 }
 
 static int do_unplug(struct vm *vm, struct vfd_error *err)
 {
 	if (!vm->device)
-		return fail(err, "there is no device");
+		return device_unplug(vm, err); /* what is left of one, or none */
 	return agent_ask(vm, "unplug", "unplugged", AGENT_SECONDS, err) ?: device_unplug(vm, err);
 }
 
@@ -63,12 +65,31 @@ static int do_migrate(struct vm *vm, char *words, char *text, size_t size, struc
 
 static int do_cancel(struct vm *vm, struct vfd_error *err)
 {
-	if (!vm->moving)
-		return fail(err, "no migration is under way");
-	migrate_cancel(vm);
-	return 0;
+	return migrate_cancel(vm) ? 0 : fail(err, "no migration is under way");
 }
 
+static int change(struct vm *vm, const char *word, char *rest, char *text, size_t size, struct vfd_error *err)
+{
+	if (!strcmp(word, "dirty-rate"))
+		return dirty_rate(vm, text, size, err);
+	if (!strcmp(word, "unplug"))
+		return do_unplug(vm, err);
+	if (!strcmp(word, "plug") && rest)
+		return do_plug(vm, rest, err);
+	if (!strcmp(word, "migrate") && rest)
+		return do_migrate(vm, rest, text, size, err);
+	if (!strcmp(word, "pause"))
+		return vcpus_pause(vm), 0;
+	if (!strcmp(word, "resume"))
+		return vcpus_resume(vm), 0;
+	if (!strcmp(word, "quit"))
+		return vm->leaving = true, 0;
+	return fail(err, "unknown command: status, dirty-rate, migrate URI, cancel, pause, resume, unplug, "
+			 "plug DEVICE, "
+			 "quit");
+}
+
+/* While one of them changes something, the others may look and cancel only. */
 static int command(struct vm *vm, char *line, char *text, size_t size, struct vfd_error *err)
 {
 	char *rest = strchr(line, ' ');
@@ -78,25 +99,14 @@ static int command(struct vm *vm, char *line, char *text, size_t size, struct vf
 		*rest++ = 0;
 	if (!strcmp(line, "status"))
 		return say_status(vm, text, size);
-	if (!strcmp(line, "dirty-rate"))
-		return dirty_rate(vm, text, size, err);
-	if (!strcmp(line, "unplug"))
-		return do_unplug(vm, err);
-	if (!strcmp(line, "plug") && rest)
-		return do_plug(vm, rest, err);
-	if (!strcmp(line, "migrate") && rest)
-		return do_migrate(vm, rest, text, size, err);
 	if (!strcmp(line, "cancel"))
 		return do_cancel(vm, err);
-	if (!strcmp(line, "pause"))
-		return vcpus_pause(vm), 0;
-	if (!strcmp(line, "resume"))
-		return vcpus_resume(vm), 0;
-	if (!strcmp(line, "quit"))
-		return vm->leaving = true, 0;
-	return fail(err, "unknown command: status, dirty-rate, migrate URI, cancel, pause, resume, unplug, "
-			 "plug DEVICE, "
-			 "quit");
+	if (pthread_mutex_trylock(&vm->busy))
+		return fail(err,
+			    "another command is under way: status and cancel are all that can be said now");
+	int rc = vm->leaving ? fail(err, "the guest has left") : change(vm, line, rest, text, size, err);
+	pthread_mutex_unlock(&vm->busy);
+	return rc;
 }
 
 static void *serve(void *opaque)

@@ -57,12 +57,20 @@ static int open_device(struct vm *vm, struct device *d, struct vfd_error *err)
 	return rc;
 }
 
+/* An unplug that failed is tried again. */
+static int let_go(struct vm *vm, struct vfd_error *err)
+{
+	return vm->left ? vfd_group_detach(&vm->left, VFD_COLLECT, err) : 0;
+}
+
 int device_plug(struct vm *vm, const char *name, struct vfd_error *err)
 {
 	struct device *d;
 
 	if (vm->device)
 		return fail(err, "%s is plugged already", vm->device->name);
+	if (let_go(vm, err))
+		return -1;
 	if (!vm->container && make_container(vm, err))
 		return -1;
 	d = calloc(1, sizeof *d);
@@ -86,16 +94,20 @@ int device_plug(struct vm *vm, const char *name, struct vfd_error *err)
 int device_unplug(struct vm *vm, struct vfd_error *err)
 {
 	struct device *d = vm->device;
+	struct vfd_error ignored;
 
 	if (!d)
-		return fail(err, "there is no device");
+		return vm->left ? let_go(vm, err) : fail(err, "there is no device");
 	pthread_mutex_lock(&vm->lock);
 	irq_off(vm, d);
 	windows_hide(vm, d);
 	vm->device = NULL;
 	pthread_mutex_unlock(&vm->lock);
 	tell_kvm(vm, d, KVM_DEV_VFIO_GROUP_DEL);
-	int rc = vfd_group_detach(&d->group, VFD_COLLECT, err);
+	vm->left = d->group;
+	int rc = let_go(vm, err);
+	if (rc)
+		vfd_device_close(&d->vfio, VFD_COLLECT, &ignored);
 	free(d);
 	return rc;
 }

@@ -144,7 +144,9 @@ static void close_all(struct vm *vm)
 	struct vfd_error err;
 
 	vcpus_join(vm);
-	if (vm->device && device_unplug(vm, &err))
+	migrate_cancel(vm);
+	pthread_mutex_lock(&vm->busy); /* for good */
+	if ((vm->device || vm->left) && device_unplug(vm, &err))
 		fprintf(stderr, "vfd-vmm: %s: %s\n", err.operation, err.message);
 	if (vm->container && vfd_container_close(&vm->container, VFD_DISCARD, &err))
 		fprintf(stderr, "vfd-vmm: %s: %s\n", err.operation, err.message);

@@ -94,8 +94,10 @@ static void on_progress(void *opaque, const struct mig_progress *progress)
 {
 	struct move *m = opaque;
 
+	pthread_mutex_lock(&m->vm->lock);
 	snprintf(m->vm->progress, sizeof m->vm->progress, "%s round=%u left=%llu",
 		 mig_phase_name(progress->phase), progress->round, (unsigned long long)progress->pages_left);
+	pthread_mutex_unlock(&m->vm->lock);
 }
 
 static int send_all(struct move *m, const char *uri, struct mig_source *s, struct mig_report *report,
@@ -127,6 +129,13 @@ static void say_result(const struct mig_report *r, char *text, size_t size)
 		 (unsigned long long)r->pages_assumed, (unsigned long long)r->deferred_bytes);
 }
 
+static void set_moving(struct vm *vm, struct mig_control *control)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->moving = control;
+	pthread_mutex_unlock(&vm->lock);
+}
+
 int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *options, char *text,
 		 size_t size, struct vfd_error *err)
 {
@@ -146,16 +155,14 @@ int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *o
 	struct mig_error merr = { "" };
 	struct vfd_error ignored;
 
-	if (!m || vm->moving) {
-		free(m);
-		return fail(err, "a migration is under way");
-	}
+	if (!m)
+		return fail(err, "no memory");
 	m->vm = vm;
 	m->verify = options->verify;
 	s.control = &m->control;
-	vm->moving = &m->control;
+	set_moving(vm, &m->control);
 	int rc = send_all(m, uri, &s, &report, &merr);
-	vm->moving = NULL;
+	set_moving(vm, NULL);
 	track(vm, false, &ignored);
 	if (s.consumer)
 		vfd_consumer_remove(&s.consumer, VFD_DISCARD, &ignored);
@@ -167,9 +174,14 @@ int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *o
 	return 0;
 }
 
-void migrate_cancel(struct vm *vm)
+bool migrate_cancel(struct vm *vm)
 {
-	mig_cancel(vm->moving);
+	pthread_mutex_lock(&vm->lock);
+	bool any = vm->moving;
+	if (any)
+		mig_cancel(vm->moving);
+	pthread_mutex_unlock(&vm->lock);
+	return any;
 }
 
 /* ---- the destination ---- */
@@ -211,5 +223,7 @@ int migrate_here(struct vm *vm, const char *uri, const char *plug, struct vfd_er
 		return fail(err, "%s", merr.message);
 	printf("\nvfd-vmm: it runs here%s\n", m.verified ? ", memory is the same" : "");
 	fflush(stdout);
-	return plug ? agent_ask(vm, "plug", "plugged", AGENT_SECONDS, err) : 0;
+	if (plug && agent_ask(vm, "plug", "plugged", AGENT_SECONDS, err))
+		fprintf(stderr, "vfd-vmm: %s\n", err->message); /* it runs all the same, and nowhere else */
+	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The states as sections of a migration's stream: the chips, each vCPU, and a number by which the two sides can see that memory is
- * the same. Each is one piece of a fixed size. */
+/* The states as sections of a migration's stream: a number by which the two sides can see that memory is the same, the chips, and
+ * each vCPU. Each is one piece of a fixed size. */
 
 #include "migration.h"
 
@@ -79,10 +79,11 @@ static void add(struct move *m, enum section_kind kind, unsigned cpu, const char
 	snprintf(m->streams[m->section_count - 1].name, MIG_NAME, "%s%u", name, cpu);
 }
 
+/* Memory is compared first: KVM writes to it when some MSRs are loaded (the wall clock's). */
 void sections_make(struct move *m)
 {
+	add(m, SECTION_HASH, 0, "hash");
 	add(m, SECTION_VM, 0, "vm");
 	for (unsigned i = 0; i < m->vm->vcpu_count; i++)
 		add(m, SECTION_CPU, i, "cpu");
-	add(m, SECTION_HASH, 0, "hash");
 }

@@ -4,9 +4,10 @@
 # Runs in the test kernel, under busybox: the small guest moves to a new process and back, again and again, while its vCPUs and
 # its device write. The two devices take turns. Memory is compared by a number made of all of it, while everything stands still.
 # Prints a line for each migration, and a last one that counts.
-# usage: shuttle.sh DIRECTORY-OF-THE-PROGRAMS COUNT
+# usage: shuttle.sh DIRECTORY-OF-THE-PROGRAMS COUNT [PAUSE_NS]
+# PAUSE_NS: what the device rests after 16 writes. Its writer is a thread of the kernel that the vCPUs share two processors with.
 
-bin=$1 count=$2 half=$((32 << 20))
+bin=$1 count=$2 pause=${3:-200000} half=$((32 << 20))
 here=0 there=1 same=0 moved=0
 
 # start DEVICE OPTION...
@@ -20,7 +21,7 @@ start() {
 
 wait_for() {
 	tries=0
-	while [ ! -S "$1" ] && [ $tries -lt 300 ]; do
+	while [ ! -S "$1" ] && [ $tries -lt 3000 ]; do
 		usleep 20000
 		tries=$((tries + 1))
 	done
@@ -29,7 +30,7 @@ wait_for() {
 # Until the one there says so; the guest runs meanwhile.
 wait_until_it_runs() {
 	tries=0
-	while ! grep -q 'it runs here' "/run/vmm.$1" && [ $tries -lt 300 ]; do
+	while ! grep -q 'it runs here' "/run/vmm.$1" && [ $tries -lt 3000 ]; do
 		usleep 20000
 		tries=$((tries + 1))
 	done
@@ -43,13 +44,13 @@ while [ $i -lt "$count" ]; do
 	rm -f /run/moving "/run/control.$there"
 	start $there --incoming unix:/run/moving
 	wait_for /run/moving
-	"$bin/vfdtest-writer" $here $half $((4 << 20)) 200000 || echo "FAILED: the device does not write"
+	"$bin/vfdtest-writer" $here $half $((4 << 20)) "$pause" || echo "FAILED: the device does not write"
 	usleep 100000
 	answer=$("$bin/vfd-vmm" --ask "/run/control.$here" "migrate unix:/run/moving downtime=500 force verify")
 	echo "$i: $answer"
 	case $answer in
 	ok\ moved*) moved=$((moved + 1)) ;;
-	*) cat "/run/vmm.$there" && break ;;
+	*) echo "the destination said: $(cat "/run/vmm.$there")" && break ;;
 	esac
 	eval "wait \$pid_$here"
 	wait_until_it_runs $there

@@ -154,9 +154,13 @@ void vcpus_resume(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+/* Whoever looks at `ending` and then waits does both under the lock: so he is woken here, if vm_end() came in between. */
 void vcpus_join(struct vm *vm)
 {
+	pthread_mutex_lock(&vm->lock);
 	kick_all(vm);
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		if (vm->vcpus[i].thread)
 			pthread_join(vm->vcpus[i].thread, NULL);

@@ -70,6 +70,7 @@ static void create_vfio(struct vm *vm)
 void vm_create(struct vm *vm, uint64_t ram, bool huge, unsigned vcpus)
 {
 	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->busy, NULL);
 	pthread_cond_init(&vm->changed, NULL);
 	vm->paused = true;
 	vm->ended = check(eventfd(0, EFD_CLOEXEC), "eventfd");

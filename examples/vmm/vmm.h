@@ -151,8 +151,10 @@ struct vm {
 	struct vfd_log *log;
 	struct vfd_container *container; /* NULL: never had a device */
 	struct device *device;
-	pthread_mutex_t lock; /* all of the above, while vCPUs run */
+	struct vfd_group *left; /* by an unplug that failed: its record is still to be collected */
+	pthread_mutex_t lock;	/* all of the above, while vCPUs run */
 	pthread_cond_t changed;
+	pthread_mutex_t busy; /* a command that changes something: one at a time */
 	bool paused, ending;
 	bool leaving; /* it ends when that was answered */
 	int code;     /* how it ended */
@@ -262,7 +264,7 @@ struct migrate_options {
 };
 int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *options, char *text,
 		 size_t size, struct vfd_error *err);
-void migrate_cancel(struct vm *vm);
+bool migrate_cancel(struct vm *vm); /* false: none is under way */
 int migrate_here(struct vm *vm, const char *uri, const char *plug, struct vfd_error *err);
 
 /* agent.c */

@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# boot.sh PROGRAMS OUT COUNT: run moves.sh in the test kernel, with KVM inside of it, an NVMe disk that begins with the program
+# vfd-vmm, and test devices that migrate. PROGRAMS is the directory where the examples were built; what they say comes to OUT; the
+# small guest moves COUNT times.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+[ $# = 3 ] || { echo "usage: boot.sh PROGRAMS OUT COUNT" >&2 && exit 2; }
+bin=$1 out=$2 count=$3
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+head -c 1048576 "$bin/vfd-vmm" >"$tmp/disk"
+truncate -s 64M "$tmp/disk"
+kernel=$("$here/initrd.sh" "$tmp/initrd")
+options=()
+for file in "$kernel:/vmm/vmlinux" "$tmp/initrd:/vmm/initrd" "$here/moves.sh:/moves.sh" "$here/shuttle.sh:/shuttle.sh" \
+	"$bin/vfd-vmm:/vmm/vfd-vmm" "$bin/vfdtest-writer:/vmm/vfdtest-writer"; do
+	options+=(--file "$file")
+done
+"$here/../../tests/kernel/run.sh" --timeout $((900 + 60 * count)) --memory 1024 --out "$out" --modprobe kvm-amd --migration 7 \
+	--bind 1b36:0010 \
+	--qemu-arg -drive --qemu-arg "file=$tmp/disk,if=none,id=disk,format=raw" --device nvme,drive=disk,serial=1 \
+	"${options[@]}" -- /bin/sh /moves.sh /vmm "$count"
