@@ -86,7 +86,8 @@ static inline __attribute__((always_inline)) bool log_inbox_set_word(const struc
  * whoever salvages it: log addresses first..last. Ends when all of the answer has been merged, or all that it could have said is owed. Any
  * thread, and several at a time; log may be NULL. */
 struct log_intent {
-	struct intent *at; /* NULL: nobody will ask */
+	uint64_t *all;	   /* it is one of those that are counted, or */
+	struct intent *at; /* ... noted here; neither: nobody will ask */
 };
 bool log_notes_intents(const struct vfd_log *log);
 struct log_intent log_intent_begin(struct vfd_log *log, struct range where);

@@ -95,6 +95,7 @@ struct superblock {
 	uint64_t regions;	 /* offset of the region table that counts; never changed but by one store */
 	uint64_t spare;		 /* offset of the one that will be next */
 	uint64_t consumers[MAX_CONSUMERS]; /* offset of struct consumer_record, 0 if there is none */
+	uint64_t all_asked;		   /* intents that mean everything */
 	struct intent intents[MAX_INTENTS];
 };
 

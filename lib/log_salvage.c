@@ -384,9 +384,11 @@ static uint32_t salvage_intents(struct salvage *s, uint64_t *assumed)
 						       .reason = VFD_WHY_INTERRUPTED,
 						       .who = "the dead process" };
 	struct merging m;
-	uint32_t count = 0;
+	uint32_t count = (uint32_t)s->dead->super.all_asked;
 
 	merging_begin(&m, s->log, s->log->live, &interrupted);
+	if (count)
+		assume(s, &m, RANGE_ALL);
 	for (unsigned i = 0; i < MAX_INTENTS; i++) {
 		const struct intent *intent = &s->dead->super.intents[i];
 		if (intent->state != INTENT_ASKED)

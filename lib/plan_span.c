@@ -80,7 +80,7 @@ struct log_intent space_intent(struct space *space, struct range where)
 	struct range hull = { UINT64_MAX, 0 };
 
 	if (!log_notes_intents(space->log))
-		return (struct log_intent){ NULL };
+		return (struct log_intent){ 0 };
 	struct mapping_walk walk = mapping_walk(space, where);
 	for (const struct mapping *m; (m = mapping_walk_next(&walk));) {
 		if (!mapping_tracked(m))
@@ -89,7 +89,7 @@ struct log_intent space_intent(struct space *space, struct range where)
 		hull.last = max_u64(hull.last, mapping_log_range(m).last);
 	}
 	if (hull.first > hull.last)
-		return (struct log_intent){ NULL };
+		return (struct log_intent){ 0 };
 	return log_intent_begin(space->log, hull);
 }
 

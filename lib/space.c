@@ -228,10 +228,10 @@ static void note_debt(struct space *space)
 {
 	bool debt = space->owed || (space->tracking && space->attached && !space->started);
 
-	if (debt == (space->unpaid.at != NULL))
+	if (debt == (space->unpaid.all != NULL))
 		return;
 	log_intent_end(space->unpaid);
-	space->unpaid.at = NULL;
+	space->unpaid = (struct log_intent){ 0 };
 	if (debt)
 		space->unpaid = log_intent_begin(space->log, RANGE_ALL);
 }

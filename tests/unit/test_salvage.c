@@ -230,6 +230,30 @@ START_TEST(a_question_on_its_way_is_assumed)
 }
 END_TEST
 
+/* Nobody waits for room: some last as long as a debt does, and those who hold one may begin another. */
+START_TEST(more_questions_than_room_mean_everything)
+{
+	enum { MORE = MAX_INTENTS + 3 };
+	struct log_intent intents[MORE];
+
+	dead_begin();
+	for (int i = 0; i < MORE; i++)
+		intents[i] = log_intent_begin(dead, (struct range){ LOG_ADDRESS, LOG_ADDRESS + PAGE - 1 });
+	OK(salvage(NULL));
+	heir_has("0-1023");
+	ck_assert_uint_eq(found.interrupted, MORE);
+	for (int i = 0; i < MORE; i++)
+		log_intent_end(intents[i]);
+	OK(salvage(NULL));
+	ck_assert_uint_eq(found.interrupted, 0);
+	struct log_intent all = log_intent_begin(dead, RANGE_ALL);
+	OK(salvage(NULL));
+	ck_assert_uint_eq(found.interrupted, 1);
+	log_intent_end(all);
+	dead_end();
+}
+END_TEST
+
 START_TEST(regions_come_and_go_whole)
 {
 	dead_begin();
@@ -501,6 +525,7 @@ int main(void)
 				       what_nobody_explains_is_assumed,
 				       summaries_are_not_believed,
 				       a_question_on_its_way_is_assumed,
+				       more_questions_than_room_mean_everything,
 				       regions_come_and_go_whole,
 				       what_is_no_dead_log_is_refused,
 				       another_page_size_is_refused,
