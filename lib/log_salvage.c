@@ -3,23 +3,12 @@
 /* What a dead process' log owed, out of its arena. The process may have been killed between any two stores, so nothing is believed that takes
  * two to be true: summaries, counts, the table of batches, and what spans of causes leave out. What is believed: each page is at every
  * moment owed, taken (in the plane or in the list) or in the inbox, until it is committed, for whoever moves it sets the new bit first; and
- * the tables of regions and consumers are complete before one store makes them count.
- *
- * The arena may have been written by anyone: each number is loaded once, and checked before it is used. */
+ * the tables of regions and consumers are complete before one store makes them count. */
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "answer.h"
-#include "log_internal.h"
-
-static const char *const salvage_op = "vfd_log_salvage";
-
-struct dead {
-	struct vfd_log view; /* as much of a log as planes_of() and the like look at */
-	struct superblock super;
-	struct region_table table; /* the header */
-};
+#include "log_dead.h"
 
 /* What is said of pages that are not reported: a cause, if it is legible */
 struct said {
@@ -39,143 +28,9 @@ struct salvage {
 	uint64_t pages;
 };
 
-/* One load each, whatever the compiler would like */
-static void copy_out(void *to, const void *from, size_t size)
-{
-	memcpy(to, from, size);
-	__asm__ volatile("" : : "r"(to) : "memory");
-}
-
 static uint64_t load(const uint64_t *word)
 {
 	return __atomic_load_n(word, __ATOMIC_RELAXED);
-}
-
-/* ---- is it a log? ---- */
-
-static bool inside(const struct dead *dead, uint64_t offset, uint64_t bytes)
-{
-	return offset && is_aligned(offset, CACHE_LINE) && bytes <= dead->view.arena_size &&
-	       offset <= dead->view.arena_size - bytes;
-}
-
-static int fail_damaged(struct vfd_error *err, const char *what, uint64_t at)
-{
-	return fail(err, VFD_EINVALID, salvage_op, "the arena is damaged: %s 0x%" PRIx64 " is impossible",
-		    what, at);
-}
-
-static int check_magic(const struct superblock *super, struct vfd_error *err)
-{
-	if (super->magic == LOG_MAGIC_DEAD)
-		return fail(err, VFD_ESTATE, salvage_op,
-			    "the log in this arena was destroyed: it owes nothing");
-	if (super->magic != LOG_MAGIC)
-		return fail(err, VFD_EINVALID, salvage_op,
-			    "there is no log in the arena, or another version's: it begins with 0x%" PRIx64,
-			    super->magic);
-	return super->check == super_check(super) ? 0 : fail_damaged(err, "its checksum", super->check);
-}
-
-static int check_super(const struct dead *dead, const struct vfd_log *log, struct vfd_error *err)
-{
-	const struct superblock *super = &dead->super;
-	int ret = check_magic(super, err);
-
-	if (!ret && super->arena_size != dead->view.arena_size)
-		ret = fail(err, VFD_EINVALID, salvage_op,
-			   "arena_size is %" PRIu64 ", but the log was created with %" PRIu64,
-			   dead->view.arena_size, super->arena_size);
-	if (!ret && super->page_size != log->page_size)
-		ret = fail(err, VFD_EINVALID, salvage_op,
-			   "the dead log has pages of %" PRIu64 " bytes, this one of %" PRIu64,
-			   super->page_size, log->page_size);
-	return ret;
-}
-
-static int check_arena(const struct vfd_log *log, const void *arena, uint64_t size, struct vfd_error *err)
-{
-	if (!arena)
-		return fail_null("arena", salvage_op, err);
-	if (!is_aligned((uintptr_t)arena, 4096) || size < arena_minimum() ||
-	    size > UINTPTR_MAX - (uintptr_t)arena)
-		return fail(err, VFD_EINVALID, salvage_op,
-			    "arena %p of %" PRIu64 " bytes: must be 4096-aligned, and %" PRIu64
-			    " bytes at least",
-			    arena, size, arena_minimum());
-	if ((const void *)log->super == arena)
-		return fail(err, VFD_ESTATE, salvage_op, "the log that lives in this arena is `log` itself");
-	return 0;
-}
-
-static int open_table(struct dead *dead, struct vfd_error *err)
-{
-	uint64_t at = dead->super.regions;
-
-	if (!inside(dead, at, sizeof(dead->table)))
-		return fail_damaged(err, "the region table's offset", at);
-	copy_out(&dead->table, at_offset(&dead->view, at), sizeof(dead->table));
-	if (dead->table.count > dead->view.arena_size / sizeof(struct region) ||
-	    !inside(dead, at, sizeof(dead->table) + dead->table.count * sizeof(struct region)))
-		return fail_damaged(err, "the number of regions", dead->table.count);
-	return 0;
-}
-
-static int open_dead(struct dead *dead, const struct vfd_log *log, const void *arena, uint64_t size,
-		     struct vfd_error *err)
-{
-	int ret = check_arena(log, arena, size, err);
-
-	if (ret)
-		return ret;
-	dead->view.base = (uintptr_t)arena;
-	dead->view.arena_size = size;
-	dead->view.page_size = log->page_size;
-	dead->view.page_shift = log->page_shift;
-	copy_out(&dead->super, arena, sizeof(dead->super));
-	ret = check_super(dead, log, err);
-	return ret ? ret : open_table(dead, err);
-}
-
-/* ---- its regions ---- */
-
-static void region_at(const struct dead *dead, uint64_t index, struct region *region)
-{
-	const struct region_table *table = at_offset(&dead->view, dead->super.regions);
-
-	copy_out(region, &table->regions[index], sizeof(*region));
-}
-
-static bool is_region(const struct dead *dead, const struct region *r)
-{
-	const uint64_t page = dead->view.page_size;
-	bool right = r->address <= r->last && r->last < UINT64_MAX && is_aligned(r->address, page) &&
-		     is_aligned(r->last + 1, page);
-
-	if (right && r->inbox)
-		right = inside(dead, r->inbox, inbox_bytes(&dead->view, r));
-	for (unsigned i = 0; right && i < MAX_CONSUMERS; i++)
-		right = !r->planes[i] || inside(dead, r->planes[i], planes_bytes(&dead->view, r));
-	return right;
-}
-
-/* All of them, before anything is owed */
-static int check_regions(const struct dead *dead, const struct vfd_log *log, struct vfd_error *err)
-{
-	struct range hole;
-	struct region r;
-
-	for (uint64_t i = 0; i < dead->table.count; i++) {
-		region_at(dead, i, &r);
-		if (!is_region(dead, &r))
-			return fail_damaged(err, "the region at", r.address);
-		if (first_hole(log, (struct range){ r.address, r.last }, &hole))
-			return fail_range(err, VFD_ENOREGION, salvage_op, hole.first, hole.last,
-					  "the dead log has the region 0x%" PRIx64 "..0x%" PRIx64
-					  "; here, 0x%" PRIx64 "..0x%" PRIx64 " lie in none",
-					  r.address, r.last, hole.first, hole.last);
-	}
-	return 0;
 }
 
 /* ---- what it owes ---- */
@@ -247,7 +102,7 @@ static void owe_list(const struct salvage *s, struct merging *m, enum which whic
 	struct listed listed;
 
 	for (unsigned i = 0; i < LISTED; i++) {
-		copy_out(&listed, &s->list->words[i], sizeof(listed));
+		dead_copy(&listed, &s->list->words[i], sizeof(listed));
 		uint64_t pages = pick(s, which, said, listed.word, listed.pages, listed.other);
 		if (pages && listed.word < UINT64_MAX / WORD_BITS >> s->dead->view.page_shift)
 			owe_words(s, m, listed.word, &pages, 1);
@@ -305,7 +160,7 @@ static void read_causes(struct salvage *s, const struct consumer_record *record)
 
 	s->said_count = 0;
 	for (uint64_t i = 0; i < count; i++) {
-		copy_out(&c, &record->causes[i], sizeof(c));
+		dead_copy(&c, &record->causes[i], sizeof(c));
 		c.label.who[NAME_BYTES - 1] = 0;
 		if (is_said(&c))
 			s->said[s->said_count++] = (struct said){ c.label, { c.first, c.last } };
@@ -321,8 +176,8 @@ static void salvage_consumer(struct salvage *s, unsigned index)
 	s->region = NULL;
 	owe_all(s);
 	for (uint64_t i = 0; i < s->dead->table.count; i++) {
-		region_at(s->dead, i, &s->copy);
-		if (!s->copy.planes[index] || !is_region(s->dead, &s->copy))
+		dead_region(s->dead, i, &s->copy);
+		if (!s->copy.planes[index] || !dead_region_holds(s->dead, &s->copy))
 			continue;
 		s->region = &s->copy;
 		s->planes = planes_of(&s->dead->view, &s->copy, index);
@@ -334,9 +189,9 @@ static bool is_wanted(const struct dead *dead, unsigned index, const char *name)
 {
 	char own[NAME_BYTES];
 
-	if (!inside(dead, dead->super.consumers[index], sizeof(struct consumer_record)))
+	if (!dead_inside(dead, dead->super.consumers[index], sizeof(struct consumer_record)))
 		return false;
-	copy_out(own, at_offset(&dead->view, dead->super.consumers[index]), sizeof(own));
+	dead_copy(own, at_offset(&dead->view, dead->super.consumers[index]), sizeof(own));
 	own[NAME_BYTES - 1] = 0;
 	return !name || !strncmp(own, name, NAME_BYTES - 1);
 }
@@ -358,8 +213,8 @@ static void salvage_inbox(struct salvage *s)
 static void salvage_inboxes(struct salvage *s)
 {
 	for (uint64_t i = 0; i < s->dead->table.count; i++) {
-		region_at(s->dead, i, &s->copy);
-		if (s->copy.inbox && is_region(s->dead, &s->copy))
+		dead_region(s->dead, i, &s->copy);
+		if (s->copy.inbox && dead_region_holds(s->dead, &s->copy))
 			salvage_inbox(s);
 	}
 }
@@ -370,7 +225,7 @@ static void assume(struct salvage *s, struct merging *m, struct range where)
 	struct region r;
 
 	for (uint64_t i = 0; i < s->dead->table.count; i++) {
-		region_at(s->dead, i, &r);
+		dead_region(s->dead, i, &r);
 		struct range part = { max_u64(where.first, r.address), min_u64(where.last, r.last) };
 		if (part.first <= part.last)
 			merging_range(m, part);
@@ -405,7 +260,7 @@ static uint32_t salvage_intents(struct salvage *s, uint64_t *assumed)
 static int salvage(struct salvage *s, const char *consumer, struct vfd_salvage *result, struct vfd_error *err)
 {
 	unsigned found = 0;
-	int ret = check_regions(s->dead, s->log, err);
+	int ret = dead_check_regions(s->dead, s->log, err);
 
 	for (unsigned i = 0; !ret && i < MAX_CONSUMERS; i++) {
 		if (!is_wanted(s->dead, i, consumer))
@@ -414,7 +269,7 @@ static int salvage(struct salvage *s, const char *consumer, struct vfd_salvage *
 		found++;
 	}
 	if (!ret && !found)
-		ret = fail(err, VFD_EINVALID, salvage_op, "the dead log has no consumer '%s'",
+		ret = fail(err, VFD_EINVALID, SALVAGE_OP, "the dead log has no consumer '%s'",
 			   consumer ? consumer : "");
 	if (ret)
 		return ret;
@@ -434,10 +289,10 @@ int vfd_log_salvage(struct vfd_log *log, const void *arena, uint64_t arena_size,
 	int ret = result ? check_answer(result, sizeof(answer), "struct vfd_salvage", err) : 0;
 
 	if (!ret)
-		ret = log_enter(log, salvage_op, err);
+		ret = log_enter(log, SALVAGE_OP, err);
 	if (ret)
 		return ret;
-	ret = open_dead(&dead, log, arena, arena_size, err);
+	ret = dead_open(&dead, log, arena, arena_size, err);
 	if (!ret)
 		ret = salvage(&s, consumer, &answer, err);
 	log_leave(log);
