@@ -134,7 +134,7 @@ AVX512_INL uint64_t edges(const uint64_t *words, size_t n)
 	size_t i = 0;
 
 	for (; i + LANES <= n; i += LANES)
-		mask |= edges_8(load(&words[i]), load(&words[i - 1])) << i;
+		mask |= edges_8(load(&words[i]), load(words + i - 1)) << i;
 	for (; i < n; i++)
 		mask |= (uint64_t)word_edges(&words[i]) << i;
 	return mask;

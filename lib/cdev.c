@@ -100,9 +100,12 @@ int cdev_attach(struct vfd_device *d, struct vfd_error *err)
 
 	place_forget(space);
 	if (rc)
-		return fail_sys(err, -rc, "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "device %s%s", d->name,
-				rc == -EADDRINUSE ? ": what is mapped lies where its IOMMU allows nothing"
-						  : "");
+		return fail_sys(
+			err, -rc, "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "device %s%s", d->name,
+			rc == -EADDRINUSE
+				? ": what is mapped, or named to vfd_iova_allow(), lies where its IOMMU "
+				  "allows nothing"
+				: "");
 	d->recorded = to.recorded;
 	d->unrecorded_why = to.why;
 	return track_recheck(space, err);

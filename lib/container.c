@@ -35,6 +35,7 @@ void container_free(struct vfd_container *container)
 		group_free(container->groups);
 	audit_free(container->audit);
 	free(container->iommufd.tables);
+	free(container->iommufd.allowed);
 	pinsets_free(&container->space);
 	space_end(&container->space);
 	gate_end(&container->gate);
@@ -126,10 +127,11 @@ static int prepare_close(struct vfd_container *c, unsigned flags, struct vfd_err
 			    open);
 	}
 	if (!space_clean(&c->space))
-		return fail(err, VFD_EDIRTY, op,
-			    "the kernel holds a dirty record that was not collected since the last device "
-			    "could write; pass "
-			    "VFD_COLLECT, or VFD_DISCARD to lose it");
+		return refuse_loss(
+			c, op, err,
+			"the kernel holds a dirty record that was not collected since the last device "
+			"could write; pass "
+			"VFD_COLLECT, or VFD_DISCARD to lose it");
 	return flags ? 0 : track_collect(&c->space, 0, err); /* as in detach() */
 }
 
@@ -166,9 +168,14 @@ int vfd_container_close(struct vfd_container **container, unsigned flags, struct
 		rc = prepare_close(c, flags, err);
 	if (!rc)
 		rc = unset_groups(c, flags & VFD_DISCARD, err);
+	if (!rc) {
+		c->ended = true; /* what its messages are told to must not begin anything in it */
+		forkguard_trip(&c->guard);
+	}
 	container_open_gate(c);
 	if (rc)
 		return rc;
+	messages_name(&c->space.messages, 0, NULL, NULL); /* waits for other threads that are handing over */
 	c->sys->close(c->sys, c->fd);
 	container_free(c);
 	*container = NULL;
@@ -198,7 +205,7 @@ int vfd_container_release(struct vfd_container **container, struct vfd_error *er
 
 	if (!c)
 		return fail(err, VFD_EINVALID, "release container", "the container is NULL");
-	if (!forked(&c->guard))
+	if (!forked(&c->guard) || c->ended)
 		return fail(
 			err, VFD_ESTATE, "release container",
 			"this process opened the container: vfd_container_close it; release is for children");

@@ -20,6 +20,7 @@ struct vfd_container {
 	int fd;
 	enum vfd_container_kind kind;
 	char why[VFD_ERROR_TEXT]; /* it is of that kind */
+	bool ended;		  /* it was closed; the guard refuses all calls */
 	bool borrowed;	   /* adopted by duplicates: the owner's descriptors keep the container alive */
 	bool had_physical; /* since the IOMMU was set: the kernel lists IOVA ranges from then on */
 	struct vfd_group *groups;
@@ -98,6 +99,10 @@ void container_open_gate(struct vfd_container *container);
 int device_enter(struct vfd_device *device, const char *operation, struct vfd_error *err);
 void device_leave(struct vfd_device *device);
 
+/* Dirty pages would be lost: VFD_EDIRTY, and a message. */
+int refuse_loss(struct vfd_container *container, const char *operation, struct vfd_error *err,
+		const char *format, ...) PRINTF_LIKE(4, 5);
+
 /* 0 for a sensible set of destroy flags (none, one), else VFD_EINVALID. */
 int check_destroy_flags(unsigned flags, const char *operation, struct vfd_error *err);
 
@@ -137,6 +142,7 @@ int group_of_device(const struct sys *sys, const char *device);
 
 /* It is attached: put it into the list and count it. */
 void group_joined(struct vfd_group *group);
+void group_tell(struct vfd_group *group, bool attached);
 
 /* A device was opened, or how one is answered for has changed. */
 void group_recount(struct vfd_group *group);
@@ -228,6 +234,7 @@ int device_rearm_silent(struct vfd_device *device, const char *operation, struct
 struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd, struct vfd_error *err);
 int device_read_info(struct vfd_device *device, struct vfd_error *err);
 void device_joined(struct vfd_device *device);
+void device_tell(struct vfd_device *device, bool opened);
 void device_free(struct vfd_device *device); /* the record only; takes it off the group's list */
 
 /* Interrupts off, areas unmapped, descriptor closed; the record stays. Idempotent. */

@@ -14,6 +14,7 @@
 #include "track.h"
 
 static const char *const harvest_op = "track harvest";
+static const char *const messages_op = "container messages";
 
 int vfd_map(struct vfd_container *container, const struct vfd_mapping *mapping, struct vfd_error *err)
 {
@@ -276,11 +277,12 @@ static int stop(struct vfd_container *c, unsigned flags, struct vfd_error *err)
 			return rc;
 	}
 	if (!(flags & VFD_DISCARD) && !space_clean(&c->space))
-		return fail(err, VFD_EDIRTY, "track stop",
-			    "%u devices can still write, or wrote since the last harvest, and stopping would "
-			    "lose it: quiesce "
-			    "them and pass VFD_COLLECT, or VFD_DISCARD to lose it",
-			    c->space.writers);
+		return refuse_loss(
+			c, "track stop", err,
+			"%u devices can still write, or wrote since the last harvest, and stopping would "
+			"lose it: quiesce "
+			"them and pass VFD_COLLECT, or VFD_DISCARD to lose it",
+			c->space.writers);
 	/* once more, for a device that was closed here may be open elsewhere */
 	int rc = flags ? 0 : track_collect(&c->space, 0, err);
 	if (!rc)
@@ -301,4 +303,18 @@ int vfd_track_stop(struct vfd_container *container, unsigned flags, struct vfd_e
 	rc = stop(container, flags, err);
 	container_open_gate(container);
 	return rc;
+}
+
+int vfd_container_messages(struct vfd_container *container, enum vfd_level level, vfd_message_fn fn,
+			   void *opaque, struct vfd_error *err)
+{
+	int rc = container_check(container, messages_op, err);
+
+	if (rc)
+		return rc;
+	if (fn && (level < VFD_LEVEL_ERROR || level > VFD_LEVEL_DEBUG))
+		return fail(err, VFD_EINVALID, messages_op, "there is no level %d", (int)level);
+	if (messages_name(&container->space.messages, level, fn, opaque))
+		return fail(err, VFD_ENOMEMORY, messages_op, "no memory for %d messages", MESSAGE_SLOTS);
+	return 0;
 }

@@ -36,9 +36,9 @@ static void add_own_part(struct vfd_container *c, struct vfd_container_info *inf
 	info->devices = container_open_devices(c);
 	info->tracking = c->space.tracking;
 	info->drained = space_clean(&c->space);
-	pthread_mutex_lock(&c->space.mutex);
+	space_lock(&c->space);
 	info->writers = c->space.writers;
-	pthread_mutex_unlock(&c->space.mutex);
+	space_unlock(&c->space);
 	table_enter(&c->space.table);
 	info->mappings = c->space.table.iova.count;
 	info->mapped_bytes = c->space.table.bytes;

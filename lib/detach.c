@@ -97,12 +97,19 @@ static int unset(struct vfd_group *group, struct vfd_error *err)
 		group_held_elsewhere(group);
 		if (c->space.gap) /* what that one wrote then is in no record */
 			space_owe_all(&c->space, VFD_WHY_NO_TRACKING);
+		message(&c->space.messages, VFD_LEVEL_WARNING,
+			(struct note){ .kind = VFD_MSG_REFUSED, .rc = -EBUSY },
+			"group %d cannot be detached: someone holds one of its devices. Nothing was lost, "
+			"tracking "
+			"goes on",
+			group->number);
 		return explain_busy(group, err);
 	}
 	if (rc < 0 && rc != -EINVAL && rc != -ENODEV)
 		return fail_sys(err, -rc, c->space.backend.ops->end_name, "group %d", group->number);
 	group_close(group);
 	group->attached = false;
+	group_tell(group, false);
 	left(group);
 	return 0;
 }
@@ -135,11 +142,11 @@ static int check_detach(struct vfd_group *g, bool last, struct vfd_error *err)
 	unsigned open = group_open_devices(g);
 
 	if (last && !space_clean(&g->container->space))
-		return fail(err, VFD_EDIRTY, detach_op,
-			    "group %d is the last: the kernel would drop a dirty record that was not "
-			    "collected since the last "
-			    "device could write; pass VFD_COLLECT, or VFD_DISCARD to lose it",
-			    g->number);
+		return refuse_loss(g->container, detach_op, err,
+				   "group %d is the last: the kernel would drop a dirty record that was not "
+				   "collected since the last "
+				   "device could write; pass VFD_COLLECT, or VFD_DISCARD to lose it",
+				   g->number);
 	if (open)
 		return fail(err, VFD_EDEVICES, detach_op,
 			    "group %d: %u devices are open (%s%s); close them, or pass VFD_COLLECT or "
@@ -169,8 +176,8 @@ static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
 	if (!flags && !rc)
 		rc = track_collect(space, 0, err);
 	if (!rc && last && (flags & VFD_COLLECT) && !space_clean(space))
-		rc = fail(err, VFD_EDIRTY, detach_op,
-			  "group %d: a device became able to write while it was drained", g->number);
+		rc = refuse_loss(g->container, detach_op, err,
+				 "group %d: a device became able to write while it was drained", g->number);
 	return rc ? rc : group_unset(g, err);
 }
 

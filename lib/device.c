@@ -90,6 +90,7 @@ void device_shut(struct vfd_device *device)
 		group_held_elsewhere(device->group);
 	else if (!device->quiesced)
 		space_writer_remove(&c->space);
+	device_tell(device, false);
 }
 
 static int explain_device(const struct vfd_group *g, const char *name, int rc, struct vfd_error *err)
@@ -103,7 +104,7 @@ static int get_device(const struct vfd_group *g, const char *name, struct vfd_er
 {
 	const struct sys *sys = g->container->sys;
 	char *copy = strdup(name); /* the kernel's argument is not const */
-	int fd = copy ? sys->ioctl(sys, g->fd, VFIO_GROUP_GET_DEVICE_FD, copy) : -ENOMEM;
+	int fd = copy ? sys->ioctl(sys, g->fd, VFIO_GROUP_GET_DEVICE_FD, copy) : VFD_ENOMEMORY;
 
 	free(copy);
 	return fd < 0 ? explain_device(g, name, fd, err) : fd;
@@ -178,10 +179,11 @@ static int close_device(struct vfd_device *d, unsigned flags, struct vfd_error *
 	if (flags & VFD_COLLECT)
 		rc = close_collecting(d, err);
 	else if (!flags && d->fd >= 0 && !space_clean(&d->group->container->space))
-		rc = fail(err, VFD_EDIRTY, close_op,
-			  "device %s: its last writes were not collected; pass VFD_COLLECT, or quiesce it "
-			  "and harvest first",
-			  d->name);
+		rc = refuse_loss(
+			d->group->container, close_op, err,
+			"device %s: its last writes were not collected; pass VFD_COLLECT, or quiesce "
+			"it and harvest first",
+			d->name);
 	if (rc)
 		return rc;
 	device_shut(d);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "container.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +17,7 @@ static int set_irqs(struct vfd_device *d, uint32_t flags, uint32_t irq, uint32_t
 	struct vfio_irq_set *set = calloc(1, sizeof *set + extra);
 
 	if (!set)
-		return -ENOMEM;
+		return VFD_ENOMEMORY;
 	set->argsz = (uint32_t)(sizeof *set + extra);
 	set->flags = flags;
 	set->index = irq;

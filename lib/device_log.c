@@ -12,6 +12,7 @@ void device_find_log(struct vfd_device *d)
 
 	d->recorder.log = (struct devlog){ .sys = sys, .fd = d->fd };
 	snprintf(d->recorder.who, sizeof d->recorder.who, "%s", d->name);
+	d->recorder.recorded = d->recorded;
 	d->logs = devlog_offered(sys, d->fd);
 	d->log_why = d->logs ? NULL : "it keeps no log";
 }
@@ -34,7 +35,10 @@ void device_arm(struct vfd_device *d)
 		return;
 	recorder_disarm(space, &d->recorder);
 	d->log_why = NULL;
-	recorder_arm(space, &d->recorder, &d->log_why);
+	if (!recorder_arm(space, &d->recorder, &d->log_why))
+		message(&space->messages, VFD_LEVEL_WARNING,
+			(struct note){ .kind = VFD_MSG_FALLBACK, .who = d->name },
+			"device %s cannot log its DMA: %s", d->name, d->log_why);
 }
 
 /* What is told of logs that are begun anew holds from now on, and not for what came before. */

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "probe.h"
+
 struct known {
 	int code;
 	const char *name;
@@ -101,7 +103,7 @@ static void fill(struct vfd_error *err, int code, int sys_errno, const char *ope
 	int saved = errno;
 
 	err->code = code;
-	err->sys_errno = sys_errno;
+	err->sys_errno = sys_errno == -VFD_ENOMEMORY ? 0 : sys_errno;
 	err->operation = operation;
 	err->first = first;
 	err->last = last;
@@ -112,38 +114,44 @@ static void fill(struct vfd_error *err, int code, int sys_errno, const char *ope
 	errno = saved;
 }
 
-#define FILL(err, code, sys_errno, operation, first, last, format)                                           \
+static void refuse(struct vfd_error *err, int code, int sys_errno, const char *operation, uint64_t first,
+		   uint64_t last, const char *format, va_list args)
+{
+	if (err)
+		fill(err, code, sys_errno, operation, first, last, format, args);
+	probe(refuse, code, operation, err ? err->message : NULL, first, last);
+}
+
+#define REFUSE(err, code, sys_errno, operation, first, last, format)                                         \
 	do {                                                                                                 \
-		if (err) {                                                                                   \
-			va_list args;                                                                        \
-			va_start(args, format);                                                              \
-			fill(err, code, sys_errno, operation, first, last, format, args);                    \
-			va_end(args);                                                                        \
-		}                                                                                            \
+		va_list args;                                                                                \
+		va_start(args, format);                                                                      \
+		refuse(err, code, sys_errno, operation, first, last, format, args);                          \
+		va_end(args);                                                                                \
 	} while (0)
 
 int fail(struct vfd_error *err, int code, const char *operation, const char *format, ...)
 {
-	FILL(err, code, 0, operation, 1, 0, format);
+	REFUSE(err, code, 0, operation, 1, 0, format);
 	return code;
 }
 
 int fail_range(struct vfd_error *err, int code, const char *operation, uint64_t first, uint64_t last,
 	       const char *format, ...)
 {
-	FILL(err, code, 0, operation, first, last, format);
+	REFUSE(err, code, 0, operation, first, last, format);
 	return code;
 }
 
 int fail_sys(struct vfd_error *err, int sys_errno, const char *operation, const char *format, ...)
 {
-	FILL(err, -sys_errno, sys_errno, operation, 1, 0, format);
+	REFUSE(err, -sys_errno, sys_errno, operation, 1, 0, format);
 	return -sys_errno;
 }
 
 int fail_sys_range(struct vfd_error *err, int sys_errno, const char *operation, uint64_t first, uint64_t last,
 		   const char *format, ...)
 {
-	FILL(err, -sys_errno, sys_errno, operation, first, last, format);
+	REFUSE(err, -sys_errno, sys_errno, operation, first, last, format);
 	return -sys_errno;
 }

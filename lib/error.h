@@ -19,7 +19,8 @@ int fail(struct vfd_error *err, int code, const char *operation, const char *for
 int fail_range(struct vfd_error *err, int code, const char *operation, uint64_t first, uint64_t last,
 	       const char *format, ...) PRINTF_LIKE(6, 7);
 
-/* The kernel said no: sys_errno is positive. The text of the errno is appended. Returns -sys_errno. */
+/* The kernel said no: sys_errno is positive. The text of the errno is appended. Returns -sys_errno. It may be -VFD_ENOMEMORY: for lack of
+ * memory the kernel was not asked. */
 int fail_sys(struct vfd_error *err, int sys_errno, const char *operation, const char *format, ...)
 	PRINTF_LIKE(4, 5);
 

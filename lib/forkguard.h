@@ -15,6 +15,9 @@ struct forkguard {
 int forkguard_init(struct forkguard *guard);
 void forkguard_end(struct forkguard *guard);
 
+/* From here on every call is refused as in a child. */
+void forkguard_trip(struct forkguard *guard);
+
 static inline bool forked(const struct forkguard *guard)
 {
 	return !*guard->alive;

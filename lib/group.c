@@ -224,8 +224,9 @@ int vfd_group_attach_device(struct vfd_container *container, const char *device,
 		return fail(err, VFD_EINVALID, attach_op, "%s",
 			    container ? "device must be a name such as 0000:3b:00.0"
 				      : "the container is NULL");
-	if (forked(&container->guard))
-		return fail(err, VFD_EFORKED, attach_op, "the container belongs to the parent process");
+	int rc = container_check(container, attach_op, err);
+	if (rc)
+		return rc;
 	int number = group_of_device(container->sys, device);
 	if (number < 0)
 		return fail_sys(

@@ -4,8 +4,11 @@
 
 #include "harvest.h"
 
+#include <inttypes.h>
+
 #include "clock.h"
 #include "pin.h"
+#include "probe.h"
 #include "recorder.h"
 
 /* In a claimed window. Returns where to go on. */
@@ -16,13 +19,15 @@ static uint64_t harvest_window(struct harvest *h, const struct plan_window *wind
 
 	if (!span)
 		return cursor;
+	space_lock(h->space);
 	range_narrow(&h->space->queue, claim, span->where);
+	space_unlock(h->space);
 	uint64_t next = span->where.last + 1;
 	h->replan = false;
 	struct log_intent intent = space_intent(h->space, span->where);
 	harvest_span(h, span);
 	log_intent_end(intent);
-	plan_done(&h->space->plan, span, h->replan);
+	plan_done(h->space, span, h->replan);
 	return next;
 }
 
@@ -34,9 +39,9 @@ static void harvest_record(struct harvest *h)
 
 	while (h->space->started && plan_next(h->space, h->wanted, cursor, &window)) {
 		struct range_claim claim;
-		range_claim(&h->space->queue, &claim, window.where);
+		space_claim(h->space, &claim, window.where);
 		cursor = harvest_window(h, &window, cursor, &claim);
-		range_release(&h->space->queue, &claim);
+		space_release(h->space, &claim);
 	}
 }
 
@@ -54,16 +59,28 @@ static void pay(struct space *space, struct vfd_harvest *result)
 	uint64_t pages[sizeof result->assumed / sizeof result->assumed[0]] = { 0 };
 
 	space_pay(space, pages);
-	for (unsigned why = VFD_WHY_NONE; why < sizeof pages / sizeof pages[0]; why++)
+	for (unsigned why = VFD_WHY_NONE; why < sizeof pages / sizeof pages[0]; why++) {
 		harvest_assumed(result, (enum vfd_reason)why, pages[why]);
+		if (pages[why])
+			space_tell_assumed(space, (enum vfd_reason)why, (struct range){ 0 }, pages[why], 0);
+	}
 }
 
-static void finish(struct space *space, struct vfd_harvest *result, uint64_t began)
+static int finish(struct space *space, struct vfd_harvest *result, uint64_t began, int rc)
 {
+	space_tell_deferred(space, result->deferred_bytes);
 	result->unarmed_bytes = space_unarmed_bytes(space);
 	result->rearms = space->rearms;
 	result->drained = space_clean(space);
 	result->nanoseconds = now_ns() - began;
+	probe(harvest, rc, result->pages_new, result->pages_assumed, result->deferred_bytes,
+	      result->nanoseconds);
+	message(&space->messages, VFD_LEVEL_DEBUG,
+		(struct note){ .kind = VFD_MSG_HARVESTED, .rc = rc, .count = result->pages_new },
+		"a harvest found %" PRIu64 " new pages, %" PRIu64 " of them assumed; %" PRIu64
+		" bytes are deferred",
+		result->pages_new, result->pages_assumed, result->deferred_bytes);
+	return rc;
 }
 
 int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *result, struct vfd_error *err)
@@ -80,8 +97,7 @@ int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *resul
 	result->deferred_bytes = flags & VFD_HARVEST_FINAL ? 0 : space_deferred_bytes(space);
 	if ((!h.rc || h.rc == VFD_ELOST) && !result->deferred_bytes)
 		space_settle(space, before);
-	finish(space, result, began);
-	return h.rc;
+	return finish(space, result, began, h.rc);
 }
 
 int track_harvest_range(struct space *space, struct range wanted, struct vfd_harvest *result,
@@ -92,8 +108,7 @@ int track_harvest_range(struct space *space, struct range wanted, struct vfd_har
 
 	harvest(&h);
 	result->deferred_bytes = space_deferred_bytes(space);
-	finish(space, result, began);
-	return h.rc;
+	return finish(space, result, began, h.rc);
 }
 
 /* A lost record is assumed dirty already, and asking again would not bring it back: go on. */

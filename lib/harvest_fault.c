@@ -39,8 +39,9 @@ static void lost(struct harvest *h, enum record_fault fault)
 }
 
 /* What GET_BITMAP did with the bits is unknown, so they are dirty: of mappings that are shifted against `base`, or of all. */
-static void assume_span(struct harvest *h, struct range where, bool shifted_only)
+static void assume_span(struct harvest *h, struct range where, bool shifted_only, int rc)
 {
+	uint64_t sum = 0;
 	struct mapping_walk walk = mapping_walk(h->space, where);
 	uint64_t aligned = 64 * h->space->backend.page_size;
 
@@ -48,17 +49,19 @@ static void assume_span(struct harvest *h, struct range where, bool shifted_only
 		if (!mapping_tracked(m) ||
 		    (shifted_only && is_aligned(m->where.first - where.first, aligned)))
 			continue;
-		harvest_assumed(h->result, VFD_WHY_HARVEST_FAILED,
-				space_assume(h->space, m, VFD_WHY_HARVEST_FAILED));
+		uint64_t pages = space_assume(h->space, m, VFD_WHY_HARVEST_FAILED);
+		harvest_assumed(h->result, VFD_WHY_HARVEST_FAILED, pages);
+		sum += pages;
 		m->spoiled = true;
 		h->replan = true;
 	}
+	space_tell_assumed(h->space, VFD_WHY_HARVEST_FAILED, where, sum, rc);
 }
 
 static void span_failed(struct harvest *h, struct range span, int rc, bool asked)
 {
 	if (asked)
-		assume_span(h, span, rc == -EFAULT && h->space->backend.ops->shifts);
+		assume_span(h, span, rc == -EFAULT && h->space->backend.ops->shifts, rc);
 	keep_first(
 		h,
 		fail_sys_range(
@@ -75,7 +78,7 @@ static void get_alone(struct harvest *h, struct range where)
 	int rc = harvest_get(h, &alone, &asked);
 
 	if (rc == -EINVAL) {
-		assume_span(h, where, false);
+		assume_span(h, where, false, rc);
 		keep_first(h, fail_range(err_of(h), VFD_ECUT, get_name(h), where.first, where.last,
 					 "the kernel has a mapping across the edge of IOVA %#" PRIx64
 					 "..%#" PRIx64 " that was not declared",
@@ -90,6 +93,11 @@ static void get_each(struct harvest *h, struct range where)
 {
 	struct mapping_walk walk = mapping_walk(h->space, where);
 
+	message(&h->space->messages, VFD_LEVEL_WARNING,
+		(struct note){ .kind = VFD_MSG_FALLBACK, .rc = -EINVAL, .where = where },
+		"the kernel refused to report IOVA %#" PRIx64 "..%#" PRIx64
+		", with its record alive: each mapping is asked for alone",
+		where.first, where.last);
 	for (const struct mapping *m; (m = mapping_walk_next(&walk));)
 		get_alone(h, m->where);
 }

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <vfiodirty/error.h>
+
 #include "uapi_iommufd.h"
 
 /* The kernel has no limit. As type1: it holds a lock while it fills it. */
@@ -39,17 +41,43 @@ static void make_small(const struct backend *backend)
 	own->small = !call(backend, UAPI_IOMMU_OPTION, &arg);
 }
 
+static int tell_allowed(const struct backend *backend, const struct vfd_iova_range *ranges, uint32_t count)
+{
+	struct uapi_ioas_allow_iovas arg = {
+		.size = sizeof arg,
+		.ioas_id = backend->iommufd->ioas,
+		.num_iovas = count,
+		.allowed_iovas = (uintptr_t)ranges,
+	};
+
+	return call(backend, UAPI_IOAS_ALLOW_IOVAS, &arg);
+}
+
+int iommufd_allow(const struct backend *backend, struct vfd_iova_range *ranges, uint32_t count)
+{
+	struct iommufd *own = backend->iommufd;
+	int rc = own->ioas ? tell_allowed(backend, ranges, count) : 0;
+
+	if (rc)
+		return rc;
+	free(own->allowed);
+	own->allowed = ranges;
+	own->allowed_count = count;
+	return 0;
+}
+
 static int iommufd_begin(struct backend *backend)
 {
 	struct uapi_ioas_alloc arg = { .size = sizeof arg };
+	struct iommufd *own = backend->iommufd;
 	int rc = call(backend, UAPI_IOAS_ALLOC, &arg);
 
 	if (rc)
 		return rc;
-	backend->iommufd->ioas = arg.out_ioas_id;
-	if (backend->iommufd->fine)
+	own->ioas = arg.out_ioas_id;
+	if (own->fine)
 		make_small(backend);
-	return 0;
+	return own->allowed_count ? tell_allowed(backend, own->allowed, own->allowed_count) : 0;
 }
 
 /* EBUSY: a device is in it still. Each step can be the last one; what is gone is forgotten, so that it can be asked again. */
@@ -342,7 +370,7 @@ static int attach_new(struct backend *backend, int device, uint32_t id, bool rec
 	struct hwpt table;
 
 	if (!table_room(own))
-		return -ENOMEM;
+		return VFD_ENOMEMORY;
 	int rc = table_make(backend, id, &table);
 	if (rc)
 		return rc;
@@ -353,19 +381,20 @@ static int attach_new(struct backend *backend, int device, uint32_t id, bool rec
 	bool asked = !rc;
 	if (asked)
 		rc = attach_to(backend, device, table.id);
-	if (rc && !(asked && rc == -EFAULT)) {
-		own->count--;
-		destroy(backend, table.id);
-	}
+	if (rc && !(asked && rc == -EFAULT))
+		own->count -= !destroy(backend, table.id); /* or it goes at the end */
 	return rc;
 }
 
-/* In a table that records: one that is there, or one of its own. */
+/* In a table that records: one that is there, or one of its own. One that is there may have failed to start before. */
 static int attach_recorded(struct backend *backend, int device, uint32_t id, bool recording,
 			   struct iommufd_attached *out)
 {
-	int rc = attach_shared(backend, device, out);
+	int rc = recording ? iommufd_start(backend) : 0;
 
+	if (rc)
+		return rc;
+	rc = attach_shared(backend, device, out);
 	return is_unfit(rc) ? attach_new(backend, device, id, recording, out) : rc;
 }
 

@@ -27,9 +27,11 @@ struct hwpt {
 };
 
 struct iommufd {
-	uint32_t ioas; /* 0: none */
-	bool fine;     /* entries of one page are wanted */
-	bool small;    /* and that is what there is */
+	uint32_t ioas;			/* 0: none */
+	bool fine;			/* entries of one page are wanted */
+	bool small;			/* and that is what there is */
+	struct vfd_iova_range *allowed; /* must stay usable, in each address space to come */
+	uint32_t allowed_count;
 	struct hwpt *tables;
 	size_t count;
 };
@@ -40,6 +42,9 @@ struct iommufd_attached {
 	bool recorded;	 /* it is in a table that can tell */
 	const char *why; /* ... or why not: static text */
 };
+
+/* Keep these usable, now and in address spaces to come, instead of those before: takes `ranges`, which came from malloc(), unless it fails. */
+int iommufd_allow(const struct backend *backend, struct vfd_iova_range *ranges, uint32_t count);
 
 /* A device that was opened by its own node belongs to this descriptor of /dev/iommu; *id is its name there. */
 int iommufd_bind(const struct backend *backend, int device, uint32_t *id);

@@ -21,13 +21,12 @@ struct gate_slot {
 };
 
 struct gate {
-	atomic_bool closing; /* closed || waiting: shared ones come by the mutex */
-	bool closed;	     /* held exclusively */
-	unsigned waiting;    /* exclusive ones that queue: no new shared holder passes them */
-	unsigned queued;     /* shared ones that queue */
-	unsigned passes;     /* so many of them come next, before another exclusive one */
+	atomic_bool closed;
+	atomic_uint queued; /* shared ones that wait; changed with the mutex */
+	atomic_uint passes; /* so many of them come next, before it is shut again; likewise */
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
+	pthread_mutex_t turn; /* exclusive ones: held as long as it is closed */
 	struct gate_slot slots[GATE_SLOTS];
 };
 
@@ -39,23 +38,29 @@ void gate_leave(struct gate *gate);
 void gate_close(struct gate *gate);
 void gate_open(struct gate *gate);
 
+/* The same for who has a lock of his own that lets one at a time come here. */
+void gate_shut(struct gate *gate);
+void gate_reopen(struct gate *gate);
+
 /* A place in the queue; lives on the caller's stack. */
 struct range_claim {
 	struct range where;
 	struct range_claim *next;
 };
 
+/* Its owner's mutex is held in all its calls; waiting lets go of it. */
 struct range_queue {
-	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 	struct range_claim *oldest;
+	unsigned waiting;
 };
 
 void range_queue_init(struct range_queue *queue);
 void range_queue_end(struct range_queue *queue);
 
 /* Wait until no earlier claim meets `where`, then hold it. */
-void range_claim(struct range_queue *queue, struct range_claim *claim, struct range where);
+void range_claim(struct range_queue *queue, pthread_mutex_t *mutex, struct range_claim *claim,
+		 struct range where);
 /* Hold only `part` of the claimed range from here on. */
 void range_narrow(struct range_queue *queue, struct range_claim *claim, struct range part);
 void range_release(struct range_queue *queue, struct range_claim *claim);

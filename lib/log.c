@@ -178,16 +178,6 @@ static uint64_t sequence_start(const struct vfd_log *log)
 	return mix >> 8;
 }
 
-uint64_t super_check(const struct superblock *super)
-{
-	const uint64_t of[] = { LOG_MAGIC, super->page_size, super->flags, super->arena_size };
-	uint64_t check = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++)
-		check = (check ^ of[i]) * UINT64_C(0x100000001b3) ^ check >> 29;
-	return check;
-}
-
 static int create_super(struct vfd_log *log, const struct vfd_log_options *o, struct vfd_error *err)
 {
 	uint64_t at = 0;

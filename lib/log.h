@@ -93,6 +93,14 @@ bool log_notes_intents(const struct vfd_log *log);
 struct log_intent log_intent_begin(struct vfd_log *log, struct range where);
 void log_intent_end(struct log_intent intent);
 
+/* So many bytes will be owed as a whole, later, because of source; *said is what was said before, zero at first. For who looks from outside.
+ * Of 0 bytes source may be NULL. */
+struct log_deferral {
+	uint64_t tally, bytes;
+};
+void log_defer(struct vfd_log *log, struct log_deferral *said, const struct log_source *source,
+	       uint64_t bytes);
+
 bool log_forked(const struct vfd_log *log);
 
 bool log_is_identity(const struct vfd_log *log);

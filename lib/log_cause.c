@@ -12,9 +12,9 @@ static bool same_label(const struct cause_record *a, const struct cause_record *
 	return a->label.provenance == b->label.provenance && !memcmp(&a->label, &b->label, sizeof(a->label));
 }
 
-static bool same_kind(const struct cause_record *a, const struct cause_record *b)
+static bool alike(const struct cause_record *a, const struct cause_record *b)
 {
-	return a->label.provenance == b->label.provenance && a->label.reason == b->label.reason;
+	return same_kind(&a->label, &b->label);
 }
 
 static void widen(struct cause_record *a, const struct cause_record *b)
@@ -65,9 +65,9 @@ static uint64_t insert(struct consumer_record *record, struct cause_record entry
 	return at;
 }
 
-/* Of the neighbours that `alike` accepts, the pair with the smallest gap: index of its first */
+/* Of the neighbours that `accepts` takes, the pair with the smallest gap: index of its first */
 static bool closest_pair(const struct consumer_record *record,
-			 bool (*alike)(const struct cause_record *, const struct cause_record *),
+			 bool (*accepts)(const struct cause_record *, const struct cause_record *),
 			 uint64_t *pair, uint64_t *gap_found)
 {
 	uint64_t best = UINT64_MAX;
@@ -76,7 +76,7 @@ static bool closest_pair(const struct consumer_record *record,
 	for (uint64_t i = 0; i + 1 < record->cause_count; i++) {
 		const struct cause_record *a = &record->causes[i], *b = a + 1;
 		uint64_t gap = max_u64(a->last, b->last) - min_u64(a->first, b->first);
-		if (!alike(a, b))
+		if (!accepts(a, b))
 			continue;
 		gap -= min_u64(gap, (a->last - a->first) + (b->last - b->first));
 		if (!any || gap < best) {
@@ -101,7 +101,7 @@ static void fold(struct consumer_record *record, uint64_t *least_gap)
 		return;
 	}
 	*least_gap = 0;
-	closest_pair(record, same_kind, &pair, &gap);
+	closest_pair(record, alike, &pair, &gap);
 	struct cause_record a = record->causes[pair], b = record->causes[pair + 1];
 	cut_out(record, pair, 2);
 	widen(&a, &b);
@@ -152,29 +152,33 @@ static bool reaches(const struct cause_record *c, const struct cause_record *end
 	return c + 1 == end || where.last + 1 < c[1].first || !same_label(c, c + 1);
 }
 
-/* As one more of what was added last? Then there is no need to look through the table. */
-static bool extend_recent(struct vfd_consumer *consumer, struct consumer_record *record,
-			  const struct log_source *source, struct range where)
+/* What was added last, if source says the same. Mostly it does, and there is no need to look through the table. */
+static struct cause_record *recent(const struct vfd_consumer *consumer, struct consumer_record *record,
+				   const struct log_source *source)
 {
 	struct cause_record *c = &record->causes[consumer->recent];
 
-	if (consumer->recent >= record->cause_count || !is_label(&c->label, source) ||
-	    !reaches(c, &record->causes[record->cause_count], where, gap_allowed(consumer, record, c)))
-		return false;
-	c->last = max_u64(c->last, where.last);
-	return true;
+	return consumer->recent < record->cause_count && is_label(&c->label, source) ? c : NULL;
+}
+
+struct cause_label cause_label(struct vfd_consumer *consumer, const struct log_source *source)
+{
+	struct cause_label label = {
+		.provenance = (uint32_t)source->provenance,
+		.reason = (uint16_t)reason_of(source),
+		.granularity = source->granularity,
+	};
+
+	copy_name(label.who, who_of(source));
+	if (!consumer->index)
+		label.tally = tally_of(consumer->log, &label);
+	return label;
 }
 
 static void insert_new(struct vfd_consumer *consumer, struct consumer_record *record,
-		       const struct log_source *source, struct range where)
+		       const struct log_source *source, const struct cause_record *entry)
 {
-	struct cause_record entry = { .first = where.first, .last = where.last };
-
-	entry.label.provenance = (uint32_t)source->provenance;
-	entry.label.reason = (uint32_t)reason_of(source);
-	entry.label.granularity = source->granularity;
-	copy_name(entry.label.who, who_of(source));
-	consumer->recent = insert(record, entry);
+	consumer->recent = insert(record, *entry);
 	if (record->cause_count <= MAX_CAUSES)
 		return;
 	fold(record, &consumer->least_gap);
@@ -182,14 +186,21 @@ static void insert_new(struct vfd_consumer *consumer, struct consumer_record *re
 		consumer->recent--; /* one before it is gone */
 }
 
-void cause_add(struct vfd_log *log, unsigned index, const struct log_source *source, struct range where)
+void cause_add(struct vfd_log *log, unsigned index, const struct log_source *source, struct range where,
+	       uint64_t fresh)
 {
 	struct vfd_consumer *consumer = &log->consumers[index];
 	struct consumer_record *record = consumer_record(log, index);
 
 	pthread_mutex_lock(&consumer->causes);
-	if (!extend_recent(consumer, record, source, where))
-		insert_new(consumer, record, source, where);
+	struct cause_record *c = recent(consumer, record, source);
+	struct cause_record entry = { c ? c->label : cause_label(consumer, source), where.first, where.last };
+	if (!index)
+		log->super->tallies[entry.label.tally].pages += fresh;
+	if (c && reaches(c, &record->causes[record->cause_count], where, gap_allowed(consumer, record, c)))
+		c->last = max_u64(c->last, where.last);
+	else
+		insert_new(consumer, record, source, &entry);
 	pthread_mutex_unlock(&consumer->causes);
 }
 

@@ -87,6 +87,7 @@ struct fold {
 	struct planes planes[MAX_CONSUMERS]; /* of those to whom it is owed */
 	struct claim *claim;		     /* by one more, or NULL */
 	uint64_t base;			     /* the region's first word */
+	uint64_t fresh;			     /* pages that the first of them was not owed */
 	struct range bits;		     /* that were marked; none if first is behind last */
 };
 
@@ -104,8 +105,10 @@ static bool claim_word(struct claim *claim, uint64_t base, uint64_t w, uint64_t 
 
 static void fold_word(struct fold *f, uint64_t w, uint64_t word)
 {
-	for (unsigned i = 0; i < f->count; i++)
-		planes_merge_word(&f->planes[i], w, word, false);
+	for (unsigned i = 0; i < f->count; i++) {
+		uint64_t fresh = planes_merge_word(&f->planes[i], w, word, false);
+		f->fresh += i ? 0 : fresh;
+	}
 	f->bits.first = min_u64(f->bits.first, w * WORD_BITS + word_first(word));
 	f->bits.last = w * WORD_BITS + word_last(word);
 }
@@ -138,8 +141,9 @@ static void add_cause(struct hold *hold)
 	static const struct log_source caller = { .provenance = VFD_SOFTWARE, .who = "caller" };
 
 	for (uint32_t left = hold->folded ? hold->log->live : 0; left; left &= left - 1)
-		cause_add(hold->log, word_first(left), &caller, hold->hull);
+		cause_add(hold->log, word_first(left), &caller, hold->hull, hold->fresh);
 	hold->folded = false;
+	hold->fresh = 0;
 }
 
 /* One cause spans gaps of up to a stripe; the more causes there are the larger they get, so that there are few. */
@@ -175,6 +179,7 @@ static void remember(struct hold *hold, struct range bits)
 static void fold_begin(struct fold *f, const struct hold *hold, struct claim *claim)
 {
 	f->count = 0;
+	f->fresh = 0;
 	f->claim = claim;
 	f->base = first_word(hold->log, hold->region);
 	f->bits = (struct range){ UINT64_MAX, 0 };
@@ -186,6 +191,15 @@ static void fold_begin(struct fold *f, const struct hold *hold, struct claim *cl
 	}
 }
 
+/* Whoever claims for the log's own consumer takes what was not owed to it. */
+static void count_fresh(const struct fold *f, struct hold *hold)
+{
+	uint64_t fresh = f->claim && !f->claim->consumer ? f->claim->pages : f->fresh;
+
+	hold->fresh += fresh;
+	region_count_fresh(hold->region, fresh);
+}
+
 static void fold_end(const struct fold *f, struct hold *hold)
 {
 	for (unsigned i = 0; i < f->count; i++)
@@ -194,6 +208,7 @@ static void fold_end(const struct fold *f, struct hold *hold)
 	if (f->bits.first > f->bits.last)
 		return;
 	remember(hold, f->bits);
+	count_fresh(f, hold);
 	if (f->claim)
 		f->claim->hull = f->bits;
 }
@@ -228,7 +243,7 @@ static void let_go(struct hold *hold)
 	hold->mutex = NULL;
 }
 
-void hold_stripe(struct hold *hold, const struct region *region, uint64_t stripe)
+void hold_stripe(struct hold *hold, struct region *region, uint64_t stripe)
 {
 	if (hold->mutex && hold->region == region && hold->stripe == stripe)
 		return;
@@ -247,7 +262,7 @@ void hold_end(struct hold *hold)
 	add_cause(hold);
 }
 
-void fold_stripes(struct hold *hold, const struct region *region, struct range stripes)
+void fold_stripes(struct hold *hold, struct region *region, struct range stripes)
 {
 	struct summed inbox = hold->region == region ? hold->inbox : inbox_of(hold->log, region);
 

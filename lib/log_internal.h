@@ -4,34 +4,9 @@
 
 /* Private to lib/log*.c.
  *
- * What conserves dirty pages lives in *records*: memory that holds offsets and plain numbers, no pointers, no locks.
- *
- *	superblock --+-- region table, sorted by log address, and a spare one
- *	             |      +-- inbox, one segment per region
- *	             |      +-- planes, one segment per region and consumer
- *	             +-- consumer records, up to 16: open batches, causes
- *
- * Records live in segments. With an arena they are cut from it and an offset counts from its start; without one each is a
- * mapping of its own, `base` is 0 and an offset is the address. Either way: pointer = base + offset, and 0 is none. A free
- * segment is all zero, and so is a new one.
+ * Records, which conserve dirty pages, are in log_layout.h.
  *
  * What is only good for this process (locks, the fork guard, handles) is in struct vfd_log, on the heap.
- *
- * Planes of a region. One bit per page of the log; bit 0 is the region's first page rounded down to 64 pages, so that a bitmap
- * aligned to 64 pages merges without a shift. Per page and consumer:
- *
- *	owed	to be taken
- *	taken	in an open batch; which one says the span of the batch. Not here if it is in the list: see log_list.c
- *	other	the owed page (if not owed: the taken one) was not reported by a source
- *
- * A page that is neither owed nor taken is not `other`: 7 states. A source that reports writes one plane only, as long as
- * nobody else marks pages. Per page, for all consumers together:
- *
- *	inbox	marked, but not yet owed: see log_inbox.c
- *
- * Each has three summaries, each with one bit per word of what it sums up that is not 0: `sum` of the plane, `top` of sum, `tip`
- * of top. Who looks for set bits reads them first and never touches a clean word: a clean log stays out of memory, and a word
- * of `tip`, 2^24 pages, is all that a look costs where nothing is set.
  *
  * A *chunk* is the 64 words under one word of `sum`, a *stripe* the 64 chunks under one word of `top`: 2^18 pages.
  *
@@ -56,107 +31,13 @@
 #include "forkguard.h"
 #include "lock.h"
 #include "log.h"
+#include "log_layout.h"
 #include "range.h"
 
 enum {
-	MAX_CONSUMERS = 16,
-	MAX_BATCHES = 256, /* open, per consumer; the low 8 bits of a batch id are its slot */
-	MAX_CAUSES = 64,
-	NAME_BYTES = 32,
 	CHUNK_WORDS = WORD_BITS, /* plane words under one summary word: the unit of merging */
 	STRIPE_WORDS = CHUNK_WORDS * WORD_BITS,
 	STRIPE_LOCKS = 128,
-	LISTED = 2048, /* words that are taken, per consumer */
-	MAX_INTENTS = 64,
-};
-
-/* ---- records ---- */
-
-#define LOG_MAGIC      UINT64_C(0x32474f4c44465600) /* "\0VFDLOG2" */
-#define LOG_MAGIC_DEAD UINT64_C(0x32474f4c44464400)
-
-/* A question to the kernel that is on its way: what it clears there may be nowhere yet. See log_intent.c. */
-struct intent {
-	uint64_t state;	      /* enum intent_state */
-	uint64_t first, last; /* log addresses */
-	uint64_t unused;
-};
-
-enum intent_state { INTENT_FREE, INTENT_CLAIMED, INTENT_ASKED };
-
-struct superblock {
-	uint64_t magic;
-	uint64_t page_size;
-	uint64_t flags;
-	uint64_t arena_size;	 /* 0: no arena */
-	uint64_t check;		 /* of the four above */
-	uint64_t batch_sequence; /* of the last batch id; starts anywhere, so that another log's id is not one
-				    of ours */
-	uint64_t regions;	 /* offset of the region table that counts; never changed but by one store */
-	uint64_t spare;		 /* offset of the one that will be next */
-	uint64_t consumers[MAX_CONSUMERS]; /* offset of struct consumer_record, 0 if there is none */
-	uint64_t all_asked;		   /* intents that mean everything */
-	struct intent intents[MAX_INTENTS];
-};
-
-struct region {
-	uint64_t address, last;
-	uint64_t memory;		/* process address, 0 in an identity log */
-	uint64_t inbox;			/* offset of the inbox */
-	uint64_t planes[MAX_CONSUMERS]; /* offset of the planes */
-	uint32_t holds;			/* mappings of this process that use the region; changed atomically */
-	uint32_t unused;
-};
-
-struct region_table {
-	uint64_t count, capacity;
-	uint64_t unused[6];
-	struct region regions[];
-};
-
-/* An open batch claims a span of log addresses: spans of one consumer never overlap, and a page that is taken
- * lies in one. So one taken bit per page serves all open batches. Edges shrink as pages are resolved. */
-struct batch_record {
-	uint64_t id; /* 0: the slot is free */
-	uint64_t first, last;
-	uint64_t pages; /* still taken; never 0 */
-};
-
-struct cause_label {
-	uint32_t provenance;
-	uint32_t reason;
-	char who[NAME_BYTES]; /* padded with zeros: labels are compared as bytes */
-	uint64_t granularity;
-};
-
-struct cause_record {
-	struct cause_label label;
-	uint64_t first, last;
-};
-
-/* Pages of a word that are taken, and which of them are `other`; the planes know nothing of either. */
-struct listed {
-	uint64_t word; /* log address, in 64 pages */
-	uint64_t pages, other;
-};
-
-struct list {
-	uint64_t pages; /* of all entries; 0: it is empty, whatever count is */
-	uint64_t count;
-	uint64_t room;		     /* LISTED */
-	struct listed words[LISTED]; /* their pages rise; there may be entries without any */
-};
-
-struct consumer_record {
-	char name[NAME_BYTES];
-	uint64_t open_batches;
-	uint64_t resolved; /* pages became clean since causes were last pruned */
-	uint64_t cause_count;
-	struct batch_record batches[MAX_BATCHES];
-	/* sorted by label, then first; equal labels never touch; room for one too many while it is folded in
-	 */
-	struct cause_record causes[MAX_CAUSES + 1];
-	struct list list;
 };
 
 /* ---- handles ---- */
@@ -246,9 +127,6 @@ void log_leave(struct vfd_log *log);
 int log_enter_alone(struct vfd_log *log, const char *operation, struct vfd_error *err);
 int consumer_enter_alone(struct vfd_consumer *consumer, const char *operation, struct vfd_error *err);
 void log_leave_alone(struct vfd_log *log);
-
-/* What superblock.check has to be */
-uint64_t super_check(const struct superblock *super);
 
 /* Arguments */
 int check_flags(unsigned flags, unsigned known, const char *operation, struct vfd_error *err);
@@ -437,11 +315,12 @@ void inbox_mark(const struct summed *inbox, uint64_t first, uint64_t last);
 /* A stripe that is held, or none. Starts as { .log = log }. */
 struct hold {
 	struct vfd_log *log;
-	pthread_mutex_t *mutex;	     /* NULL: none */
-	const struct region *region; /* of the one held last, with its inbox */
+	pthread_mutex_t *mutex; /* NULL: none */
+	struct region *region;	/* of the one held last, with its inbox */
 	uint64_t stripe;
 	struct summed inbox;
 	bool folded;	 /* hull is valid: marks that were folded and have no cause yet */
+	uint64_t fresh;	 /* of them: pages that the log's own consumer was not owed */
 	unsigned causes; /* how often that was no longer so */
 	struct range hull;
 };
@@ -456,14 +335,14 @@ struct claim {
 };
 
 /* Hold this stripe; let go of another. */
-void hold_stripe(struct hold *hold, const struct region *region, uint64_t stripe);
+void hold_stripe(struct hold *hold, struct region *region, uint64_t stripe);
 /* What was marked in the stripe that is held is owed to all consumers, or taken by the one that claims it. */
 void hold_fold(struct hold *hold, struct claim *claim);
 /* Let go. */
 void hold_end(struct hold *hold);
 
 /* What was marked in these stripes of the region is owed to all consumers. May hold the last. */
-void fold_stripes(struct hold *hold, const struct region *region, struct range stripes);
+void fold_stripes(struct hold *hold, struct region *region, struct range stripes);
 
 /* What was marked in `where` is owed to all consumers. */
 void fold_range(struct vfd_log *log, struct range where);
@@ -553,11 +432,13 @@ struct merging {
 	struct hold hold;
 	uint32_t consumers; /* a bit for each that is to be owed */
 	bool reported;
-	uint64_t fresh; /* pages that were clean, for the first of those consumers */
-	bool any;	/* hull is valid: what was merged */
+	bool counted;	 /* the log's own consumer is one of them, and it is no first copy */
+	uint64_t fresh;	 /* pages that were clean, for the first of those consumers */
+	uint64_t before; /* fresh, when the region was entered */
+	bool any;	 /* hull is valid: what was merged */
 	struct range hull;
-	const struct region *region; /* where we are; planes are of it */
-	struct range bits;	     /* of it, merged and not yet in the hull; none if first is behind last */
+	struct region *region; /* where we are; planes are of it */
+	struct range bits;     /* of it, merged and not yet in the hull; none if first is behind last */
 	unsigned count;
 	struct planes planes[MAX_CONSUMERS];
 };
@@ -572,7 +453,7 @@ uint64_t merging_end(struct merging *m, const struct log_source *source);
 
 /* For log_scale.c: in `bits` of a region, n words of pages at plane word w, all in one chunk. `stable`: src does not change.
  * Returns which words were not 0. */
-void merging_region(struct merging *m, const struct region *region, struct range bits);
+void merging_region(struct merging *m, struct region *region, struct range bits);
 uint64_t merging_chunk(struct merging *m, uint64_t w, const uint64_t *src, size_t n, bool stable);
 
 /* The part of `bits` from bit `at` on that lies in one chunk */
@@ -619,13 +500,34 @@ void count_owed(struct vfd_log *log, unsigned consumer, struct range where, stru
 int consumer_create(struct vfd_log *log, unsigned index, const char *name, const char *operation,
 		    struct vfd_error *err);
 
+/* Whoever it was: the same sort of source, for the same reason. */
+static inline bool same_kind(const struct cause_label *a, const struct cause_label *b)
+{
+	return a->provenance == b->provenance && a->reason == b->reason;
+}
+
 /* ---- log_cause.c ---- */
 
-/* Pages in `where` were marked by source. */
-void cause_add(struct vfd_log *log, unsigned consumer, const struct log_source *source, struct range where);
+/* Pages in `where` were marked by source; `fresh` of them were not owed to the log's own consumer. */
+void cause_add(struct vfd_log *log, unsigned consumer, const struct log_source *source, struct range where,
+	       uint64_t fresh);
+/* What is said of them. With its `causes`. */
+struct cause_label cause_label(struct vfd_consumer *consumer, const struct log_source *source);
 /* Forget causes without a page that is owed or taken, and trim the others. Alone in the gate. */
 void cause_prune(struct vfd_log *log, unsigned consumer);
 /* Whether it is time to: many causes, and pages were resolved since. */
 bool cause_wants_prune(struct vfd_consumer *consumer);
+
+/* ---- log_tally.c ---- */
+
+/* Which tally counts for it. With the `causes` of the log's own consumer. */
+uint16_t tally_of(struct vfd_log *log, const struct cause_label *label);
+
+/* So many pages of the region became owed to the log's own consumer. */
+static inline void region_count_fresh(struct region *region, uint64_t fresh)
+{
+	if (fresh)
+		__atomic_fetch_add(&region->fresh, fresh, __ATOMIC_RELAXED);
+}
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "log_internal.h"
+#include "probe.h"
 
 void merging_begin(struct merging *m, struct vfd_log *log, uint32_t consumers,
 		   const struct log_source *source)
@@ -13,7 +14,8 @@ void merging_begin(struct merging *m, struct vfd_log *log, uint32_t consumers,
 	m->consumers = consumers;
 	m->reported = source->provenance == VFD_REPORTED;
 	m->any = false;
-	m->fresh = 0;
+	m->counted = consumers & 1 && source->provenance != VFD_INITIAL;
+	m->fresh = m->before = 0;
 	m->region = NULL;
 	m->bits = (struct range){ UINT64_MAX, 0 };
 }
@@ -36,9 +38,12 @@ static void leave_region(struct merging *m)
 	m->hull.last = m->any ? max_u64(m->hull.last, last) : last;
 	m->any = true;
 	m->bits = (struct range){ UINT64_MAX, 0 };
+	if (m->counted)
+		region_count_fresh(m->region, m->fresh - m->before);
+	m->before = m->fresh;
 }
 
-static void enter_region(struct merging *m, const struct region *region)
+static void enter_region(struct merging *m, struct region *region)
 {
 	leave_region(m);
 	m->region = region;
@@ -49,7 +54,7 @@ static void enter_region(struct merging *m, const struct region *region)
 
 /* What was marked before is owed before, and not new. What is marked from here on may come to be owed later: the planes are the
  * same then. So a merge never waits for markers. */
-void merging_region(struct merging *m, const struct region *region, struct range bits)
+void merging_region(struct merging *m, struct region *region, struct range bits)
 {
 	if (m->region != region)
 		enter_region(m, region);
@@ -61,7 +66,9 @@ uint64_t merging_end(struct merging *m, const struct log_source *source)
 	leave_region(m);
 	hold_end(&m->hold);
 	for (uint32_t left = m->any ? m->consumers : 0; left; left &= left - 1)
-		cause_add(m->hold.log, word_first(left), source, m->hull);
+		cause_add(m->hold.log, word_first(left), source, m->hull, m->fresh);
+	if (m->any && source->provenance == VFD_ASSUMED)
+		probe(assume, source->reason, source->who, m->hull.first, m->hull.last, m->fresh);
 	return m->fresh;
 }
 
@@ -269,7 +276,7 @@ static void merge_pages(struct merging *m, const struct log_bits *b, uint64_t *d
 static bool merge_few(struct merging *m, const struct log_bits *b)
 {
 	const struct vfd_log *log = m->hold.log;
-	const struct region *region = m->region;
+	struct region *region = m->region;
 
 	if (!region || b->bits >= WORD_BITS || b->address < region->address || b->address > region->last)
 		return false;

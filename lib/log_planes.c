@@ -8,50 +8,26 @@
 
 /* ---- layout ---- */
 
-static uint64_t words_for(uint64_t bits)
-{
-	return (bits + WORD_BITS - 1) / WORD_BITS;
-}
-
-/* Words of a plane, of its summaries */
-struct extent {
-	uint64_t words, sum, top, tip;
-};
-
-static struct extent extent_of(const struct vfd_log *log, const struct region *region)
-{
-	uint64_t words = address_bit(log, region, region->last) / WORD_BITS + 1;
-	uint64_t sum = words_for(words), top = words_for(sum);
-
-	return (struct extent){ words, sum, top, words_for(top) };
-}
-
-/* `count` planes with their summaries. Summaries first: those of a small log share one page. */
-static uint64_t bytes_of(struct extent e, unsigned count)
-{
-	return count * (e.words + e.sum + e.top + e.tip) * sizeof(uint64_t);
-}
-
 static struct summed plane_at(uint64_t *base, struct extent e, unsigned index, unsigned count)
 {
-	uint64_t *tops = base + count * e.tip, *sums = tops + count * e.top, *planes = sums + count * e.sum;
+	uint64_t *tops = base + count * e.tip, *sums = tops + count * e.top;
 
 	return (struct summed){
 		.tip = base + index * e.tip,
 		.top = tops + index * e.top,
 		.sum = sums + index * e.sum,
-		.bits = planes + index * e.words,
+		.bits = base + extent_bits(e, index, count),
 	};
 }
 
 uint64_t planes_bytes(const struct vfd_log *log, const struct region *region)
 {
-	return bytes_of(extent_of(log, region), 3);
+	return extent_bytes(extent_of(region, log->page_shift), 3);
 }
 
 struct planes planes_of(const struct vfd_log *log, const struct region *region, unsigned consumer)
 {
-	struct extent e = extent_of(log, region);
+	struct extent e = extent_of(region, log->page_shift);
 	uint64_t *base = at_offset(log, region->planes[consumer]);
 
 	return (struct planes){
@@ -63,12 +39,12 @@ struct planes planes_of(const struct vfd_log *log, const struct region *region, 
 
 uint64_t inbox_bytes(const struct vfd_log *log, const struct region *region)
 {
-	return bytes_of(extent_of(log, region), 1);
+	return extent_bytes(extent_of(region, log->page_shift), 1);
 }
 
 struct summed inbox_of(const struct vfd_log *log, const struct region *region)
 {
-	return plane_at(at_offset(log, region->inbox), extent_of(log, region), 0, 1);
+	return plane_at(at_offset(log, region->inbox), extent_of(region, log->page_shift), 0, 1);
 }
 
 /* ---- looking for bits ---- */
@@ -228,7 +204,7 @@ static void wipe_summed(const struct summed *s, struct range stripes)
 
 void planes_wipe(const struct planes *p, const struct vfd_log *log, const struct region *region)
 {
-	struct range stripes = { 0, extent_of(log, region).top - 1 };
+	struct range stripes = { 0, extent_of(region, log->page_shift).top - 1 };
 
 	wipe_summed(&p->owed, stripes);
 	wipe_summed(&p->taken, stripes);

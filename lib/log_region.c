@@ -177,17 +177,25 @@ static int check_region_clean(struct vfd_log *log, const struct region *region, 
 	return ret;
 }
 
-static void drop_region(struct vfd_log *log, struct region *region)
+/* The planes go after the region: who looks on from outside finds a region that is whole, or none. */
+static void give_back_planes(struct vfd_log *log, struct region *gone)
 {
 	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
-		if (!region->planes[i])
+		if (!gone->planes[i])
 			continue;
-		struct planes p = planes_of(log, region, i);
-		planes_wipe(&p, log, region);
+		struct planes p = planes_of(log, gone, i);
+		planes_wipe(&p, log, gone);
 	}
-	free_planes(log, region);
+	free_planes(log, gone);
+}
+
+static void drop_region(struct vfd_log *log, struct region *region)
+{
+	struct region gone = *region;
+
 	place_remove(log, region);
 	regions_remove(log, (uint64_t)(region - region_table(log)));
+	give_back_planes(log, &gone);
 	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
 		if (!log->super->consumers[i])
 			continue;

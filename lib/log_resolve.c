@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "log_internal.h"
+#include "probe.h"
 
 /* A page dirtied meanwhile stays owed, and what is said of it stays said. Few are, so `owed` is not looked at for nothing. */
 static void delivered_word(const struct planes *p, uint64_t w, uint64_t bits)
@@ -168,7 +169,9 @@ static void resolve_slot(struct vfd_log *log, unsigned consumer, struct batch_re
 		return;
 	where.first = max_u64(where.first, span.first);
 	where.last = min_u64(where.last, span.last);
-	slot->pages -= resolve_range(log, consumer, where, delivered);
+	uint64_t pages = resolve_range(log, consumer, where, delivered);
+	probe(commit, slot->id, where.first, where.last, pages, delivered);
+	slot->pages -= pages;
 	pthread_mutex_lock(&log->consumers[consumer].causes);
 	record->resolved = 1;
 	pthread_mutex_unlock(&log->consumers[consumer].causes);

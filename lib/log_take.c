@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "log_internal.h"
+#include "probe.h"
 
 /* ---- the table of open batches ---- */
 
@@ -259,6 +260,7 @@ static int take(struct vfd_consumer *consumer, struct range where, uint64_t max_
 		.reported = t.reported,
 		.next = slot->first,
 	};
+	probe(take, batch->id, batch->first, batch->last, t.pages, t.reported);
 	return 0;
 }
 

@@ -30,7 +30,7 @@ void making_end(struct making *making);
 struct range making_hull(const struct making *making);
 uint64_t making_bytes(const struct making *making);
 
-/* IOVAs are free and taken, the table has room: what comes after it cannot fail. The hull is claimed. */
+/* IOVAs are free and taken, the table has room: what comes after it cannot fail. The hull is claimed, and the mutex held, here and below. */
 int making_reserve(struct making *making, struct vfd_error *err);
 /* Of what is not mapped: why is what the kernel said of the first of those, or another reason. */
 void making_give_back(struct making *making, int why);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "map.h"
 
+#include <inttypes.h>
 #include <stddef.h>
 
 #include "making.h"
@@ -8,6 +9,7 @@
 #include "map_explain.h"
 #include "options.h"
 #include "pieces.h"
+#include "probe.h"
 #include "recorder.h"
 
 static int kernel_map(struct space *space, const struct mapping *m)
@@ -16,31 +18,44 @@ static int kernel_map(struct space *space, const struct mapping *m)
 			   m->flags & VFD_MAP_WRITE);
 }
 
+static int kernel_map_unlocked(struct space *space, const struct mapping *m)
+{
+	space_unlock(space);
+	int rc = kernel_map(space, m);
+	space_lock(space);
+	return rc;
+}
+
 /* Once the kernel has it devices can write to it. But before it is in the table, who finds the record lost does not assume it, and
- * whose harvest is the last does not collect it. */
+ * whose harvest is the last does not collect it. Mutex held, but for the ioctl. */
 static int map_one(struct space *space, struct mapping *m, bool ask)
 {
 	bool recorded = space->started;
 	struct moment before = space_look(space);
-	int rc = ask ? kernel_map(space, m) : 0;
+	int rc = ask ? kernel_map_unlocked(space, m) : 0;
 
 	if (rc)
 		return rc;
 	space_mapped(space, m);
 	space_unsettle(space, before);
 	if (recorded && !space->started && space->tracking && mapping_tracked(m))
-		space_assume(space, m, VFD_WHY_STATE_LOST);
+		space_tell_assumed(space, VFD_WHY_STATE_LOST, m->where,
+				   space_assume(space, m, VFD_WHY_STATE_LOST), 0);
+	probe(map, m->where.first, m->where.last, m->memory, m->flags);
+	message(&space->messages, VFD_LEVEL_DEBUG,
+		(struct note){ .kind = VFD_MSG_MAPPED, .where = m->where, .count = range_size(m->where) },
+		"IOVA %#" PRIx64 "..%#" PRIx64 " is mapped to %p", m->where.first, m->where.last, m->memory);
 	return 0;
 }
 
 /* To take back is worse than not to begin. What the kernel does not say here it says when it is asked. */
-static int check_entries(struct making *making, struct range where, struct vfd_error *err)
+static int check_entries(struct making *making, struct vfd_error *err)
 {
 	struct backend now = making->space->backend;
 
-	if (making->count == 1 || backend_refresh(&now) || now.caps.entries_available >= making->count)
+	if (backend_refresh(&now) || now.caps.entries_available >= making->count)
 		return 0;
-	return explain_entries(where, making->count, now.caps.entries_available, err);
+	return explain_entries(making_hull(making), making->count, now.caps.entries_available, err);
 }
 
 /* Newest first; what devices wrote meanwhile is collected. The errors of an unmap say "call again": once. Returns whether something is
@@ -70,13 +85,14 @@ static int undo(struct making *making, int rc, struct vfd_error *err)
 
 	making_give_back(making, rc);
 	bool any_left = take_back(making, &left, &why);
+	space_unlock(making->space);
 	rc = explain_map(making->space, making->all[making->mapped], &asked, rc, err);
+	space_lock(making->space);
 	return any_left ? explain_left(left, &why, err) : rc;
 }
 
-static int map_all(struct making *making, struct vfd_error *err)
+static int map_all(struct making *making, bool ask, struct vfd_error *err)
 {
-	bool ask = making->origin != IN_KERNEL && making->space->attached;
 	int rc = 0;
 
 	while (!rc && making->mapped < making->count) {
@@ -86,21 +102,32 @@ static int map_all(struct making *making, struct vfd_error *err)
 	return rc ? undo(making, rc, err) : 0;
 }
 
-/* With the records made */
+/* All promises made. */
+static int map_several(struct making *making, bool ask, struct vfd_error *err)
+{
+	space_unlock(making->space);
+	int rc = ask ? check_entries(making, err) : 0;
+	space_lock(making->space);
+	if (!rc)
+		return map_all(making, ask, err);
+	making_give_back(making, rc);
+	return rc;
+}
+
+/* With the records made. To take back is to unmap, which reaches further. */
 static int enter_table(struct making *making, struct vfd_error *err)
 {
-	struct range where = making_hull(making);
+	struct space *space = making->space;
 	struct range_claim claim;
 
-	range_claim(&making->space->queue, &claim,
-		    recorders_reach(making->space, where)); /* to take back is to unmap */
+	space_lock(space);
+	range_claim(&space->queue, &space->mutex, &claim, recorders_reach(space, making_hull(making)));
+	bool ask = making->origin != IN_KERNEL && space->attached;
 	int rc = making_reserve(making, err);
-	if (!rc && making->origin != IN_KERNEL && making->space->attached &&
-	    (rc = check_entries(making, where, err)))
-		making_give_back(making, rc);
 	if (!rc)
-		rc = map_all(making, err);
-	range_release(&making->space->queue, &claim);
+		rc = (making->count > 1 ? map_several : map_all)(making, ask, err);
+	range_release(&space->queue, &claim);
+	space_unlock(space);
 	return rc;
 }
 

@@ -26,7 +26,8 @@ int map_declare(struct space *space, const struct vfd_mapping *want, struct vfd_
 int map_remove(struct space *space, struct range where, bool none_is_fine, uint64_t patience,
 	       struct vfd_error *err);
 
-/* Unmap one mapping, whose range is claimed, and forget it; or leave all as it was. deadline: until when to wait for pins, 0: not at all. */
+/* Unmap one mapping, whose range is claimed, and forget it; or leave all as it was. deadline: until when to wait for pins, 0: not at all.
+ * Mutex held, but let go of meanwhile. */
 int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err);
 
 /* Give every mapping of the table to the kernel, which has none. On failure some of them may be there. */

@@ -112,20 +112,16 @@ int check_mapping(const struct space *space, const struct vfd_mapping *want, str
 	return rc ? rc : check_granule(space, want, *where, err);
 }
 
-/* Nothing is in the way. The range is claimed: what is true now stays true until it is released. */
 int check_free(struct space *space, struct range where, struct vfd_error *err)
 {
 	struct index_cursor there;
-	int rc = 0;
 
-	table_enter(&space->table);
-	if (index_meets(&space->table.iova, where, &there))
-		rc = fail_range(err, VFD_EOVERLAP, map_op, there.where.first, there.where.last,
-				"IOVA %#" PRIx64 "..%#" PRIx64 " meets the mapping at %#" PRIx64 "..%#" PRIx64
-				"; unmap that first",
-				where.first, where.last, there.where.first, there.where.last);
-	table_leave(&space->table);
-	return rc;
+	if (!index_meets(&space->table.iova, where, &there))
+		return 0;
+	return fail_range(err, VFD_EOVERLAP, map_op, there.where.first, there.where.last,
+			  "IOVA %#" PRIx64 "..%#" PRIx64 " meets the mapping at %#" PRIx64 "..%#" PRIx64
+			  "; unmap that first",
+			  where.first, where.last, there.where.first, there.where.last);
 }
 
 /* ---- limits ---- */
@@ -133,9 +129,9 @@ int check_free(struct space *space, struct range where, struct vfd_error *err)
 /* The kernel charges locked memory when it pins: at once behind a real IOMMU, else when a driver pins, if ever. */
 static bool pins_at_map(struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	bool pins = space->attached && space->physical;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 	return pins;
 }
 
@@ -187,6 +183,14 @@ int check_region(struct space *space, const struct vfd_mapping *run, struct vfd_
 	return rc;
 }
 
+static int check_free_now(struct space *space, struct range where, struct vfd_error *err)
+{
+	space_lock(space);
+	int rc = check_free(space, where, err);
+	space_unlock(space);
+	return rc;
+}
+
 int map_check(struct space *space, const struct vfd_mapping *want, struct vfd_map_cost *cost,
 	      struct vfd_error *err)
 {
@@ -203,6 +207,6 @@ int map_check(struct space *space, const struct vfd_mapping *want, struct vfd_ma
 	if (!rc)
 		rc = check_region(space, want, err);
 	if (!rc)
-		rc = check_free(space, where, err);
+		rc = check_free_now(space, where, err);
 	return rc ? rc : check_limits(space, where, cost, err);
 }

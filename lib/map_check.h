@@ -14,7 +14,7 @@ int check_mapping(const struct space *space, const struct vfd_mapping *want, str
 		  struct vfd_error *err);
 /* The kernel's windows. VFD_ERESERVED. */
 int check_allowed(const struct caps *caps, struct range where, struct vfd_error *err);
-/* The table. VFD_EOVERLAP. Under a claim what is true now stays true until it is released. */
+/* The table. VFD_EOVERLAP. Under a claim what is true now stays true until it is released. Mutex held. */
 int check_free(struct space *space, struct range where, struct vfd_error *err);
 /* The log address that was stated, if one was. VFD_EALIAS. */
 int check_log_address(const struct vfd_mapping *want, uint64_t address, struct vfd_error *err);

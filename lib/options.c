@@ -34,6 +34,10 @@ int copy_options(void *dst, size_t known, size_t minimum, const void *user, cons
 	if (!user)
 		return fail(err, VFD_EINVALID, what, "the pointer to %s is NULL", what);
 	memcpy(&size, user, sizeof(size));
+	if (size == known) {
+		memcpy(dst, user, known);
+		return 0;
+	}
 
 	int ret = check_size(size, minimum, what, err);
 	if (ret)

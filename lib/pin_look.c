@@ -156,5 +156,10 @@ int pins_refuse(struct space *space, const char *operation, struct vfd_error *er
 {
 	struct pin_holder holder;
 
-	return pins_hold(space, RANGE_ALL, &holder) ? fail_pinned(&holder, operation, err) : 0;
+	if (!pins_hold(space, RANGE_ALL, &holder))
+		return 0;
+	message(&space->messages, VFD_LEVEL_WARNING,
+		(struct note){ .kind = VFD_MSG_REFUSED, .where = holder.where },
+		"%s refused: memory is pinned, and its device may write to it", operation);
+	return fail_pinned(&holder, operation, err);
 }

@@ -211,7 +211,7 @@ int place_find(struct space *space, struct vfd_mapping *mapping, const struct vf
 
 	if (rc)
 		return rc;
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	enum extents_result result = find_armed(space, &want, mapping);
 	if (result == EXTENTS_NONE)
 		result = find(&space->place, &want, mapping);
@@ -219,18 +219,14 @@ int place_find(struct space *space, struct vfd_mapping *mapping, const struct vf
 		rc = fail_full(&space->place, &want, err);
 	else if (result == EXTENTS_NO_MEMORY)
 		rc = fail(err, VFD_ENOMEMORY, place_op, "no memory for the record of free IOVAs");
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 	return rc;
 }
 
 int place_take(struct space *space, struct range where, struct vfd_error *err)
 {
-	enum extents_result result = EXTENTS_OK;
+	enum extents_result result = space->place.live ? take_parts(&space->place, where) : EXTENTS_OK;
 
-	pthread_mutex_lock(&space->mutex);
-	if (space->place.live)
-		result = take_parts(&space->place, where);
-	pthread_mutex_unlock(&space->mutex);
 	if (result == EXTENTS_NO_MEMORY)
 		return fail(err, VFD_ENOMEMORY, "map", "no memory for the record of free IOVAs");
 	if (result == EXTENTS_NONE)
@@ -243,18 +239,18 @@ int place_take(struct space *space, struct range where, struct vfd_error *err)
 
 void place_give(struct space *space, struct range where)
 {
-	pthread_mutex_lock(&space->mutex);
 	if (space->place.live)
 		give_parts(&space->place, space->place.window_count, where);
-	pthread_mutex_unlock(&space->mutex);
 }
 
 void place_give_pieces(struct space *space, const struct vfd_mapping *run)
 {
 	struct vfd_mapping piece;
 
+	space_lock(space);
 	for (uint64_t at = 0; at < run->size; at += piece.size) {
 		piece = piece_at(run, at);
 		place_give(space, (struct range){ piece.iova, piece.iova + (piece.size - 1) });
 	}
+	space_unlock(space);
 }

@@ -27,9 +27,10 @@ void place_forget(struct space *space);
 /* Choose mapping->iova and take what it needs, piece by piece of its granule. VFD_EINVALID, VFD_ELIMIT, VFD_ENOMEMORY. */
 int place_find(struct space *space, struct vfd_mapping *mapping, const struct vfd_placement *wish,
 	       struct vfd_error *err);
-/* Take a range that the caller chose. VFD_EOVERLAP, VFD_ENOMEMORY. Not live: 0. */
+/* Take a range that the caller chose, and give it back, the space's mutex held. VFD_EOVERLAP, VFD_ENOMEMORY. Not live: 0. */
 int place_take(struct space *space, struct range where, struct vfd_error *err);
 void place_give(struct space *space, struct range where);
+/* What place_find() took. */
 void place_give_pieces(struct space *space, const struct vfd_mapping *run);
 
 #endif

@@ -6,13 +6,7 @@
 
 #include "space.h"
 
-void plan_init(struct plan *plan)
-{
-	*plan = (struct plan){ 0 };
-	pthread_mutex_init(&plan->mutex, NULL);
-}
-
-/* All below up to plan_touch(): mutex held. */
+/* All up to plan_clear(): the space's mutex held. */
 
 static void span_free(struct span *span)
 {
@@ -81,9 +75,8 @@ static bool same_rule(const struct plan_rule *a, const struct plan_rule *b)
 	       a->alone == b->alone && a->adjoining == b->adjoining;
 }
 
-static void lock(struct plan *plan, const struct plan_rule *rule)
+static void follow(struct plan *plan, const struct plan_rule *rule)
 {
-	pthread_mutex_lock(&plan->mutex);
 	if (same_rule(&plan->rule, rule))
 		return;
 	remove_spans(plan, 0, plan->count);
@@ -94,28 +87,20 @@ static void lock(struct plan *plan, const struct plan_rule *rule)
 
 void plan_touch(struct plan *plan, struct range where)
 {
-	pthread_mutex_lock(&plan->mutex);
+	if (!plan->count)
+		return;
 	size_t from = seek(plan, where.first), to = from;
 	while (to < plan->count && plan->spans[to]->where.first <= where.last)
 		to++;
 	remove_spans(plan, from ? from - 1 : 0, to < plan->count ? to + 1 : to);
-	pthread_mutex_unlock(&plan->mutex);
 }
 
 void plan_clear(struct plan *plan)
 {
-	pthread_mutex_lock(&plan->mutex);
 	remove_spans(plan, 0, plan->count);
 	free(plan->spans);
 	plan->spans = NULL;
 	plan->capacity = 0;
-	pthread_mutex_unlock(&plan->mutex);
-}
-
-void plan_end(struct plan *plan)
-{
-	plan_clear(plan);
-	pthread_mutex_destroy(&plan->mutex);
 }
 
 /* ---- finding a span ---- */
@@ -149,7 +134,7 @@ uint64_t plan_wanted_end(const struct table *table, struct range wanted)
 	return wanted.last;
 }
 
-/* Where a span that begins with this mapping may start: at a multiple of 64 pages, if the kernel has no mapping there. Table entered. */
+/* Where a span that begins with this mapping may start: at a multiple of 64 pages, if the kernel has no mapping there. Mutex held. */
 static uint64_t start_of(const struct table *table, const struct plan_rule *rule, struct range mapping)
 {
 	uint64_t aligned = mapping.first & ~(64 * rule->page - 1);
@@ -174,7 +159,7 @@ static struct range window_for(const struct table *table, const struct plan_rule
 	return window;
 }
 
-/* Table entered. */
+/* Mutex held. */
 static bool find_wanted(const struct table *table, struct range wanted, uint64_t cursor,
 			struct index_cursor *at)
 {
@@ -191,16 +176,15 @@ bool plan_next(struct space *space, struct range wanted, uint64_t cursor, struct
 	struct index_cursor at;
 	uint64_t next;
 
-	table_enter(&space->table);
+	space_lock(space);
 	bool found = find_wanted(&space->table, wanted, cursor, &at);
 	if (found) {
-		lock(&space->plan, &rule);
+		follow(&space->plan, &rule);
 		const struct span *span = find_kept(&space->plan, at.where, wanted, &next);
 		window->kept = span;
 		window->where = span ? span->where : window_for(&space->table, &rule, wanted, at.where, next);
-		pthread_mutex_unlock(&space->plan.mutex);
 	}
-	table_leave(&space->table);
+	space_unlock(space);
 	return found;
 }
 
@@ -209,7 +193,7 @@ bool plan_next(struct space *space, struct range wanted, uint64_t cursor, struct
 static struct span *take_kept(struct plan *plan, const struct plan_rule *rule, struct range wanted,
 			      struct range window)
 {
-	lock(plan, rule);
+	follow(plan, rule);
 	size_t at = seek(plan, window.first);
 	struct span *span = at < plan->count ? plan->spans[at] : NULL;
 	if (span && span->where.first == window.first && span->where.last <= window.last &&
@@ -217,12 +201,11 @@ static struct span *take_kept(struct plan *plan, const struct plan_rule *rule, s
 		span->used = true;
 	else
 		span = NULL;
-	pthread_mutex_unlock(&plan->mutex);
 	return span;
 }
 
 /* Nobody else can plan this range: it is claimed. Without memory for it the spare serves this one time. */
-static struct span *keep(struct plan *plan, const struct plan_rule *rule, struct span *spare)
+static struct span *keep(struct space *space, const struct plan_rule *rule, struct span *spare)
 {
 	struct span *span = malloc(sizeof *span);
 
@@ -230,9 +213,10 @@ static struct span *keep(struct plan *plan, const struct plan_rule *rule, struct
 		return spare;
 	*span = *spare;
 	span->own = true;
-	lock(plan, rule);
-	span->kept = insert(plan, span);
-	pthread_mutex_unlock(&plan->mutex);
+	space_lock(space);
+	follow(&space->plan, rule);
+	span->kept = insert(&space->plan, span);
+	space_unlock(space);
 	return span;
 }
 
@@ -240,23 +224,25 @@ struct span *plan_take(struct space *space, struct range wanted, const struct pl
 		       struct span *spare)
 {
 	struct plan_rule rule = plan_rule(space);
-	struct span *span = take_kept(&space->plan, &rule, wanted, window->where);
 
+	space_lock(space);
+	struct span *span = take_kept(&space->plan, &rule, wanted, window->where);
+	space_unlock(space);
 	if (span || window->kept)
 		return span;
 	*spare = (struct span){ .used = true };
 	if (!span_measure(space, &rule, window->where, spare))
 		return NULL;
-	return span_cut(space, rule.page, spare) ? keep(&space->plan, &rule, spare) : spare;
+	return span_cut(space, rule.page, spare) ? keep(space, &rule, spare) : spare;
 }
 
-void plan_done(struct plan *plan, struct span *span, bool drop)
+void plan_done(struct space *space, struct span *span, bool drop)
 {
-	pthread_mutex_lock(&plan->mutex);
+	space_lock(space);
 	if (drop && span->kept)
-		drop_range(plan, span->where);
+		drop_range(&space->plan, span->where);
 	span->used = false;
 	if (!span->kept)
 		span_free(span);
-	pthread_mutex_unlock(&plan->mutex);
+	space_unlock(space);
 }

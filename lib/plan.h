@@ -23,7 +23,6 @@
  * A *segment* is a run of mappings contiguous in IOVA and in log addresses: a harvest does nothing per mapping. Spans and segments
  * are kept from round to round; map and unmap drop those that they meet, and the two neighbours, with which they may now join. */
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -66,18 +65,14 @@ struct plan_rule {
 };
 
 struct plan {
-	pthread_mutex_t mutex;
 	struct plan_rule rule; /* of the spans below */
 	struct span **spans;   /* ascending; they do not meet */
 	size_t count, capacity;
 };
 
-void plan_init(struct plan *plan);
-void plan_end(struct plan *plan);
-
-/* Mappings in the range came or went. Its claim is held. */
+/* Mappings in the range came or went. Its claim is held, and the space's mutex. */
 void plan_touch(struct plan *plan, struct range where);
-/* Forget everything. */
+/* Forget everything. The space's mutex held. */
 void plan_clear(struct plan *plan);
 
 /* What to claim before a span can be taken. */
@@ -94,9 +89,9 @@ bool plan_next(struct space *space, struct range wanted, uint64_t cursor, struct
 struct span *plan_take(struct space *space, struct range wanted, const struct plan_window *window,
 		       struct span *spare);
 /* drop: plan it anew next time. */
-void plan_done(struct plan *plan, struct span *span, bool drop);
+void plan_done(struct space *space, struct span *span, bool drop);
 
-/* The end of the last mapping that starts in `wanted`, or of `wanted` if none reaches beyond. Table entered. */
+/* The end of the last mapping that starts in `wanted`, or of `wanted` if none reaches beyond. Table entered, or the mutex held. */
 uint64_t plan_wanted_end(const struct table *table, struct range wanted);
 
 /* ---- plan_span.c ---- */

@@ -102,6 +102,12 @@ static bool joins(const struct plan_rule *rule, const struct span *span, struct 
 	return rule->clubbed || is_aligned(next.first - span->where.first, 64 * rule->page);
 }
 
+/* The kernel may not have it any more, and tells nothing of what lies behind a hole. */
+static bool may_be_hole(const struct plan_rule *rule, const struct mapping *m)
+{
+	return rule->adjoining && m->uncertain;
+}
+
 static uint64_t align_down(const struct plan_rule *rule, uint64_t address)
 {
 	return address & ~(64 * rule->page - 1);
@@ -160,7 +166,9 @@ bool span_measure(struct space *space, const struct plan_rule *rule, struct rang
 	if (!m || m->where.first < window.first)
 		return false;
 	begin(span, rule, window, m->where);
-	while ((m = mapping_walk_next(&walk)) && joins(rule, span, m->where))
+	if (may_be_hole(rule, m))
+		return true;
+	while ((m = mapping_walk_next(&walk)) && !may_be_hole(rule, m) && joins(rule, span, m->where))
 		extend(span, rule, m->where, &cut);
 	if (!m && rule->clubbed && range_size(window) >= rule->longest && ends_badly(space, rule, span))
 		retreat(span, rule, &cut);

@@ -28,6 +28,7 @@ static void add(struct text *t, const char *line)
 static void add_entry(struct text *t, const struct vfd_plan *plan, const struct vfd_plan_entry *e)
 {
 	char line[512], name[64], answer[96];
+	bool small = plan->deferred_bytes >> 10 & 1023; /* no whole MiB, as when a vIOMMU maps pages */
 
 	snprintf(name, sizeof name, e->device[0] ? "%.47s (group %d)" : "%.0sgroup %d, no device open",
 		 e->device, e->group);
@@ -41,8 +42,8 @@ static void add_entry(struct text *t, const struct vfd_plan *plan, const struct 
 	else if (e->source == VFD_SOURCE_PINS)
 		snprintf(answer, sizeof answer, "pins, %" PRIu64 " bytes a bit", e->granularity);
 	else
-		snprintf(answer, sizeof answer, "nobody: %" PRIu64 " MiB deferred to the last round",
-			 plan->deferred_bytes >> 20);
+		snprintf(answer, sizeof answer, "nobody: %" PRIu64 " %s deferred to the last round",
+			 plan->deferred_bytes >> (small ? 10 : 20), small ? "KiB" : "MiB");
 	snprintf(line, sizeof line, "%s: %s; %s%s\n", name, answer, e->why,
 		 e->source == VFD_SOURCE_DEFERRED ? ": give it pins (vfd_device_pins_all), or unplug it first"
 						  : "");

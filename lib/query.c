@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <vfiodirty/error.h>
+
 enum { FIRST_TRY = 1024, MOST = 1 << 20 };
 
 /* One try with room for *size bytes; *size becomes what the kernel says it takes. */
@@ -13,7 +15,7 @@ static int ask(const struct sys *sys, int fd, unsigned long request, const void 
 {
 	*answer = calloc(1, *size);
 	if (!*answer)
-		return -ENOMEM;
+		return VFD_ENOMEMORY;
 	memcpy(*answer, question, head_size);
 	memcpy(*answer, size, sizeof *size);
 	int rc = sys->ioctl(sys, fd, request, *answer);

@@ -10,8 +10,8 @@
 
 #include "sys.h"
 
-/* question: head_size bytes, argsz first (it is filled in here). On success *answer, which the caller frees, has *size bytes. 0 or
- * -errno. */
+/* question: head_size bytes, argsz first (it is filled in here). On success *answer, which the caller frees, has *size bytes. 0,
+ * -errno, or VFD_ENOMEMORY: the kernel was not asked. */
 int query(const struct sys *sys, int fd, unsigned long request, const void *question, size_t head_size,
 	  void **answer, uint32_t *size);
 

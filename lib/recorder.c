@@ -5,6 +5,7 @@
 #include "recorder.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,7 +120,7 @@ static int start_mapped(struct space *space, struct recorder *r, struct recorder
 	int rc = -EINVAL;
 
 	if (!gather(space, &cover))
-		return -ENOMEM;
+		return VFD_ENOMEMORY;
 	for (size_t most = DEVLOG_RANGES; most && is_too_much(rc); most /= 4) {
 		r->log.page_size = page;
 		mapped(&cover, page, most, ranges);
@@ -153,6 +154,10 @@ bool recorder_arm(struct space *space, struct recorder *r, const char **why)
 	r->next = space->recorders;
 	space->recorders = r;
 	space_rearmed(space);
+	message(&space->messages, VFD_LEVEL_INFO,
+		(struct note){ .kind = VFD_MSG_LOG_STARTED, .count = r->count, .who = r->who },
+		"the log of device %s runs, for %zu ranges and pages of %" PRIu64 " bytes", r->who, r->count,
+		r->log.page_size);
 	return true;
 }
 
@@ -178,10 +183,33 @@ void recorder_disarm(struct space *space, struct recorder *r)
 		devlog_quit(&r->log);
 }
 
+/* A record that was lost, and begins once more, assumes all that was written in between. */
+bool recorder_is_backed(const struct space *space, const struct recorder *r)
+{
+	return r->recorded && space->started;
+}
+
+static void owe_unsaid(struct space *space, const struct recorder *r)
+{
+	if (space->tracking && !recorder_is_backed(space, r))
+		space_owe_all(space, VFD_WHY_LOG_FAILED);
+}
+
+static void tell_failed(struct space *space, const struct recorder *r, const char *what)
+{
+	message(&space->messages, VFD_LEVEL_ERROR,
+		(struct note){ .kind = VFD_MSG_LOG_FAILED, .reason = VFD_WHY_LOG_FAILED, .who = r->who },
+		"the log of device %s %s: %s", r->who, what,
+		recorder_is_backed(space, r) ? "iommufd's page tables have what it did not say"
+					     : "all that is mapped writable is owed at the final harvest");
+}
+
 void recorder_fail(struct space *space, struct recorder *r)
 {
-	if (!atomic_exchange(&r->failed, true) && space->tracking)
-		space_owe_all(space, VFD_WHY_LOG_FAILED);
+	if (atomic_exchange(&r->failed, true))
+		return;
+	owe_unsaid(space, r);
+	tell_failed(space, r, "failed, or may have ended unread, and counts no more");
 }
 
 void recorders_fail(struct space *space)
@@ -198,17 +226,20 @@ void recorder_closed(struct space *space, struct recorder *r)
 	if (!take_off(space, r))
 		return;
 	devlog_quit(&r->log);
-	if (unread && space->tracking)
-		space_owe_all(space, VFD_WHY_LOG_FAILED);
+	if (unread) {
+		owe_unsaid(space, r);
+		if (space->tracking)
+			tell_failed(space, r, "ended before it was read for the last time");
+	}
 	space_answer_changed(space, was);
 }
 
 void recorder_set_silent(struct space *space, struct recorder *r, bool silent)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	r->silent = silent;
 	r->read &= silent;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 	if (!silent && r->armed) /* what was mapped meanwhile it may write from now on */
 		space_rearmed(space);
 	if (r->over && !silent)
@@ -217,9 +248,9 @@ void recorder_set_silent(struct space *space, struct recorder *r, bool silent)
 
 bool recorder_read_out(struct space *space, struct recorder *r)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	bool answer = r->silent && r->read;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 	return answer;
 }
 

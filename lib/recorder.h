@@ -9,7 +9,9 @@
  * when it is unmapped. Until they are armed anew: recorder_rearm.c.
  *
  * A failed REPORT may have cleared bits that never arrived, so nothing that the device says counts any more: all that is mapped is owed
- * at the end. So it is when a log ends (at the close of its device) without having been read after the device fell silent. */
+ * at the end. So it is when a log ends (at the close of its device) without having been read after the device fell silent. But a device
+ * may be *recorded* by the kernel all the while, too: then nothing is owed as long as that goes on, for the record has what the log
+ * failed to say; but for what a device writes into a mapping that goes, as of any device that has no log. */
 
 #include <stdatomic.h>
 
@@ -34,9 +36,10 @@ struct recorder {
 	atomic_bool failed;
 	atomic_bool
 		over; /* its log may have ended, with nothing unread: it is not asked, and has failed once its device can write */
-	bool silent; /* its device cannot write; the space's mutex, as for the next */
-	bool read;   /* all of it, since it is silent */
-	bool anew;   /* by a recorders_rearm() on its way: its new log runs, and it still counts as failed */
+	bool recorded; /* its device is in a record of the kernel's, too, by itself: iommufd's page tables */
+	bool silent;   /* its device cannot write; the space's mutex, as for the next */
+	bool read;     /* all of it, since it is silent */
+	bool anew; /* by a recorders_rearm() on its way: its new log runs, and it still counts as failed */
 	char who[32];
 };
 
@@ -44,7 +47,7 @@ struct recorder {
  * text. The container's gate is closed, as for the next two. */
 bool recorder_arm(struct space *space, struct recorder *recorder, const char **why);
 
-/* Start its log, which is off, for what recorder_arm() says. 0 or -errno: it is off. */
+/* Start its log, which is off, for what recorder_arm() says. 0, or -errno or VFD_ENOMEMORY: it is off. */
 int recorder_start(struct space *space, struct recorder *recorder, struct recorder_ranges *ranges);
 
 /* Stop it, if it is armed; nothing is left to read, or it is to be dropped. */
@@ -72,6 +75,9 @@ static inline bool recorder_answers(const struct recorder *recorder)
 {
 	return recorder->armed && !atomic_load(&recorder->failed);
 }
+
+/* Whether the kernel's record has what it fails to say. */
+bool recorder_is_backed(const struct space *space, const struct recorder *recorder);
 
 /* ---- recorder_read.c: the container's gate is entered ---- */
 

@@ -163,9 +163,9 @@ static bool read_range(struct harvest *h, struct recorder *r, struct range armed
 	for (uint64_t cursor = max_u64(h->wanted.first, armed.first);
 	     recorder_answers(r) && next_window(h, r, armed, cursor, &window); cursor = window.last + 1) {
 		struct range_claim claim;
-		range_claim(&h->space->queue, &claim, window);
+		space_claim(h->space, &claim, window);
 		int rc = read_window(h->space, r, window, h->result);
-		range_release(&h->space->queue, &claim);
+		space_release(h->space, &claim);
 		if (rc)
 			failed(h, r, window, rc);
 		if (rc)
@@ -181,9 +181,9 @@ struct silence {
 
 static struct silence look(struct space *space, const struct recorder *r)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	struct silence then = { r->silent, space->epoch };
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 	return then;
 }
 
@@ -192,9 +192,9 @@ static void settle(struct harvest *h, struct recorder *r, struct silence before)
 {
 	bool all = !h->wanted.first && h->wanted.last == UINT64_MAX;
 
-	pthread_mutex_lock(&h->space->mutex);
+	space_lock(h->space);
 	r->read |= all && before.silent && r->silent && before.epoch == h->space->epoch;
-	pthread_mutex_unlock(&h->space->mutex);
+	space_unlock(h->space);
 }
 
 bool recorder_harvest(struct harvest *h, struct recorder *r)

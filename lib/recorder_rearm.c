@@ -129,6 +129,26 @@ static void believe_again(struct space *space)
 	}
 }
 
+/* Those of silent devices cost nothing. */
+static void tell(struct space *space, const struct rearm *rearm, const char *who)
+{
+	if (rearm->failed)
+		message(&space->messages, VFD_LEVEL_ERROR,
+			(struct note){ .kind = VFD_MSG_LOG_FAILED,
+				       .reason = VFD_WHY_LOG_FAILED,
+				       .count = rearm->failed },
+			"%" PRIu32 " logs of devices were stopped and could not be started again",
+			rearm->failed);
+	if (rearm->rearmed)
+		message(&space->messages, VFD_LEVEL_INFO,
+			(struct note){ .kind = VFD_MSG_REARMED,
+				       .reason = who ? VFD_WHY_REARMED : VFD_WHY_NONE,
+				       .count = rearm->rearmed,
+				       .who = who },
+			"%" PRIu32 " logs of devices were started anew; %" PRIu64 " bytes are assumed for it",
+			rearm->rearmed, rearm->assumed_bytes);
+}
+
 int recorders_rearm(struct space *space, struct rearm *rearm, struct vfd_error *err)
 {
 	bool running = worth_it(space, rearm);
@@ -148,5 +168,6 @@ int recorders_rearm(struct space *space, struct rearm *rearm, struct vfd_error *
 		assume_all(space, rearm, who); /* and is in this */
 	believe_again(space);
 	space->rearms += rearm->rearmed;
+	tell(space, rearm, who);
 	return rc;
 }

@@ -42,10 +42,18 @@ void group_free(struct vfd_group *group)
 	free(group);
 }
 
+void group_tell(struct vfd_group *g, bool attached)
+{
+	message(&g->container->space.messages, VFD_LEVEL_INFO,
+		(struct note){ .kind = VFD_MSG_GROUP, .count = attached }, "group %d is %s", g->number,
+		attached ? "attached" : "detached");
+}
+
 void group_joined(struct vfd_group *g)
 {
 	struct vfd_container *c = g->container;
 
+	group_tell(g, true);
 	g->next = c->groups;
 	c->groups = g;
 	g->attached = true;
@@ -149,12 +157,21 @@ void group_held_elsewhere(struct vfd_group *g)
 		set_answered(g, false, false, g->by_record);
 }
 
+void device_tell(struct vfd_device *device, bool opened)
+{
+	message(&device->group->container->space.messages, VFD_LEVEL_INFO,
+		(struct note){ .kind = VFD_MSG_DEVICE, .count = opened, .who = device->name },
+		"device %s of group %d is %s", device->name, device->group->number,
+		opened ? "open" : "closed");
+}
+
 void device_joined(struct vfd_device *device)
 {
 	device->next = device->group->devices;
 	device->group->devices = device;
 	group_recount(device->group);
 	space_writer_add(&device->group->container->space);
+	device_tell(device, true);
 }
 
 void device_free(struct vfd_device *device)

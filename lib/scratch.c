@@ -2,13 +2,16 @@
 #include "scratch.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
+
+#include <vfiodirty/error.h>
 
 #include "range.h"
 
 void scratch_pool_init(struct scratch_pool *pool, const struct sys *sys)
 {
-	*pool = (struct scratch_pool){ .sys = sys };
+	*pool = (struct scratch_pool){ .sys = sys, .page = sys_page_size() };
 	pthread_mutex_init(&pool->mutex, NULL);
 }
 
@@ -16,6 +19,13 @@ static void give_back(const struct scratch_pool *pool, struct scratch scratch)
 {
 	if (scratch.words)
 		pool->sys->unmap_scratch(pool->sys, scratch.words, scratch.size);
+}
+
+/* words is NULL: there is none, or it is in use. */
+static struct scratch small_one(struct scratch_pool *pool)
+{
+	return (struct scratch){ atomic_exchange(&pool->small, NULL), .size = pool->page,
+				 .ready = pool->page };
 }
 
 void scratch_pool_trim(struct scratch_pool *pool)
@@ -28,6 +38,7 @@ void scratch_pool_trim(struct scratch_pool *pool)
 	pthread_mutex_unlock(&pool->mutex);
 	for (int i = 0; i < SCRATCH_KEPT; i++)
 		give_back(pool, kept[i]);
+	give_back(pool, small_one(pool));
 }
 
 void scratch_pool_end(struct scratch_pool *pool)
@@ -59,11 +70,11 @@ static struct scratch take_kept(struct scratch_pool *pool, uint64_t bytes)
 
 int scratch_get(struct scratch_pool *pool, uint64_t bytes, struct scratch *out)
 {
-	size_t page = sys_page_size();
+	size_t page = pool->page;
 	void *memory;
 
 	if (bytes > SIZE_MAX - 2 * page)
-		return -ENOMEM;
+		return VFD_ENOMEMORY;
 	*out = take_kept(pool, bytes);
 	if (out->words)
 		return 0;
@@ -76,7 +87,7 @@ int scratch_get(struct scratch_pool *pool, uint64_t bytes, struct scratch *out)
 
 int scratch_populate(const struct scratch_pool *pool, struct scratch scratch, uint64_t first, uint64_t last)
 {
-	uint64_t page = sys_page_size() / sizeof *scratch.words;
+	uint64_t page = pool->page / sizeof *scratch.words;
 
 	first = first / page * page;
 	last = (last / page + 1) * page;
@@ -100,18 +111,29 @@ int scratch_get_populated(struct scratch_pool *pool, uint64_t bytes, struct scra
 
 int scratch_get_ready(struct scratch_pool *pool, uint64_t bytes, struct scratch *out)
 {
+	if (bytes <= pool->page && (*out = small_one(pool)).words)
+		return 0;
 	int rc = scratch_get(pool, bytes, out);
-
 	if (rc || out->ready >= bytes)
 		return rc;
 	scratch_put(pool, *out);
 	return scratch_get_populated(pool, bytes, out);
 }
 
+void scratch_put_ready(struct scratch_pool *pool, struct scratch scratch)
+{
+	uint64_t *none = NULL;
+
+	if (scratch.size > pool->page || !atomic_compare_exchange_strong(&pool->small, &none, scratch.words))
+		scratch_put(pool, scratch);
+}
+
 /* Keep the larger ones: a harvest's buffer is expensive to populate, and the next round needs it again. */
 void scratch_put(struct scratch_pool *pool, struct scratch scratch)
 {
 	pthread_mutex_lock(&pool->mutex);
+	if (!scratch.serial)
+		scratch.serial = ++pool->serial;
 	for (int i = 0; i < SCRATCH_KEPT; i++) {
 		if (pool->kept[i].size < scratch.size) {
 			struct scratch smaller = pool->kept[i];

@@ -19,12 +19,14 @@ enum { SCRATCH_KEPT = 4 };
 struct scratch {
 	uint64_t *words;
 	size_t size;	 /* bytes */
-	uint64_t serial; /* no other buffer of the pool ever had it; never 0 */
+	uint64_t serial; /* no other buffer of the pool ever had it; 0: it gets one when it is kept */
 	uint64_t ready;	 /* bytes from its beginning that were populated once */
 };
 
 struct scratch_pool {
 	const struct sys *sys;
+	size_t page;
+	_Atomic(uint64_t *) small; /* a page, ready: goes from unmap to unmap without the lock */
 	pthread_mutex_t mutex;
 	struct scratch kept[SCRATCH_KEPT];
 	uint64_t serial; /* the last one given out */
@@ -36,7 +38,7 @@ void scratch_pool_end(struct scratch_pool *pool);
 /* Give back what is kept: nothing is expected to need it soon. */
 void scratch_pool_trim(struct scratch_pool *pool);
 
-/* Room for `bytes`, zero and not populated. 0 or -errno. */
+/* Room for `bytes`, zero and not populated. 0, -errno or VFD_ENOMEMORY. */
 int scratch_get(struct scratch_pool *pool, uint64_t bytes, struct scratch *out);
 
 /* Words first..last can be written by the kernel from now on. 0 or -errno. */
@@ -47,6 +49,7 @@ int scratch_get_populated(struct scratch_pool *pool, uint64_t bytes, struct scra
 
 /* The same, without a call to the kernel if it was populated before: for who can ask again when the kernel faults on it after all. */
 int scratch_get_ready(struct scratch_pool *pool, uint64_t bytes, struct scratch *out);
+void scratch_put_ready(struct scratch_pool *pool, struct scratch scratch);
 
 /* All of it is zero again. */
 void scratch_put(struct scratch_pool *pool, struct scratch scratch);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "space.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,8 +18,8 @@ void space_init(struct space *space, const struct sys *sys, struct vfd_log *log,
 	pthread_mutex_init(&space->mutex, NULL);
 	scratch_pool_init(&space->scratch, sys);
 	range_queue_init(&space->queue);
+	messages_init(&space->messages);
 	table_init(&space->table);
-	plan_init(&space->plan);
 	if (log)
 		log_user_add(log);
 }
@@ -34,86 +35,94 @@ void space_end(struct space *space)
 		free(m);
 	}
 	log_intent_end(space->unpaid);
-	plan_end(&space->plan);
+	if (space->log) /* asking for no reason: groups and devices are freed by now */
+		log_defer(space->log, &space->deferral, NULL, 0);
+	plan_clear(&space->plan);
 	table_end(&space->table);
 	place_forget(space);
 	range_queue_end(&space->queue);
+	messages_end(&space->messages);
 	scratch_pool_end(&space->scratch);
 	pthread_mutex_destroy(&space->mutex);
 	if (space->log)
 		log_user_remove(space->log);
 }
 
+void space_claim(struct space *space, struct range_claim *claim, struct range where)
+{
+	space_lock(space);
+	range_claim(&space->queue, &space->mutex, claim, where);
+	space_unlock(space);
+}
+
+void space_release(struct space *space, struct range_claim *claim)
+{
+	space_lock(space);
+	range_release(&space->queue, claim);
+	space_unlock(space);
+}
+
 void space_writer_add(struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	space->writers++;
 	space->epoch++;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 }
 
 void space_writer_remove(struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	space->writers--;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 }
 
 void space_silence(struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	space->writers = 0;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 }
 
 void space_stir(struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	space->epoch++;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 }
 
-struct moment space_look(struct space *space)
+/* Who came between these two is counted, or was gone before the look was over. */
+struct moment space_look(const struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
-	struct moment moment = { space->epoch, space->writers };
-	pthread_mutex_unlock(&space->mutex);
-	return moment;
+	uint64_t epoch = space->epoch;
+
+	return (struct moment){ epoch, space->writers };
 }
 
-/* Mutex held, here and below. */
-static bool quiet_since(const struct space *space, struct moment before)
+/* Who came since has moved the epoch. */
+bool space_quiet_since(const struct space *space, struct moment before)
 {
-	return !before.writers && !space->writers && before.epoch == space->epoch;
-}
-
-bool space_quiet_since(struct space *space, struct moment before)
-{
-	pthread_mutex_lock(&space->mutex);
-	bool quiet = quiet_since(space, before);
-	pthread_mutex_unlock(&space->mutex);
-	return quiet;
+	return !before.writers && before.epoch == space->epoch;
 }
 
 void space_settle(struct space *space, struct moment before)
 {
-	pthread_mutex_lock(&space->mutex);
-	if (quiet_since(space, before))
+	space_lock(space);
+	if (space_quiet_since(space, before))
 		space->drained_at = space->epoch;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 }
 
 void space_unsettle(struct space *space, struct moment before)
 {
-	pthread_mutex_lock(&space->mutex);
-	if (!quiet_since(space, before)) {
-		space->epoch++;
-		for (struct recorder *r = space->recorders; r; r = r->next)
-			r->read = false;
-	}
-	pthread_mutex_unlock(&space->mutex);
+	if (space_quiet_since(space, before))
+		return;
+	space->epoch++;
+	for (struct recorder *r = space->recorders; r; r = r->next)
+		r->read = false;
 }
 
+/* Mutex held. */
 static bool drained(const struct space *space)
 {
 	return !space->writers && space->drained_at == space->epoch;
@@ -121,9 +130,9 @@ static bool drained(const struct space *space)
 
 bool space_drained(struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	bool answer = drained(space);
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 	return answer && !pins_writing(space);
 }
 
@@ -133,6 +142,16 @@ bool space_clean(struct space *space)
 }
 
 static const struct recorder *failed_recorder(const struct space *space)
+{
+	const struct recorder *r = space->recorders;
+
+	while (r && (recorder_answers(r) || recorder_is_backed(space, r)))
+		r = r->next;
+	return r;
+}
+
+/* Some device's log failed, so that only the kernel's record knows what it writes. */
+static bool fallen_back(const struct space *space)
 {
 	const struct recorder *r = space->recorders;
 
@@ -156,7 +175,7 @@ bool space_has_record(const struct space *space)
 
 bool space_tears(struct space *space)
 {
-	return space->started && space->by_record && space->backend.ops->tears;
+	return space->started && space->backend.ops->tears && (space->by_record || fallen_back(space));
 }
 
 void space_answer_changed(struct space *space, bool was)
@@ -208,18 +227,53 @@ uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_rea
 	return log_mark(space->log, mapping_log_range(m), &source);
 }
 
+/* What was to come is no cause for alarm. */
+static uint32_t level_of(enum vfd_reason why)
+{
+	bool planned = why == VFD_WHY_NO_TRACKING || why == VFD_WHY_UNARMED || why == VFD_WHY_REARMED;
+
+	return planned ? VFD_LEVEL_INFO : VFD_LEVEL_WARNING;
+}
+
+static const char *describe(enum vfd_reason why)
+{
+	static const char *const texts[] = {
+		[VFD_WHY_NO_TRACKING] = "nobody reports what their device writes",
+		[VFD_WHY_HARVEST_FAILED] = "the kernel failed while it reported them",
+		[VFD_WHY_UNMAP_FAILED] = "an unmap failed, and their bits may be gone",
+		[VFD_WHY_STATE_LOST] = "the kernel's record had vanished",
+		[VFD_WHY_PAGE_SIZE] = "the page size of the record changed",
+		[VFD_WHY_LOG_FAILED] = "a device's log failed",
+		[VFD_WHY_UNARMED] = "they were mapped where no device's log looks",
+		[VFD_WHY_REARMED] = "logs were started anew while their devices could write",
+		[VFD_WHY_TORN] = "they were unmapped while a device could write",
+	};
+
+	return why < sizeof texts / sizeof texts[0] && texts[why] ? texts[why] : "nobody reported them";
+}
+
+void space_tell_assumed(struct space *space, enum vfd_reason why, struct range where, uint64_t pages, int rc)
+{
+	message(&space->messages, level_of(why),
+		(struct note){ .kind = VFD_MSG_ASSUMED,
+			       .reason = why,
+			       .rc = rc,
+			       .where = where,
+			       .count = pages,
+			       .who = culprit(space, why) },
+		"%" PRIu64 " pages are assumed dirty: %s", pages, describe(why));
+}
+
 void space_each_tracked(struct space *space, void (*visit)(struct space *space, struct mapping *m, void *arg),
 			void *arg)
 {
 	struct index_cursor at;
 
-	table_enter(&space->table);
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	for (bool more = index_seek(&space->table.iova, 0, &at); more; more = index_next(&at))
 		if (mapping_tracked(at.item))
 			visit(space, at.item, arg);
-	pthread_mutex_unlock(&space->mutex);
-	table_leave(&space->table);
+	space_unlock(space);
 }
 
 /* Mutex held, here and below. What happened earlier, or that nobody keeps a record, is known here only: as long as it is not paid, whoever
@@ -248,9 +302,9 @@ static void set_owed(struct space *space, struct mapping *m, enum vfd_reason why
 
 void space_note_debt(struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	note_debt(space);
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 }
 
 static void set_unarmed(struct space *space, struct mapping *m, bool unarmed)
@@ -278,26 +332,21 @@ void space_rearmed(struct space *space)
 	space_each_tracked(space, look_armed, NULL);
 }
 
-/* In the table first: a recorder that wakes meanwhile looks there, or else was awake before this looks. */
 void space_mapped(struct space *space, struct mapping *m)
 {
 	table_add(&space->table, m);
 	plan_touch(&space->plan, m->where);
-	if (!space->recorders || !mapping_tracked(m))
-		return;
-	pthread_mutex_lock(&space->mutex);
-	set_unarmed(space, m, !recorders_armed(space, m->where));
-	pthread_mutex_unlock(&space->mutex);
+	if (space->recorders && mapping_tracked(m))
+		set_unarmed(space, m, !recorders_armed(space, m->where));
 }
 
 void space_unmapped(struct space *space, struct mapping *m)
 {
 	table_remove(&space->table, m);
 	plan_touch(&space->plan, m->where);
-	pthread_mutex_lock(&space->mutex);
-	set_owed(space, m, VFD_WHY_NONE);
+	if (m->owed)
+		set_owed(space, m, VFD_WHY_NONE);
 	set_unarmed(space, m, false);
-	pthread_mutex_unlock(&space->mutex);
 }
 
 static void owe(struct space *space, struct mapping *m, void *arg)
@@ -312,9 +361,9 @@ void space_owe_all(struct space *space, enum vfd_reason why)
 
 static bool owes_nothing(struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	bool answer = !space->owed;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 	return answer;
 }
 
@@ -344,6 +393,16 @@ uint64_t space_assume_all(struct space *space, enum vfd_reason why)
 	return assumption.pages;
 }
 
+static void tell_lost(struct space *space, enum vfd_reason why, uint64_t pages)
+{
+	message(&space->messages, VFD_LEVEL_ERROR,
+		(struct note){
+			.kind = VFD_MSG_LOST, .reason = why, .count = pages, .who = space->backend.ops->who },
+		"the kernel's dirty record vanished%s: all that is mapped writable is assumed, %" PRIu64
+		" pages of it new",
+		why == VFD_WHY_PAGE_SIZE ? ", for its page size changed" : "", pages);
+}
+
 /* Once `started` is false nothing more is expected of the kernel: what devices write from here on is owed at the end. `attached` comes
  * last: without it an unmap in parallel would forget its mapping before it was marked. */
 uint64_t space_lost(struct space *space, enum vfd_reason why, bool gone)
@@ -351,6 +410,7 @@ uint64_t space_lost(struct space *space, enum vfd_reason why, bool gone)
 	space->started = false;
 	space_note_debt(space);
 	uint64_t pages = space->tracking ? space_assume_all(space, why) : 0;
+	tell_lost(space, why, pages);
 	if (gone)
 		space->attached = false;
 	return pages;
@@ -366,11 +426,11 @@ void space_taken(struct space *space)
 
 void space_begin(struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	space->epoch++;
 	if (!space->writers)
 		space->drained_at = space->epoch;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 }
 
 enum record_fault space_diagnose(struct space *space)
@@ -380,6 +440,9 @@ enum record_fault space_diagnose(struct space *space)
 	if (scratch_get_populated(&space->scratch, sizeof *scratch.words, &scratch))
 		return RECORD_ALIVE;
 	enum record_fault fault = space->backend.ops->diagnose(&space->backend, scratch.words);
+	/* From a record that ended nothing more is expected: not for one answer that was wrong. */
+	if (fault != RECORD_ALIVE)
+		fault = space->backend.ops->diagnose(&space->backend, scratch.words);
 	*scratch.words = 0;
 	scratch_put(&space->scratch, scratch);
 	return fault;
@@ -404,29 +467,41 @@ void space_pay(struct space *space, uint64_t pages[])
 
 uint64_t space_tracked_bytes(struct space *space)
 {
-	table_enter(&space->table);
+	space_lock(space);
 	uint64_t bytes = space->table.tracked;
-	table_leave(&space->table);
+	space_unlock(space);
 	return bytes;
 }
 
 uint64_t space_unarmed_bytes(struct space *space)
 {
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
 	uint64_t bytes = space->unarmed;
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 	return bytes;
 }
 
 uint64_t space_deferred_bytes(struct space *space)
 {
-	uint64_t tracked = space_tracked_bytes(space);
-
-	pthread_mutex_lock(&space->mutex);
+	space_lock(space);
+	uint64_t tracked = space->table.tracked;
 	bool all = space_all_dirty(space) || unrecorded(space);
 	uint64_t bytes = space->attached && drained(space) ? 0
 			 : all				   ? tracked
 							   : min_u64(tracked, space->owed + space->unarmed);
-	pthread_mutex_unlock(&space->mutex);
+	space_unlock(space);
 	return bytes;
+}
+
+/* Nobody answers for some device; or something happened, of which the record says what it was. */
+void space_tell_deferred(struct space *space, uint64_t bytes)
+{
+	enum vfd_reason why = space_unarmed_bytes(space) ? VFD_WHY_UNARMED : VFD_WHY_STATE_LOST;
+
+	if (space_all_dirty(space))
+		why = VFD_WHY_NO_TRACKING;
+	struct log_source source = { .provenance = VFD_ASSUMED, .reason = why, .who = culprit(space, why) };
+
+	if (space->log)
+		log_defer(space->log, &space->deferral, &source, bytes);
 }

@@ -12,6 +12,7 @@
 #include "error.h"
 #include "lock.h"
 #include "log.h"
+#include "message.h"
 #include "place.h"
 #include "plan.h"
 #include "scratch.h"
@@ -29,35 +30,47 @@ struct space {
 	bool alone; /* ask for each mapping alone: a 32-bit kernel writes those behind the first outside of the buffer */
 	struct scratch_pool scratch;
 
+	pthread_mutex_t
+		mutex; /* all that changes with mappings and with who writes; never held across an ioctl */
 	struct range_queue queue; /* calls whose ranges meet exclude each other across their ioctls */
 	struct table table;
 	struct plan plan;
-	pthread_mutex_t
-		mutex; /* the counters below, and what mappings owe; never held across an ioctl, taken after the table's gate */
 
 	atomic_bool attached; /* the kernel has an IOMMU set, and every mapping of the table */
 	atomic_bool tracking; /* asked for; survives detach and attach */
 	atomic_bool started;  /* the kernel keeps a record now */
 	uint64_t stops;	      /* how often it was turned off. Changed with the container's gate closed. */
 
-	unsigned physical;	/* groups attached whose writes the kernel cannot see */
-	unsigned unanswered;	/* groups attached with devices whose writes nobody knows, but for type1 */
-	unsigned by_record;	/* groups attached with devices whose writes only iommufd knows */
-	char all_dirty_who[32]; /* the last of them that came, for reports */
-	unsigned writers;	/* devices that can write now */
-	uint64_t epoch;		/* moves on whenever a device becomes able to write */
-	uint64_t drained_at;	/* the epoch whose writes are all collected */
+	unsigned physical;	 /* groups attached whose writes the kernel cannot see */
+	unsigned unanswered;	 /* groups attached with devices whose writes nobody knows, but for type1 */
+	unsigned by_record;	 /* groups attached with devices whose writes only iommufd knows */
+	char all_dirty_who[32];	 /* the last of them that came, for reports */
+	atomic_uint writers;	 /* devices that can write now; changed with the mutex, and so is: */
+	_Atomic(uint64_t) epoch; /* moves on whenever a device becomes able to write */
+	uint64_t drained_at;	 /* the epoch whose writes are all collected */
 	struct recorder *recorders; /* devices that log their DMA; changed with the container's gate closed */
 	uint64_t unarmed;	 /* bytes of tracked mappings for which some that can write are not armed */
 	uint32_t rearms;	 /* logs started anew for other ranges since tracking began; gate closed */
 	uint64_t rearm_bytes;	 /* assumed for that */
 	const char *rearmed_who; /* while they are */
-	struct vfd_pinset *pinsets; /* changed with the container's gate closed */
-	struct place place;	    /* free IOVAs */
-	uint64_t owed;		    /* bytes of the mappings that are owed as a whole, mapping.owed */
-	struct log_intent unpaid;   /* while there are any, or nobody keeps a record that should be kept */
+	struct vfd_pinset *pinsets;   /* changed with the container's gate closed */
+	struct place place;	      /* free IOVAs */
+	uint64_t owed;		      /* bytes of the mappings that are owed as a whole, mapping.owed */
+	struct log_intent unpaid;     /* while there are any, or nobody keeps a record that should be kept */
+	struct log_deferral deferral; /* what the last harvest said */
+	struct messages messages;
 	bool gap; /* there was no record for a moment while a physical group left: see track_pause() */
 };
+
+static inline void space_lock(struct space *space)
+{
+	pthread_mutex_lock(&space->mutex);
+}
+
+static inline void space_unlock(struct space *space)
+{
+	pthread_mutex_unlock(&space->mutex);
+}
 
 void space_init(struct space *space, const struct sys *sys, struct vfd_log *log, int fd);
 void space_end(struct space *space);
@@ -77,16 +90,20 @@ struct moment {
 	uint64_t epoch;
 	unsigned writers;
 };
-struct moment space_look(struct space *space);
+struct moment space_look(const struct space *space);
 
 /* Nobody could write then or since. */
-bool space_quiet_since(struct space *space, struct moment before);
+bool space_quiet_since(const struct space *space, struct moment before);
 
 /* All that the table has was collected since: drained, if nobody could write then or since. */
 void space_settle(struct space *space, struct moment before);
 
-/* Something was not in the table since: not drained, if somebody could write. */
+/* Something was not in the table since: not drained, if somebody could write. Mutex held. */
 void space_unsettle(struct space *space, struct moment before);
+
+/* Wait until no earlier call holds a range that meets `where`, then hold it. */
+void space_claim(struct space *space, struct range_claim *claim, struct range where);
+void space_release(struct space *space, struct range_claim *claim);
 
 /* Nothing that the kernel holds could be lost: not tracking, nothing attached, or drained. */
 bool space_clean(struct space *space);
@@ -110,10 +127,13 @@ void space_answer_changed(struct space *space, bool was);
 /* Why the kernel's answer for the mapping is not used, all of it being owed at the end; 0: it is used. Mutex held. */
 enum vfd_reason space_owes_all(struct space *space, const struct mapping *m);
 
+/* So many new pages were assumed, in a range or (zero) in all; rc: the -errno behind it, or 0. */
+void space_tell_assumed(struct space *space, enum vfd_reason why, struct range where, uint64_t pages, int rc);
+
 /* Owe all of the mapping now, labelled; returns the new pages. Mutex need not be held. */
 uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_reason why);
 
-/* Call visit for each tracked mapping, table entered and mutex held. */
+/* Call visit for each tracked mapping, mutex held. */
 void space_each_tracked(struct space *space, void (*visit)(struct space *space, struct mapping *m, void *arg),
 			void *arg);
 
@@ -139,7 +159,7 @@ void space_begin(struct space *space);
 /* What the kernel's EINVAL to a bitmap call means. Without memory to ask with: the range is at fault. */
 enum record_fault space_diagnose(struct space *space);
 
-/* A mapping is in the table from now on; is not any more, and will be freed. Its range is claimed. */
+/* A mapping is in the table from now on; is not any more, and will be freed. Its range is claimed, and the mutex held. */
 void space_mapped(struct space *space, struct mapping *m);
 void space_unmapped(struct space *space, struct mapping *m);
 
@@ -154,5 +174,8 @@ uint64_t space_unarmed_bytes(struct space *space);
 
 /* Bytes owed once, at the final harvest. */
 uint64_t space_deferred_bytes(struct space *space);
+
+/* That, as of a harvest, is seen from outside. */
+void space_tell_deferred(struct space *space, uint64_t bytes);
 
 #endif

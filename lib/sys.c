@@ -40,9 +40,16 @@ static int linux_close(UNUSED const struct sys *sys, int fd)
 	return close(fd) ? -errno : 0;
 }
 
+/* The kernel looks at 32 bits of it; the type is the C library's. */
+#ifdef __GLIBC__
+typedef unsigned long ioctl_request;
+#else
+typedef int ioctl_request;
+#endif
+
 static int linux_ioctl(UNUSED const struct sys *sys, int fd, unsigned long request, void *arg)
 {
-	int rc = ioctl(fd, request, arg);
+	int rc = ioctl(fd, (ioctl_request)request, arg);
 
 	return rc < 0 ? -errno : rc;
 }

@@ -5,7 +5,6 @@ void table_init(struct table *table)
 {
 	*table = (struct table){ .generation = 1, .iova.wide = true }; /* 0 is that of no answer */
 	gate_init(&table->gate);
-	pthread_mutex_init(&table->changing, NULL);
 }
 
 void table_end(struct table *table)
@@ -13,7 +12,6 @@ void table_end(struct table *table)
 	index_end(&table->iova);
 	for (unsigned i = 0; i < OTHER_ORDERS; i++)
 		index_end(&table->other[i]);
-	pthread_mutex_destroy(&table->changing);
 	gate_end(&table->gate);
 }
 
@@ -98,7 +96,7 @@ static void unreserve(struct table *table, unsigned others)
 			index_unreserve(&table->other[i]);
 }
 
-static bool reserve(struct table *table)
+bool table_reserve(struct table *table)
 {
 	if (!index_reserve(&table->iova))
 		return false;
@@ -111,36 +109,25 @@ static bool reserve(struct table *table)
 	return true;
 }
 
-bool table_reserve(struct table *table)
-{
-	pthread_mutex_lock(&table->changing);
-	bool done = reserve(table);
-	pthread_mutex_unlock(&table->changing);
-	return done;
-}
-
 void table_unreserve(struct table *table)
 {
-	pthread_mutex_lock(&table->changing);
 	unreserve(table, OTHER_ORDERS);
-	pthread_mutex_unlock(&table->changing);
 }
 
 static void begin_change(struct table *table)
 {
-	pthread_mutex_lock(&table->changing);
-	gate_close(&table->gate);
+	gate_shut(&table->gate);
 	table->generation++;
 }
 
 /* Memory goes back when readers are in again. */
 static void end_change(struct table *table)
 {
-	gate_open(&table->gate);
+	gate_reopen(&table->gate);
 	index_trim(&table->iova);
 	for (unsigned i = 0; i < OTHER_ORDERS; i++)
-		index_trim(&table->other[i]);
-	pthread_mutex_unlock(&table->changing);
+		if (table->wanted[i])
+			index_trim(&table->other[i]);
 }
 
 /* One mapping more, or less: change is 1 or -1. */

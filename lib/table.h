@@ -2,12 +2,11 @@
 #ifndef LIB_TABLE_H
 #define LIB_TABLE_H
 
-/* The mapping table. Readers hold its gate shared and never wait for each other; a change holds it exclusively, for the change alone:
- * memory is reserved before, and never is it held across an ioctl.
+/* The mapping table. Who changes it holds its owner's mutex, the space's: so who holds that may read it as well. Others hold its gate
+ * shared and never wait for each other; a change shuts it, for the change alone: memory is reserved before. Inside of the gate nobody waits
+ * for the mutex.
  *
  * A mapping outlives the gate for whoever claimed its range in the space's queue, or closed the container's gate: none else removes it. */
-
-#include <pthread.h>
 
 #include <vfiodirty/container.h>
 
@@ -24,7 +23,7 @@ struct mapping {
 	/* Of whoever claimed the range: */
 	bool uncertain : 1; /* an unmap failed half-way: the kernel may have it, or not */
 	bool spoiled : 1;   /* a fault may have shifted the kernel's bits: what is read next may be wrong */
-	bool leaving; /* is being unmapped: no new pin. Changed with the gate closed. Between the others, for who writes a bit
+	bool leaving; /* is being unmapped: no new pin. Changed with the gate shut. Between the others, for who writes a bit
 			     * field writes its neighbour too. */
 	/* The space's mutex: */
 	uint8_t owed : 7; /* enum vfd_reason: all of it is owed at the final harvest, and why; 0: it is not */
@@ -62,7 +61,6 @@ struct table {
 	size_t leaving;	   /* mappings that are about to be removed */
 	size_t starts[64]; /* mappings whose first address has so many trailing zeros; 0 counts as 63 */
 	_Atomic(uint64_t) generation; /* moves whenever an answer may change */
-	pthread_mutex_t changing;     /* one change at a time, and promises. Taken before the gate. */
 };
 
 void table_init(struct table *table);
@@ -114,6 +112,8 @@ void table_around(const struct table *table, enum vfd_find by, uint64_t address,
 
 /* Mappings whose first address is not a multiple of `size`, a power of two. Table entered. */
 size_t table_odd(const struct table *table, uint64_t size);
+
+/* ---- the owner's mutex held ---- */
 
 /* Room for one mapping more, so that adding it cannot fail. False: no memory. */
 bool table_reserve(struct table *table);

@@ -53,6 +53,18 @@ static int kernel_start(struct space *space, struct vfd_error *err)
 	return 0;
 }
 
+static void assume_all(struct space *space, enum vfd_reason why)
+{
+	space_tell_assumed(space, why, (struct range){ 0 }, space_assume_all(space, why), 0);
+}
+
+static void tell_switched(struct space *space, bool on)
+{
+	message(&space->messages, VFD_LEVEL_INFO, (struct note){ .kind = VFD_MSG_TRACKING, .count = on },
+		"tracking is %s, with %" PRIu64 " bytes mapped writable", on ? "on" : "off",
+		space_tracked_bytes(space));
+}
+
 int track_start(struct space *space, struct vfd_error *err)
 {
 	bool again = space->tracking;
@@ -67,12 +79,13 @@ int track_start(struct space *space, struct vfd_error *err)
 	if (rc)
 		return rc;
 	if (again) /* the record had been lost: writes since then are nowhere */
-		space_assume_all(space, VFD_WHY_STATE_LOST);
+		assume_all(space, VFD_WHY_STATE_LOST);
 	if (!again)
 		space->rearms = 0, space->rearm_bytes = 0;
 	space->tracking = true;
 	pins_mark(space); /* what is pinned now may be written from here on without another word */
 	space_begin(space);
+	tell_switched(space, true);
 	return 0;
 }
 
@@ -85,7 +98,9 @@ int track_attached(struct space *space, struct vfd_error *err)
 /* There will be no harvest soon. */
 static void give_back(struct space *space)
 {
+	space_lock(space);
 	plan_clear(&space->plan);
+	space_unlock(space);
 	scratch_pool_trim(&space->scratch);
 }
 
@@ -121,6 +136,7 @@ int track_stop(struct space *space, struct vfd_error *err)
 	space->stops++;
 	space_owe_nothing(space);
 	give_back(space);
+	tell_switched(space, false);
 	return 0;
 }
 
@@ -162,7 +178,7 @@ int track_recheck(struct space *space, struct vfd_error *err)
 	if (!rc)
 		rc = backend_start(&space->backend);
 	space->started = !rc;
-	space_assume_all(space, VFD_WHY_PAGE_SIZE);
+	assume_all(space, VFD_WHY_PAGE_SIZE);
 	if (rc)
 		return fail_sys(err, -rc, space->backend.ops->start_name,
 				"tracking could not be restarted after the page size changed from %" PRIu64

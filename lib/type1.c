@@ -94,7 +94,7 @@ static enum record_fault type1_diagnose(const struct backend *backend, uint64_t 
 		return RECORD_GONE;
 	if (!rc && now.page_size != backend->page_size)
 		return RECORD_PAGE_SIZE;
-	return probe_tracking(backend, words) ? RECORD_STOPPED : RECORD_ALIVE;
+	return probe_tracking(backend, words) == -EINVAL ? RECORD_STOPPED : RECORD_ALIVE;
 }
 
 static int type1_map(const struct backend *backend, struct range where, const void *memory, bool read,

@@ -21,6 +21,14 @@ struct uapi_ioas_alloc {
 	uint32_t out_ioas_id;
 };
 
+struct uapi_ioas_allow_iovas {
+	uint32_t size;
+	uint32_t ioas_id;
+	uint32_t num_iovas;
+	uint32_t reserved;
+	uint64_t allowed_iovas; /* address of struct vfd_iova_range[] */
+};
+
 struct uapi_ioas_iova_ranges {
 	uint32_t size;
 	uint32_t ioas_id;
@@ -99,6 +107,7 @@ struct uapi_hwpt_get_dirty {
 
 #define UAPI_IOMMU_DESTROY	 UAPI_IOMMUFD(0)
 #define UAPI_IOAS_ALLOC		 UAPI_IOMMUFD(1)
+#define UAPI_IOAS_ALLOW_IOVAS	 UAPI_IOMMUFD(2)
 #define UAPI_IOAS_IOVA_RANGES	 UAPI_IOMMUFD(4)
 #define UAPI_IOAS_MAP		 UAPI_IOMMUFD(5)
 #define UAPI_IOAS_UNMAP		 UAPI_IOMMUFD(6)

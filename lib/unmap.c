@@ -8,21 +8,15 @@
 
 #include "clock.h"
 #include "pin.h"
+#include "probe.h"
 #include "recorder.h"
 
-static enum vfd_reason owed_whole(struct space *space, const struct mapping *m)
-{
-	pthread_mutex_lock(&space->mutex);
-	enum vfd_reason why = space->tracking && mapping_tracked(m) ? space_owes_all(space, m) : VFD_WHY_NONE;
-	pthread_mutex_unlock(&space->mutex);
-	return why;
-}
-
 /* Nobody knows where the mapping's bits went. */
-static void assume(struct space *space, const struct mapping *m)
+static void assume(struct space *space, const struct mapping *m, int rc)
 {
 	if (space->tracking && mapping_tracked(m))
-		space_assume(space, m, VFD_WHY_UNMAP_FAILED);
+		space_tell_assumed(space, VFD_WHY_UNMAP_FAILED, m->where,
+				   space_assume(space, m, VFD_WHY_UNMAP_FAILED), rc);
 }
 
 /* Small mappings that come and go: most were never written. */
@@ -31,12 +25,10 @@ static bool clean(const uint64_t *words, size_t bytes)
 	return bytes == sizeof *words && !*words;
 }
 
-/* The bits of one mapping, from scratch to the log. Also after a failure: what arrived is gone from the kernel. With a physical group
- * there they say nothing: all is owed. */
-static void merge(struct space *space, const struct mapping *m, const struct scratch *scratch)
+/* With a physical group there they say nothing: all is owed. */
+static void merge_bits(struct space *space, const struct mapping *m, const struct scratch *scratch)
 {
 	uint64_t page = space->backend.page_size;
-	size_t bytes = (size_t)backend_bitmap_bytes(&space->backend, m->where);
 	struct log_bits bits = {
 		.address = m->log_address,
 		.granularity = page,
@@ -50,10 +42,18 @@ static void merge(struct space *space, const struct mapping *m, const struct scr
 		.who = space->backend.ops->who,
 	};
 
+	log_merge(space->log, &bits, &source);
+}
+
+/* The bits of one mapping, from scratch to the log. Also after a failure: what arrived is gone from the kernel. */
+static void merge(struct space *space, const struct mapping *m, const struct scratch *scratch)
+{
+	size_t bytes = (size_t)backend_bitmap_bytes(&space->backend, m->where);
+
 	if (clean(scratch->words, bytes))
 		return;
 	if (mapping_tracked(m) && space_has_record(space))
-		log_merge(space->log, &bits, &source);
+		merge_bits(space, m, scratch);
 	memset(scratch->words, 0, bytes);
 }
 
@@ -62,6 +62,10 @@ static void merge(struct space *space, const struct mapping *m, const struct scr
 static int unmap_again(struct space *space, struct mapping *m, const struct scratch *scratch,
 		       uint64_t *unmapped)
 {
+	message(&space->messages, VFD_LEVEL_WARNING,
+		(struct note){ .kind = VFD_MSG_RETRIED, .rc = -EFAULT, .where = m->where },
+		"unmapping IOVA %#" PRIx64 "..%#" PRIx64 " half failed, and is asked for again",
+		m->where.first, m->where.last);
 	int rc = backend_unmap_harvest(&space->backend, m->where, scratch->words, unmapped);
 	merge(space, m, scratch);
 	return rc;
@@ -81,7 +85,7 @@ static int unmap_collect(struct space *space, struct mapping *m, uint64_t *unmap
 		m->uncertain = true;
 		rc = unmap_again(space, m, &scratch, unmapped);
 	}
-	scratch_put(&space->scratch, scratch);
+	scratch_put_ready(&space->scratch, scratch);
 	return rc;
 }
 
@@ -102,7 +106,7 @@ static int unmap_refused(struct space *space, struct mapping *m, int rc, struct 
 		}
 	}
 	if (rc != -EINVAL && rc != -EFAULT && rc != -ENOMEM)
-		assume(space, m);
+		assume(space, m, rc);
 	return fail_sys_range(err, -rc, space->backend.ops->unmap_name, w.first, w.last,
 			      "IOVA %#" PRIx64 "..%#" PRIx64
 			      " was not unmapped; its dirty pages are safe: call again",
@@ -117,7 +121,7 @@ static int unmap_short(struct space *space, struct mapping *m, uint64_t unmapped
 	if (m->uncertain && !unmapped)
 		return 0;
 	m->uncertain = true;
-	assume(space, m);
+	assume(space, m, VFD_ESHORT);
 	return fail_range(err, VFD_ESHORT, space->backend.ops->unmap_name, w.first, w.last,
 			  "the kernel unmapped %" PRIu64 " of %" PRIu64
 			  " bytes and said success; the mapping is kept and assumed dirty: call again",
@@ -135,6 +139,7 @@ static int kernel_unmap(struct space *space, struct mapping *m, struct vfd_error
 	return unmapped == range_size(m->where) ? 0 : unmap_short(space, m, unmapped, err);
 }
 
+/* Mutex held, here and below. */
 static void forget(struct space *space, struct mapping *m)
 {
 	space_unmapped(space, m);
@@ -153,60 +158,88 @@ static void rest(unsigned *turn)
 	nanosleep(&nap, NULL);
 }
 
-/* From here on nobody can pin the mapping, and nobody has. */
-static int leave(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
+/* Nobody can pin the mapping any more; but who has? */
+static int wait_unpinned(struct space *space, const struct mapping *m, uint64_t deadline,
+			 struct vfd_error *err)
 {
 	struct pin_holder holder;
 	unsigned turn = 0;
 
-	if (!space->pinsets)
-		return 0;
-	table_set_leaving(&space->table, m, true);
 	while (pins_hold(space, m->where, &holder)) {
-		if (now_ns() >= deadline) {
-			table_set_leaving(&space->table, m, false);
+		if (now_ns() >= deadline)
 			return fail_pinned(&holder, "unmap", err);
-		}
 		rest(&turn);
 	}
 	return 0;
 }
 
-/* What is owed as a whole enters the log when the device cannot reach the memory any more, not before. */
-static int unmap_left(struct space *space, struct mapping *m, struct vfd_error *err)
+/* The kernel's part, without the mutex */
+static int take_out(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
 {
-	struct moment before = space_look(space);
-	bool tears = space_tears(space);
-	int rc = space->attached ? kernel_unmap(space, m, err) : 0;
-	if (rc) {
-		if (space->pinsets)
-			table_set_leaving(&space->table, m, false);
-		return rc;
-	}
-	recorders_unmapped(space, m);
-	enum vfd_reason why = owed_whole(space, m);
-	if (!why && tears && mapping_tracked(m) && !space_quiet_since(space, before))
+	int rc = m->leaving ? wait_unpinned(space, m, deadline, err) : 0;
+
+	if (!rc && space->attached)
+		rc = kernel_unmap(space, m, err);
+	if (!rc)
+		recorders_unmapped(space, m);
+	return rc;
+}
+
+/* What is owed as a whole enters the log when the device cannot reach the memory any more, not before. Mutex held. */
+static void pay(struct space *space, const struct mapping *m, bool torn)
+{
+	if (!space->tracking || !mapping_tracked(m))
+		return;
+	enum vfd_reason why = space_owes_all(space, m);
+	if (!why && torn)
 		why = VFD_WHY_TORN;
 	if (why)
-		space_assume(space, m, why);
-	return 0;
+		space_tell_assumed(space, why, m->where, space_assume(space, m, why), 0);
+}
+
+/* If nobody knows whether the kernel still has it, what a device wrote before it went may have gone with it; and it is asked for alone. */
+static void stay(struct space *space, struct mapping *m, bool torn)
+{
+	if (m->leaving)
+		table_set_leaving(&space->table, m, false);
+	if (!m->uncertain)
+		return;
+	plan_touch(&space->plan, m->where);
+	if (torn)
+		pay(space, m, true);
 }
 
 int unmap_one(struct space *space, struct mapping *m, uint64_t deadline, struct vfd_error *err)
 {
-	int rc = leave(space, m, deadline, err);
+	bool tears = space_tears(space);
+	struct moment before = space_look(space);
 
-	if (rc)
-		return rc;
+	if (space->pinsets)
+		table_set_leaving(&space->table, m, true);
+	space_unlock(space);
 	struct log_intent intent = space_intent(space, m->where);
-	rc = unmap_left(space, m, err);
+	int rc = take_out(space, m, deadline, err);
+	space_lock(space);
+	bool torn = (tears || space_tears(space)) && !space_quiet_since(space, before);
+	if (rc)
+		stay(space, m, torn);
+	else
+		pay(space, m, torn);
 	log_intent_end(intent);
+	probe(unmap, m->where.first, m->where.last, rc);
+	message(&space->messages, VFD_LEVEL_DEBUG,
+		(struct note){ .kind = VFD_MSG_UNMAPPED,
+			       .rc = rc,
+			       .where = m->where,
+			       .count = range_size(m->where) },
+		"IOVA %#" PRIx64 "..%#" PRIx64 " %s", m->where.first, m->where.last,
+		rc ? "was not unmapped" : "is unmapped");
 	if (!rc)
 		forget(space, m);
 	return rc;
 }
 
-/* Whether `where` cuts a mapping, and which; `first` is the first that it meets. Table entered. */
+/* Whether `where` cuts a mapping, and which; `first` is the first that it meets. Mutex held, here and below. */
 static bool find_cut(const struct space *space, struct range where, const struct index_cursor *first,
 		     struct index_cursor *cut)
 {
@@ -226,23 +259,20 @@ static int fail_cut(const struct index_cursor *cut, struct vfd_error *err)
 			  cut->where.first, cut->where.last);
 }
 
-/* *m: the first mapping of the range, NULL if there is none. The range is claimed: it stays when the table is left, and no other comes. */
+/* *m: the first mapping of the range, NULL if there is none. The range is claimed: it stays, and no other comes. */
 static int check_whole(struct space *space, struct range where, bool none_is_fine, struct mapping **m,
 		       struct vfd_error *err)
 {
 	struct index_cursor first, cut;
-	int rc = 0;
-
-	table_enter(&space->table);
 	bool any = index_meets(&space->table.iova, where, &first);
+
 	*m = any ? first.item : NULL;
 	if (any && find_cut(space, where, &first, &cut))
-		rc = fail_cut(&cut, err);
-	else if (!any && !none_is_fine)
-		rc = fail_range(err, VFD_ENOTMAPPED, "unmap", where.first, where.last,
-				"nothing is mapped in %#" PRIx64 "..%#" PRIx64, where.first, where.last);
-	table_leave(&space->table);
-	return rc;
+		return fail_cut(&cut, err);
+	if (!any && !none_is_fine)
+		return fail_range(err, VFD_ENOTMAPPED, "unmap", where.first, where.last,
+				  "nothing is mapped in %#" PRIx64 "..%#" PRIx64, where.first, where.last);
+	return 0;
 }
 
 /* Early, so that nothing of the range is unmapped when part of it is pinned. */
@@ -250,7 +280,12 @@ static int check_pins(struct space *space, struct range where, struct vfd_error 
 {
 	struct pin_holder holder;
 
-	return space->pinsets && pins_hold(space, where, &holder) ? fail_pinned(&holder, "unmap", err) : 0;
+	if (!space->pinsets)
+		return 0;
+	space_unlock(space);
+	bool held = pins_hold(space, where, &holder);
+	space_lock(space);
+	return held ? fail_pinned(&holder, "unmap", err) : 0;
 }
 
 /* The first mapping that ends behind `last` and is in the range, which is claimed. */
@@ -261,10 +296,7 @@ static struct mapping *next_in(struct space *space, struct range where, uint64_t
 	if (last >= where.last)
 		return NULL;
 	where.first = last + 1;
-	table_enter(&space->table);
-	struct mapping *m = index_meets(&space->table.iova, where, &there) ? there.item : NULL;
-	table_leave(&space->table);
-	return m;
+	return index_meets(&space->table.iova, where, &there) ? there.item : NULL;
 }
 
 /* One mapping per ioctl: behind an error for several nobody could tell which are gone. */
@@ -275,7 +307,8 @@ int map_remove(struct space *space, struct range where, bool none_is_fine, uint6
 	struct mapping *m;
 	uint64_t deadline = patience ? now_ns() + min_u64(patience, INT64_MAX) : 0;
 
-	range_claim(&space->queue, &claim, recorders_reach(space, where));
+	space_lock(space);
+	range_claim(&space->queue, &space->mutex, &claim, recorders_reach(space, where));
 	int rc = check_whole(space, where, none_is_fine, &m, err);
 	if (!rc && !patience)
 		rc = check_pins(space, where, err);
@@ -285,5 +318,6 @@ int map_remove(struct space *space, struct range where, bool none_is_fine, uint6
 		m = rc ? NULL : next_in(space, where, last);
 	}
 	range_release(&space->queue, &claim);
+	space_unlock(space);
 	return rc;
 }

@@ -234,6 +234,22 @@ VFD_API int vfd_container_info(struct vfd_container *container, struct vfd_conta
 			       struct vfd_error *err);
 
 /**
+ * Name IOVAs that must stay usable, whatever devices come: one whose IOMMU cannot reach some of them is refused when it is opened
+ * (EADDRINUSE), where without this the ranges of vfd_container_info() would become narrower. For programs whose memory has its place
+ * before their devices are known, like a guest's. Needs iommufd (IOMMU_IOAS_ALLOW_IOVAS, in the kernel iopt_set_allow_iova()).
+ *
+ * They replace those named before, and hold for the address space that is there and for those that the container makes later.
+ * Excludes other calls on the container.
+ *
+ * @param ranges ascending and apart; copied
+ * @param count how many; 0: none any more, ranges may be NULL
+ * @return 0; VFD_EINVALID (the message says which range, and why), VFD_EUNSUPPORTED (type1 has no such list), VFD_ENOMEMORY,
+ * -EADDRINUSE (a device that is there cannot reach some), or what else the kernel said. Those named before then hold on.
+ */
+VFD_API int vfd_iova_allow(struct vfd_container *container, const struct vfd_iova_range *ranges, size_t count,
+			   struct vfd_error *err);
+
+/**
  * Attach a group: open /dev/vfio/N, check that it is viable, SET_CONTAINER; for the first one also SET_IOMMU, and
  * then START if tracking is on, and MAP for each remembered mapping. A failure anywhere rolls all of it back.
  *
@@ -243,7 +259,7 @@ VFD_API int vfd_container_info(struct vfd_container *container, struct vfd_conta
  * @param number N of /dev/vfio/N (for a no-IOMMU group, of /dev/vfio/noiommu-N: VFD_EUNSUPPORTED)
  * @param[out] group belongs to the container; end it with vfd_group_detach()
  * @return 0; -ENOENT (no such group; the message says how to bind a device to vfio-pci), -EBUSY (open elsewhere),
- * -EPERM, -EACCES; VFD_ESTATE (attached already); VFD_EUNSUPPORTED; errors of SET_CONTAINER and of mapping
+ * -EPERM, -EACCES; VFD_ESTATE (attached already); VFD_EUNSUPPORTED; VFD_ENOMEMORY; errors of SET_CONTAINER and of mapping
  */
 VFD_API int vfd_group_attach(struct vfd_container *container, int number, struct vfd_group **group,
 			     struct vfd_error *err);

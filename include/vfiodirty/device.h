@@ -23,7 +23,7 @@ extern "C" {
  *
  * @param name as VFIO_GROUP_GET_DEVICE_FD wants it: "0000:3b:00.0" for PCI
  * @param[out] device end it with vfd_device_close()
- * @return 0; VFD_EINVALID; VFD_ESTATE (that device is open); -ENODEV (no such device in the group), -EPERM, -EMFILE ...
+ * @return 0; VFD_EINVALID; VFD_ESTATE (that device is open); VFD_ENOMEMORY; -ENODEV (no such device in the group), -EPERM, -EMFILE ...
  */
 VFD_API int vfd_device_open(struct vfd_group *group, const char *name, struct vfd_device **device,
 			    struct vfd_error *err);
@@ -83,7 +83,7 @@ struct vfd_device_region {
 	} areas[VFD_DEVICE_AREAS];
 };
 
-/** Region `index` (VFIO_PCI_BAR0_REGION_INDEX ...). -EINVAL if the device has no such index. */
+/** Region `index` (VFIO_PCI_BAR0_REGION_INDEX ...). -EINVAL if the device has no such index; VFD_ENOMEMORY. */
 VFD_API int vfd_device_region_info(struct vfd_device *device, uint32_t index,
 				   struct vfd_device_region *region, struct vfd_error *err);
 
@@ -92,7 +92,7 @@ VFD_API int vfd_device_region_info(struct vfd_device *device, uint32_t index,
  *
  * @param offset,size in the region, bytes, page-aligned
  * @param[out] memory the registers; readable and writable as far as the region is
- * @return 0; VFD_EINVALID; VFD_EALIGN; VFD_ERESERVED (not in a mappable area; first..last: the nearest one); -errno of mmap
+ * @return 0; VFD_EINVALID; VFD_EALIGN; VFD_ERESERVED (not in a mappable area; first..last: the nearest one); VFD_ENOMEMORY; -errno of mmap
  */
 VFD_API int vfd_device_map(struct vfd_device *device, uint32_t index, uint64_t offset, uint64_t size,
 			   void **memory, struct vfd_error *err);
@@ -104,7 +104,7 @@ VFD_API int vfd_device_unmap(struct vfd_device *device, void *memory, struct vfd
  * Read from or write to a region by the fd. All of it, or an error. Turning on PCI bus mastering this way ends
  * "quiesced".
  *
- * @return 0; VFD_EINVALID; -errno; -EIO when the device accepted only part
+ * @return 0; VFD_EINVALID; VFD_ENOMEMORY (nothing was read or written); -errno; -EIO when the device accepted only part
  */
 VFD_API int vfd_device_read(struct vfd_device *device, uint32_t index, uint64_t offset, void *data,
 			    size_t size, struct vfd_error *err);
@@ -121,7 +121,7 @@ VFD_API int vfd_device_write(struct vfd_device *device, uint32_t index, uint64_t
  * @param irq VFIO_PCI_MSIX_IRQ_INDEX ...
  * @param start first vector
  * @param eventfds `count` of them; -1: none for that vector. They stay the caller's.
- * @return 0; VFD_EINVALID (count 0, wraps or above 4096); -errno of VFIO_DEVICE_SET_IRQS
+ * @return 0; VFD_EINVALID (count 0, wraps or above 4096); VFD_ENOMEMORY; -errno of VFIO_DEVICE_SET_IRQS
  */
 VFD_API int vfd_device_irq_enable(struct vfd_device *device, uint32_t irq, uint32_t start,
 				  const int *eventfds, uint32_t count, struct vfd_error *err);
@@ -144,7 +144,7 @@ VFD_API int vfd_device_reset(struct vfd_device *device, struct vfd_error *err);
  * A device that was stopped by its state or a reset wakes when its registers are written. vfd_device_write() counts it as able to
  * write from then on; writes through a mapped area nobody can see: call vfd_device_resume() before those.
  *
- * @return 0; VFD_EUNSUPPORTED (neither migration states nor bus mastering nor reset); -errno
+ * @return 0; VFD_EUNSUPPORTED (neither migration states nor bus mastering nor reset); VFD_ENOMEMORY; -errno
  */
 VFD_API int vfd_device_quiesce(struct vfd_device *device, struct vfd_error *err);
 

@@ -44,7 +44,7 @@ enum vfd_code {
 	VFD_ESHORT = -4111,    /**< the kernel unmapped less than asked and said success */
 	VFD_ENOREGION = -4112, /**< the memory lies in no region of the log */
 	VFD_ELIMIT = -4113,    /**< a fixed table is full; the message names it */
-	VFD_ENOMEMORY = -4114, /**< no memory for the library's own records */
+	VFD_ENOMEMORY = -4114, /**< no memory for the library's own records, or to ask the kernel */
 	VFD_ELOST = -4115,     /**< the kernel's record vanished; what it may have held is assumed dirty */
 	VFD_EPARTIAL = -4116,  /**< all or nothing failed, and part could not be undone: first..last */
 };

@@ -69,7 +69,7 @@ struct vfd_track_options {
  *
  * @param options NULL for the defaults
  * @param[out] plan may be NULL
- * @return 0; VFD_EUNSUPPORTED (v1 or no-IOMMU, unless all devices pin or log what they write; no MIGRATION capability; VFD_TRACK_EXACT); VFD_ESTATE (the container has no log); VFD_EINVALID;
+ * @return 0; VFD_EUNSUPPORTED (v1 or no-IOMMU, unless all devices pin or log what they write; no MIGRATION capability; VFD_TRACK_EXACT); VFD_ESTATE (the container has no log); VFD_EINVALID; VFD_ENOMEMORY;
  * -ENOMEM, -EINVAL from the kernel (a mapping of more than 8 TiB blocks START: the message names it)
  */
 VFD_API int vfd_track_start(struct vfd_container *container, const struct vfd_track_options *options,
