@@ -27,6 +27,15 @@ keep info-attach "$bin/vfd-info" --attach
 keep info-json "$bin/vfd-info" --attach --json
 keep hello-vfdtest "$bin/hello" "$vfdtest_group" "$vfdtest"
 keep hello-edu "$bin/hello" "$edu_group" "$edu"
+keep first-program "$bin/first-program"
+if [ -e "$bin/hello-rust" ]; then
+	keep rust-vfdtest "$bin/hello-rust" "$vfdtest_group" "$vfdtest"
+	keep rust-edu "$bin/hello-rust" "$edu_group" "$edu"
+fi
+keep viommu-vfdtest "$bin/viommu" "$vfdtest_group" "$vfdtest"
+keep viommu-edu "$bin/viommu" "$edu_group" "$edu"
+keep why-vfdtest "$bin/why-dirty" "$vfdtest_group" "$vfdtest"
+keep why-edu "$bin/why-dirty" "$edu_group" "$edu"
 
 keep state-info "$bin/vfd-state" info "$vfdtest"
 keep state-edu "$bin/vfd-state" info "$edu"
@@ -38,6 +47,24 @@ head -c 100 /out/state-save >/tmp/short
 keep state-short "$bin/vfd-state" load "$other" </tmp/short
 cat /out/state-save /tmp/short >/tmp/long
 keep state-long "$bin/vfd-state" load "$other" </tmp/long
+
+# migrate NAME DEVICE-HERE OPTION-THERE...
+migrate() {
+	name=$1 device=$2
+	shift 2
+	rm -f /run/moving
+	keep "$name-there" "$bin/vfd-migrate" receive unix:/run/moving --memory 32 "$@" &
+	tries=0
+	until [ -S /run/moving ] || [ $tries -ge 300 ]; do
+		usleep 100000
+		tries=$((tries + 1))
+	done
+	keep "$name" "$bin/vfd-migrate" send unix:/run/moving --memory 32 --device "$device" --rounds 5 --force --quiet --verbose
+	wait
+}
+migrate migrate-vfdtest "$vfdtest" --device "$other"
+migrate migrate-edu "$edu"
+migrate migrate-half "$vfdtest"
 
 keep demo "$bin/vfd-demo" --runs 3 --size 32 --image "$bin/vfd-demo"
 keep host-edu "$bin/vfd-demo" --host "$edu" --runs 1 --size 32

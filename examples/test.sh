@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# test.sh: do the examples say and do what they promise? Here, and on a real kernel in QEMU.
+# test.sh [iommufd]: do the examples say and do what they promise? Here, and on a real kernel in QEMU.
+# iommufd: only the demo on that backend, which stock kernels do not have. VFD_KERNEL says which kernel (tests/kernel/README.md).
 # Prints its checks in TAP, then: N passed, N failed, N skipped.
 set -euo pipefail
 
@@ -67,11 +68,11 @@ wrong_use() {
 
 test_arguments() {
 	local program
-	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme" "$bin/vfd-state" "$bin/vfd-migrate" "$bin/vfd-vmm" "$bin"/vfd-adopt*; do
+	for program in examples/demo.sh "$bin/vfd-demo" "$bin/vfd-info" "$bin/vfd-nvme" "$bin/vfd-state" "$bin/vfd-migrate" "$bin/vfd-vmm" "$bin"/vfd-adopt* "$bin/vfd-guard" "$bin/vfd-top"; do
 		check "$(basename "$program") --help: exit 0" says 0 usage: "$program" --help
 		[[ $program != */vfd-adopt-dpdk ]] || continue # it has DPDK's options, and after them its own
 		wrong_use "$program" --no-such-option
-		wrong_use "$program" word
+		[[ $program == */vfd-guard ]] || wrong_use "$program" word
 	done
 	for program in examples/demo.sh "$bin/vfd-demo"; do
 		wrong_use "$program" --runs 0
@@ -86,18 +87,26 @@ test_arguments() {
 	wrong_use "$bin/vfd-demo" --backend none
 	wrong_use "$bin/vfd-info" --backend none
 	wrong_use "$bin/hello"
+	wrong_use "$bin/viommu"
+	wrong_use "$bin/why-dirty"
 	wrong_use "$bin/vfd-state" save
 	wrong_use "$bin/vfd-migrate" send
 	wrong_use "$bin/vfd-migrate" receive unix:x --channels 9
 	wrong_use "$bin/vfd-migrate" send unix:x --memory 0
 	wrong_use "$bin/vfd-nvme" 0000:00:01.0 --blocks 0
 	wrong_use "$bin/vfd-nvme" --blocks 1
+	wrong_use "$bin/vfd-nvme" 0000:00:01.0 --blocks 1 --receive unix:x
+	wrong_use "$bin/vfd-nvme" 0000:00:01.0 --send unix:x
 	wrong_use "$bin/vfd-vmm" --memory 31
 	wrong_use "$bin/vfd-vmm" --vcpus 3
 	wrong_use "$bin/vfd-vmm" --work 3
 	wrong_use "$bin/vfd-vmm" --initrd file
 	wrong_use "$bin/vfd-adopt" --type 3 1 edu
 	wrong_use "$bin/vfd-adopt" --type 1 --tracking 1 edu
+	wrong_use "$bin/vfd-top" 1 2
+	wrong_use "$bin/vfd-top" 0
+	wrong_use "$bin/vfd-top" --bandwidth 0 1
+	wrong_use "$bin/vfd-top" --arena file 1
 	[ -e "$bin/vfd-adopt-dpdk" ] || return 0
 	wrong_use "$bin/vfd-adopt-dpdk" -- --no-such-option
 	wrong_use "$bin/vfd-adopt-dpdk" -- --rounds 0
@@ -206,15 +215,59 @@ test_made_up() {
 		"$bin/vfd-info" --root "$tmp/made"
 }
 
+# ---- other languages ---------------------------------------------------------------
+
+without() {
+	skipped=$((skipped + 1))
+	skip "$1" "$2"
+}
+
+# header_agrees: a program on stdin that says what the header is taken for
+header_agrees() {
+	gcc -std=c11 -Wall -Werror -Iinclude -fsyntax-only -xc -
+}
+
+python_layout() { /usr/bin/python3 -B examples/python/layout.py | header_agrees; }
+
+# Its asserts are C's, but for the words.
+rust_layout() {
+	local said
+	said=$(sed -nE 's/^ *assert!\(size_of::<(.*)>\(\) == ([0-9]+)\);/_Static_assert(sizeof(struct \1) == \2, "\1");/p' examples/rust/hello.rs)
+	[ -n "$said" ] && printf '#include <vfiodirty.h>\n%s\n' "$said" | header_agrees
+}
+
+compile_rust() {
+	rustc --edition 2021 -O -D warnings -C strip=symbols -L "native=$build" -l vfiodirty \
+		-C "link-arg=-Wl,-rpath,$(realpath "$build")" -o "$bin/hello-rust" examples/rust/hello.rs
+}
+
+test_rust() {
+	rm -f "$bin/hello-rust"
+	check "rust: structs are as long as the header's" rust_layout
+	command -v rustc >/dev/null || { without "rust" "rustc is not installed" && return; }
+	check "rust: hello.rs is compiled, without a warning" compile_rust
+	wrong_use "$bin/hello-rust"
+}
+
+# The picture is drawn anew, on the real kernel; and is the one that is kept.
+test_python() {
+	/usr/bin/python3 -c 'import ctypes' 2>/dev/null || { without "python" "python3 is not installed" && return; }
+	check "python: structs and numbers are the header's" python_layout
+	check "python: each of 120 harvests is what the device wrote" \
+		says 0 "; 120 are exactly what the device wrote" examples/python/picture.sh "$build/libvfiodirty.so" "$tmp/dirty-pages.svg"
+	check "python: the picture is docs/dirty-pages.svg" cmp "$tmp/dirty-pages.svg" docs/dirty-pages.svg
+}
+
 # ---- on the real kernel -----------------------------------------------------------
 
 boot() {
 	local name files=()
 	truncate -s 64M "$tmp/disk"
-	for name in vfd-info hello vfd-demo vfd-nvme vfd-state; do
+	[ ! -e "$bin/hello-rust" ] || files+=(--file "$bin/hello-rust:$bin/hello-rust")
+	for name in vfd-info hello first-program viommu why-dirty vfd-demo vfd-nvme vfd-state vfd-migrate; do
 		files+=(--file "$bin/$name:$bin/$name")
 	done
-	tests/kernel/run.sh --timeout 300 --append clearcpuid=erms,fsrm --migration 7 --out "$tmp/out" \
+	tests/kernel/run.sh --timeout 600 --append clearcpuid=erms,fsrm --migration 7 --out "$tmp/out" \
 		--device edu --bind 1234:11e8 --modprobe nvme --modprobe ext4 \
 		--qemu-arg -drive --qemu-arg "file=$tmp/disk,if=none,id=disk,format=raw" --device nvme,drive=disk,serial=1 \
 		"${files[@]}" --file "$PWD/examples/test-guest.sh:/test-guest.sh" -- /bin/sh /test-guest.sh "$bin"
@@ -273,9 +326,49 @@ test_state_on_kernel() {
 	check "vfd-state load: too long, refused" left state-long 1 "it is in RESUMING now"
 }
 
+# memory_of NAME: what vfd-migrate says of its memory in the end
+memory_of() {
+	grep '^memory' "$tmp/out/$1" || echo "$1: nothing"
+}
+
+test_migrate_on_kernel() {
+	check "vfd-migrate, edu: it does not migrate, and is quiesced" left migrate-edu 0 "33554432 bytes deferred to the end"
+	check "vfd-migrate, edu: --verbose tells that what was deferred is paid" \
+		left migrate-edu 0 " pages are assumed dirty: nobody reports what their device writes"
+	check "vfd-migrate, edu: the same memory arrives" same "$(memory_of migrate-edu)" "$(memory_of migrate-edu-there)"
+	if grep -q "it cannot migrate" "$tmp/out/state-info"; then
+		skipped=$((skipped + 1))
+		skip "vfd-migrate, vfdtest" "this kernel knows no PRE_COPY"
+		return
+	fi
+	check "vfd-migrate, vfdtest: its writes are reported" left migrate-vfdtest 0 " reported, 0 assumed, 0 bytes deferred"
+	check "vfd-migrate, vfdtest: the same memory arrives" same "$(memory_of migrate-vfdtest)" "$(memory_of migrate-vfdtest-there)"
+	check "vfd-migrate, vfdtest: nothing like it there: refused" left migrate-half 1 "1 devices that migrate, and here are 1 and 0"
+	check "vfd-migrate, vfdtest: and the guest goes on" left migrate-half 1 "the guest runs here, as before"
+	sed -n 's/^downtime/# vfd-migrate: downtime/p' "$tmp/out/migrate-vfdtest" "$tmp/out/migrate-edu"
+}
+
+test_rust_on_kernel() {
+	check "rust, vfdtest: what the device wrote is what was reported" left rust-vfdtest 0 "sent 3 pages"
+	check "rust, vfdtest: what it wrote before the detach as well" left rust-vfdtest 0 "sent 2 pages"
+	check "rust, vfdtest: identical" left rust-vfdtest 0 "the copy is identical"
+	check "rust, edu: identical" left rust-edu 0 "the copy is identical"
+}
+
 test_demo_on_kernel() {
 	check "hello, vfdtest: identical" left hello-vfdtest 0 "the copy is identical"
 	check "hello, edu: identical" left hello-edu 0 "the copy is identical"
+	check "first-program: the pages that its device wrote" left first-program 0 "0x7000, 8192 bytes"
+	check "first-program: the one that nobody harvested" left first-program 0 "found by the detach: 1 pages"
+	check "first-program: identical" left first-program 0 "the copy is identical"
+	[ ! -e "$bin/hello-rust" ] || test_rust_on_kernel
+	check "viommu, vfdtest: exact" left viommu-vfdtest 0 "0 KiB to come at the end"
+	check "viommu, vfdtest: to the end" left viommu-vfdtest 0 "nothing was lost"
+	check "viommu, edu: said to be owed" left viommu-edu 0 "deferred to the last round"
+	check "viommu, edu: to the end" left viommu-edu 0 "nothing was lost"
+	check "why-dirty, vfdtest: five rounds" left why-vfdtest 0 "round 5: 0 pages new, 0 of them assumed"
+	check "why-dirty, edu: what never becomes less" left why-edu 0 "16 MiB will be sent while the guest stands still"
+	check "why-dirty, edu: who it was" grep -qE '^  .*4096 pages assumed, reason 1,' "$tmp/out/why-edu"
 	check "demo: plain ioctls have their row" grep -qE '^plain ioctls +3 ' "$tmp/out/demo"
 	check "demo: the library lost nothing in 3 of 3 runs" grep -qE '^libvfiodirty +3 +0 +0 +0 +3 of 3 ' "$tmp/out/demo"
 	check "demo --host, edu: the plan says all-dirty" left host-edu 0 "32 MiB deferred to the last round"
@@ -295,15 +388,38 @@ test_demo_on_kernel() {
 	check "vfd-nvme: refuses what is no NVMe controller" left nvme-edu 1 "no NVMe controller"
 }
 
+# ---- the demo on iommufd -------------------------------------------------------------
+
+boot_iommufd() {
+	rm -rf "$tmp/out"
+	tests/kernel/run.sh --timeout 300 --append clearcpuid=erms,fsrm --out "$tmp/out" \
+		--file "$bin/vfd-demo:$bin/vfd-demo" --file "$PWD/examples/iommufd-guest.sh:/guest.sh" -- /bin/sh /guest.sh "$bin"
+}
+
+test_iommufd_on_kernel() {
+	check "the guest ran vfd-demo on iommufd, and its kernel did not complain" boot_iommufd
+	[ -s "$tmp/out/demo" ] || return 0
+	if [ "$(cat "$tmp/out/iommufd")" != yes ]; then
+		skipped=$((skipped + 1))
+		skip "demo --backend iommufd" "this kernel has none; ours has"
+		check "demo --backend iommufd, where there is none: refused" left demo 1 "/dev/iommu"
+		return 0
+	fi
+	check "demo --backend iommufd: the library lost nothing in 10 of 10 runs" \
+		grep -E '^libvfiodirty +10 +0 +0 +0 +10 of 10 ' "$tmp/out/demo"
+	grep -E '^(plain ioctls|libvfiodirty) +10 ' "$tmp/out/demo" | sed 's/^/# /'
+}
+
 # ---- the NVMe driver ----------------------------------------------------------------
 
 boot_nvme() {
 	rm -rf "$tmp/out"
 	truncate -s 0 "$tmp/disk" && truncate -s 64M "$tmp/disk"
-	tests/kernel/run.sh --timeout 300 --out "$tmp/out" --bind 1b36:0010 \
+	tests/kernel/run.sh --timeout 600 --out "$tmp/out" --bind 1b36:0010 \
 		--qemu-arg -drive --qemu-arg "file=$tmp/disk,if=none,id=disk,format=raw" --device nvme,drive=disk,serial=1 \
 		--file "$bin/vfd-nvme:$bin/vfd-nvme" --file "$PWD/examples/nvme/guest.sh:/guest.sh" \
-		-- /bin/sh /guest.sh "$bin/vfd-nvme" "${VFD_NVME_READS:-100000}"
+		--file "$bin/vfd-top:$bin/vfd-top" --file "$PWD/examples/vfd-top/guest.sh:/top.sh" \
+		-- /bin/sh /guest.sh "$bin/vfd-nvme" "${VFD_NVME_READS:-100000}" "$bin/vfd-top"
 }
 
 # on_disk BLOCK: the first word of a block, which is to be its number
@@ -324,10 +440,23 @@ test_nvme_on_kernel() {
 	check "vfd-nvme --migrate: identical" left migrate 0 "ok: the copy is identical"
 	check "vfd-nvme --migrate: no page too many" left migrate 0 "ok: sent is at most 1.05 times"
 	check "vfd-nvme --migrate: the kernel says all pages" left migrate 0 "16384 of 16384 pages of data"
+	check "vfd-top beside it: what pins mark is software, and nothing is assumed or deferred" top_beside_nvme
 	check "vfd-nvme --migrate --no-pins: the copy differs" left no-pins 1 "FAILED: the copy is identical"
+	check "vfd-nvme --send: to another process, which takes the controller" left move 0 "done, over"
+	check "vfd-nvme --receive: with its buffers" left move-there 0 "ok: its memory is the same"
+	check "vfd-nvme --receive: it reads on, and the disk has what the source wrote" left move-there 0 ": 0 differ"
+	check "vfd-nvme --receive: not that controller: refused" left move-refused-there 1 "0000:ff:1f.7"
+	check "vfd-nvme --send: then it goes on" left move-refused 1 "it goes on here"
+	check "vfd-nvme --send: with its disk" left move-refused 1 ": 0 differ"
 	test_audit_on_kernel
 	grep -hE '^(all rounds|[0-9]+ reads|the kernel|tracking|off|on|[0-9]+ checks)\b' "$tmp"/out/{migrate,bench,audit,audit-no-pins} |
 		sed 's/^/# /'
+}
+
+top_beside_nvme() {
+	jq -e '.command == "vfd-nvme" and .log == "memfd:vfd-log" and .deferred_bytes == 0 and ([.sources[] | select(.spoils)] == [])
+		and ([.sources[] | select(.provenance == "software") | .pages] | add) > 1000 and .forecast.bandwidth == 100000000' \
+		"$tmp/out/migrate-top.json" || { cat "$tmp"/out/migrate-top* && return 1; }
 }
 
 test_audit_on_kernel() {
@@ -350,7 +479,7 @@ add_dpdk() {
 	for port in a b; do
 		machine+=(--qemu-arg -netdev --qemu-arg "hubport,id=$port,hubid=0" --device "e1000e,netdev=$port")
 	done
-	machine+=(--bind 8086:10d3 --memory 1024 --file "$bin/vfd-adopt-dpdk:$bin/vfd-adopt-dpdk")
+	machine+=(--bind 8086:10d3 --memory 1024)
 	for file in "$(pkg-config --variable=libdir libdpdk)"/dpdk/pmds-*/librte_{net_e1000,mempool_ring}.so.*.* \
 		"$(realpath "$(gcc -print-file-name=libgcc_s.so.1)")"; do
 		machine+=(--file "$file:$file")
@@ -360,7 +489,7 @@ add_dpdk() {
 boot_adopt() {
 	local machine=(--device edu --bind 1234:11e8 --file "$bin/vfd-adopt:$bin/vfd-adopt")
 	rm -rf "$tmp/out"
-	[ ! -e "$bin/vfd-adopt-dpdk" ] || add_dpdk
+	[ ! -e "$bin/vfd-adopt-dpdk" ] || { add_dpdk && machine+=(--file "$bin/vfd-adopt-dpdk:$bin/vfd-adopt-dpdk"); }
 	tests/kernel/run.sh --timeout 300 --out "$tmp/out" "${machine[@]}" \
 		--file "$PWD/examples/adopt/guest.sh:/guest.sh" -- /bin/sh /guest.sh "$bin"
 }
@@ -418,12 +547,20 @@ boot_vmm() {
 	truncate -s 0 "$tmp/disk" && truncate -s 64M "$tmp/disk"
 	dd if="$tmp/first-mib" of="$tmp/disk" conv=notrunc status=none
 	kernel=$(examples/vmm/initrd.sh "$tmp/initrd") || return 1
-	tests/kernel/run.sh --timeout 300 --memory 1024 --out "$tmp/out" --modprobe kvm-amd \
+	tests/kernel/run.sh --smp 1 --timeout 300 --memory 1024 --out "$tmp/out" --modprobe kvm-amd \
 		--device edu --bind 1234:11e8 --bind 1b36:0010 \
 		--qemu-arg -drive --qemu-arg "file=$tmp/disk,if=none,id=disk,format=raw" --device nvme,drive=disk,serial=1 \
 		--file "$kernel:/vmm/vmlinux" --file "$tmp/initrd:/vmm/initrd" \
 		--file "$bin/vfd-vmm:$bin/vfd-vmm" --file "$PWD/examples/vmm/guest.sh:/guest.sh" \
 		-- /bin/sh /guest.sh "$bin/vfd-vmm"
+}
+
+# Lines of code that run a guest with its device: without the guest that is built in, and without what moves one.
+core_is_small() {
+	local lines
+	lines=$(find examples/vmm -maxdepth 1 -name '*.[ch]' ! -name small.c ! -name state.c ! -name section.c ! -name 'migration.[ch]' \
+		-exec cat {} + | sed -E '/^[[:space:]]*$/d; /^[[:space:]]*(\/\*|\*)/d' | wc -l)
+	[ "$lines" -le 2000 ] || { echo "$lines lines" && return 1; }
 }
 
 dirty_rate_has() {
@@ -434,6 +571,7 @@ test_vmm_on_kernel() {
 	local first_mib
 	head -c 1048576 "$bin/vfd-vmm" >"$tmp/first-mib" && truncate -s 1M "$tmp/first-mib"
 	first_mib=$(md5sum <"$tmp/first-mib" | cut -d' ' -f1)
+	check "vfd-vmm: its core has at most 2000 lines of code" core_is_small
 	check "the guest ran vfd-vmm, and its kernel did not complain" boot_vmm
 	[ -s "$tmp/out/linux.code" ] || return 0
 	check "vfd-vmm: the small guest's sums agree" left small 0 "small guest: 50 and 0 rounds"
@@ -451,9 +589,162 @@ test_vmm_on_kernel() {
 	sed 's/^/# vfd-vmm: seconds of each run: /' "$tmp/out/seconds"
 }
 
+# Migrations: a Linux guest with a disk that is unplugged on the way, and the small guest with a device that goes along. Of those
+# VFD_VMM_MIGRATIONS; 4.
+test_moves_on_kernel() {
+	local name count=${VFD_VMM_MIGRATIONS:-4}
+	rm -rf "$tmp/out"
+	check "the guest ran vfd-vmm's migrations, and its kernel did not complain" examples/vmm/boot.sh "$bin" "$tmp/out" "$count"
+	[ -s "$tmp/out/linux-moved.code" ] || return 0
+	test_shuttle_on_kernel "$count"
+	check "vfd-vmm: while its disk is in use Linux does not move" left in-use 1 'but "failed"'
+	check "vfd-vmm: it goes on, with the disk" left goes-on 0 "ok running device=0000:"
+	check "vfd-vmm: and what was to be the destination ended" same "$(cat "$tmp/out/in-use-there.code")" 1
+	check "vfd-vmm: to where its disk cannot be had Linux does not move" left refused 1 "error the destination refused: "
+	check "vfd-vmm: it goes on, with the disk" left still-there 0 "ok running device=0000:"
+	check "vfd-vmm: and what was to be the destination ended" left nowhere 1 "0000:ff:1f.7"
+	check "vfd-vmm: Linux moves, the disk unplugged on the way" left migrate 0 "ok moved "
+	check "vfd-vmm: losslessly, and nothing is deferred to the end" left migrate 0 "deferred-bytes=0"
+	check "vfd-vmm: it runs there, and has the disk and its files" grep -qE 'checksums of [1-8] files agree' "$tmp/out/linux-moved"
+	for name in unplug plug unplug-again quit; do
+		check "vfd-vmm: there: $name" left "$name" 0 ok
+	done
+	for name in linux linux-moved; do
+		check "vfd-vmm: $name ended well" same "$(cat "$tmp/out/$name.code")" 0
+		check "vfd-vmm: $name: nothing failed in the guest" lacks "$name" FAILED
+	done
+	sed -n 's/^ok moved/# vfd-vmm, Linux: moved/p' "$tmp/out/migrate"
+	sed -n 's/^vfd: without/# vfd-vmm, Linux: without/p' "$tmp/out/linux-moved"
+}
+
+test_shuttle_on_kernel() {
+	if grep -q "^skipped: " "$tmp/out/shuttle"; then
+		skipped=$((skipped + 1))
+		skip "vfd-vmm: the small guest moves" "$(sed -n 's/^skipped: //p' "$tmp/out/shuttle")"
+		return
+	fi
+	check "vfd-vmm: the small guest moved $1 times, with the same memory" left shuttle 0 \
+		"$1 migrations: $1 moved, memory the same $1 times"
+	check "vfd-vmm: the destination killed, cancelled, refused: it goes on" left shuttle 0 "the guest went on 3 times"
+	check "vfd-vmm: the source killed: nothing runs at the destination" left shuttle 0 "the source killed: nothing runs there"
+	check "vfd-vmm: its sums agreed to the end" left shuttle 0 "the guest's end: code 0"
+	sed -n 's/^downtime/# vfd-vmm, the small guest: downtime/p' "$tmp/out/shuttle"
+}
+
 # lacks NAME TEXT
 lacks() {
 	! grep -F -e "$2" "$tmp/out/$1"
+}
+
+# ---- vfd-guard ------------------------------------------------------------------------------
+
+# Lines of another script, counted here.
+relay() {
+	local line
+	while IFS= read -r line; do
+		case $line in
+		"ok "*" # SKIP "*) skipped=$((skipped + 1)) && line=${line#ok * - } && skip "$1: ${line% # SKIP *}" "${line##* # SKIP }" ;;
+		"ok "*) ok "$1: ${line#ok * - }" ;;
+		"not ok "*) not_ok "$1: ${line#not ok * - }" ;;
+		1..*) ;;
+		*) echo "$line" ;;
+		esac
+	done
+}
+
+boot_guard() {
+	local name files=()
+	rm -rf "$tmp/out"
+	for name in vfd-guard vfd-guard.so vfd-guard-cases vfd-demo hello vfd-state vfd-adopt; do
+		files+=(--file "$bin/$name:$bin/$name")
+	done
+	! command -v addr2line >/dev/null || files+=(--file "$(realpath "$(command -v addr2line)"):/usr/bin/addr2line")
+	tests/kernel/run.sh --timeout 300 --append clearcpuid=erms,fsrm --migration 7 --out "$tmp/out" \
+		--device edu --bind 1234:11e8 "${files[@]}" \
+		--file "$PWD/examples/guard/guest.sh:/guest.sh" -- /bin/sh /guest.sh "$bin"
+}
+
+# found CASE KIND CODE TEXT
+found() {
+	check "vfd-guard, $1: $2" left "case-$1" "$3" "LOSS ($2)"
+	check "vfd-guard, $1: $4" left "case-$1" "$3" "$4"
+}
+
+test_guard_on_kernel() {
+	local name
+	check "the guest ran vfd-guard, and its kernel did not complain" boot_guard
+	[ -s "$tmp/out/adopt-kept.code" ] || return 0
+	for name in case-lossless case-unmap-bits case-dup case-fork hello state adopt adopt-kept; do
+		check "vfd-guard, $name: nothing to report" lacks "$name" "LOSS"
+	done
+	# Behind an IOMMU the library does not ask, and takes all pages for dirty: that cannot be seen from outside.
+	check "vfd-guard, hello-edu: all pages, unasked, are one finding" same "$(grep -c 'LOSS (' "$tmp/out/hello-edu")" 1
+	check "vfd-guard, demo-library, edu: so here" same "$(grep -c 'LOSS (' "$tmp/out/demo-library")" 1
+	check "vfd-guard, hello: tracking was on" left hello 0 "tracking was switched on 1 times"
+	for name in unmap detach group-close device-close container-close stop half-read exit thread; do
+		found "${name}" "${name/thread/unmap}" 77 "at most 64 pages of 4096 bytes"
+	done
+	found exec exec 0 "at most 64 pages of 4096 bytes"
+	check "vfd-guard --collect, detach: exactly what the device wrote" left kept 0 "exactly 4 pages"
+	check "vfd-guard --collect, unmap: exactly what the device wrote" left kept-unmap 0 "exactly 4 pages"
+	check "vfd-guard --abort" left aborted 134 "LOSS (detach)"
+	check "vfd-guard --suppressions" left suppressed 0 "(suppressed) detach"
+	check "vfd-guard: a static program is refused" left static 126 "is linked statically"
+	is_json "vfd-guard --json: parses" "$tmp/out/json.log"
+	check "vfd-guard, demo: plain ioctls lose pages" grep -qF "LOSS (detach): VFIO_GROUP_UNSET_CONTAINER" "$tmp/out/demo"
+	check "vfd-guard, demo: once, and nothing by the library" same "$(grep -c 'LOSS (' "$tmp/out/demo")" 1
+	check "vfd-guard, demo: the function" grep -q 'raw_unplug (vfd-demo' "$tmp/out/demo"
+	! command -v addr2line >/dev/null || check "vfd-guard, demo: the line" \
+		grep -qE 'raw_unplug .*ops_raw\.c:'"$(grep -n 'NULL, "VFIO_GROUP_UNSET_CONTAINER"' examples/demo/ops_raw.c | cut -d: -f1)" "$tmp/out/demo"
+	grep -h 'map and unmap' "$tmp"/out/bench-* | sed 's/^/# /'
+}
+
+# Debian's QEMU and DPDK, as they are. What kvm is patched for: see vmm/boot.sh.
+boot_others() {
+	local name qemu=/usr/bin/qemu-system-x86_64 testpmd=/usr/bin/dpdk-testpmd machine=()
+	rm -rf "$tmp/out"
+	truncate -s 16M "$tmp/disk"
+	for name in "$qemu" /usr/share/seabios /usr/share/qemu; do
+		machine+=(--file "$name:$name")
+	done
+	machine+=(--bind 1b36:0010)
+	[ ! -x "$testpmd" ] || { add_dpdk && machine+=(--file "$testpmd:$testpmd"); }
+	tests/kernel/run.sh --smp 1 --timeout 300 --memory 1024 --out "$tmp/out" --modprobe kvm-amd "${machine[@]}" \
+		--qemu-arg -drive --qemu-arg "file=$tmp/disk,if=none,id=disk,format=raw" --device nvme,drive=disk,serial=1 \
+		--file "$bin/vfd-guard:$bin/vfd-guard" --file "$bin/vfd-guard.so:$bin/vfd-guard.so" \
+		--file "$PWD/examples/guard/others.sh:/guest.sh" -- /bin/sh /guest.sh "$bin"
+}
+
+test_guard_on_others() {
+	if [ ! -x /usr/bin/qemu-system-x86_64 ] || [ ! -d /usr/share/seabios ]; then
+		skipped=$((skipped + 1))
+		skip "vfd-guard on QEMU" "it is not Debian's QEMU that is installed"
+		return
+	fi
+	check "the guest ran vfd-guard on QEMU, and its kernel did not complain" boot_others
+	[ -s "$tmp/out/qemu.code" ] || return 0
+	is_json "vfd-guard, QEMU: --json parses" "$tmp/out/qemu.json"
+	check "vfd-guard, QEMU: it measured by dirty bitmaps" left qemu 0 "Mode: dirty-bitmap"
+	check "vfd-guard, QEMU: tracking was really on" grep -q '"starts":1,"stops":1' "$tmp/out/qemu.json"
+	check "vfd-guard, QEMU: it stops, and has read nothing" grep -q '"kind":"stop".*get_dirtyrate_thread' "$tmp/out/qemu.json"
+	check "vfd-guard, QEMU: and that is all" grep -q '"losses":1,"maps":[1-9][0-9]*,"unmaps":[1-9][0-9]*,"reads":0' "$tmp/out/qemu.json"
+	[ -e "$tmp/out/testpmd.code" ] || {
+		skipped=$((skipped + 1))
+		skip "vfd-guard on DPDK's testpmd" "dpdk-dev is not installed"
+		return 0
+	}
+	check "vfd-guard, testpmd: tracking never on" left testpmd 0 "0 losses; seen: 1 maps, 0 unmaps, 0 reads; tracking was never on"
+	check "vfd-guard, testpmd: packets went from port to port" grep -qE 'RX-packets: [1-9][0-9]+ .*RX-total' "$tmp/out/testpmd"
+}
+
+test_guard() {
+	relay "vfd-guard" < <(tests/guard/test.sh "$bin" || true)
+	test_guard_on_kernel
+	test_guard_on_others
+}
+
+test_top() {
+	relay "vfd-top" < <(tests/top/test.sh "$bin" || true)
 }
 
 test_on_kernel() {
@@ -462,22 +753,38 @@ test_on_kernel() {
 	read -r _ edu_group vfdtest_group _ <"$tmp/out/names"
 	test_info_on_kernel
 	test_state_on_kernel
+	test_migrate_on_kernel
 	test_demo_on_kernel
 }
 
 # shellcheck disable=SC2317 # called by the trap
 cleanup() { rm -rf "$tmp"; }
 
+everything() {
+	test_arguments
+	test_without_vfio
+	test_made_up
+	test_migrate
+	test_rust
+	test_python
+	test_on_kernel
+	test_iommufd_on_kernel
+	test_nvme_on_kernel
+	test_adopt_on_kernel
+	test_vmm_on_kernel
+	test_moves_on_kernel
+	test_guard
+	test_top
+}
+
 tmp=$(mktemp -d)
 trap cleanup EXIT
 compile
-test_arguments
-test_without_vfio
-test_made_up
-test_migrate
-test_on_kernel
-test_nvme_on_kernel
-test_adopt_on_kernel
-test_vmm_on_kernel
+case ${1:-} in
+iommufd) test_iommufd_on_kernel ;;
+others) test_guard_on_others ;;
+'') everything ;;
+*) echo "usage: test.sh [iommufd|others]" >&2 && exit 2 ;;
+esac
 echo "$((tap_count - tap_failed - skipped)) passed, $tap_failed failed, $skipped skipped"
 tap_end

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static struct {
@@ -180,7 +181,7 @@ static void give_back(void)
 {
 	if (getpid() != host.owner)
 		return;
-	close_range(STDERR_FILENO + 1, ~0u, 0);
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0); /* musl has no function for it */
 	write_text(device_path("/driver/unbind"), host.address);
 	write_text(device_path("/driver_override"), "\n");
 	write_text("/sys/bus/pci/drivers_probe", host.address);

@@ -154,11 +154,21 @@ static bool is_zero(const void *block)
 	return true;
 }
 
+static bool begins_region(const struct mig_guest *g, uint64_t address)
+{
+	for (size_t i = 0; i < g->region_count; i++)
+		if (g->regions[i].address == address)
+			return true;
+	return false;
+}
+
+/* Regions may be neighbours, but a run lies within one. */
 static bool continues(const struct channel *c, uint64_t address, bool zero)
 {
 	const struct run *last = c->run_count ? &c->runs[c->run_count - 1] : NULL;
 
-	return last && last->zero == zero && last->address + (uint64_t)last->blocks * PAGE_BLOCK == address;
+	return last && last->zero == zero && last->address + (uint64_t)last->blocks * PAGE_BLOCK == address &&
+	       !begins_region(c->sender->guest, address);
 }
 
 /* The guest may be writing it: what is sent is a copy, whose checksum stays true. It was taken before it is read here, so what is

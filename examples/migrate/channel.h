@@ -19,6 +19,7 @@ enum {
 /* What channels share. */
 struct sender {
 	struct vfd_consumer *consumer;
+	const struct mig_guest *guest;
 	uint64_t page; /* of the log */
 	struct pace pace;
 	pthread_mutex_t mutex;

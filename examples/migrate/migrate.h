@@ -176,7 +176,8 @@ struct mig_source {
 	/* Move all sources' bits into the log: vfd_track_harvest() of each container (its numbers added up in `sum`), KVM's log by
 	 * vfd_log_merge(). Dirty tracking is on before mig_send(). final: with VFD_HARVEST_FINAL; everything is paused. */
 	int (*harvest)(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *err);
-	/* May be NULL. The rest would fit into the downtime, the guest still runs: unplug what cannot migrate. */
+	/* May be NULL: nothing is to be unplugged. The rest would fit into the downtime, the guest still runs: unplug what cannot
+	 * migrate. What devices cannot report counts only from here on: those that cannot are expected to be the ones that go. */
 	int (*prepare)(void *opaque, struct mig_error *err);
 	/* vCPUs, and devices that have no migration states, write no more when this returns. */
 	int (*pause)(void *opaque, struct mig_error *err);

@@ -25,6 +25,7 @@ struct move {
 	uint64_t library_before; /* channels' time in the library when the guest was paused */
 	double harvest_ms;	 /* of the last one */
 	bool precopy;		 /* devices save while they run */
+	bool prepared;		 /* prepare() is over, or there is none */
 	bool touched;		 /* prepare() or pause() was called */
 	bool devices_touched;
 	bool given; /* the destination may be running: there is no way back */
@@ -97,12 +98,13 @@ static void measure_rate(struct move *m)
 		m->progress.rate = (uint64_t)((double)bytes * 1e9 / (double)(ns ? ns : 1));
 }
 
+/* What cannot report is unplugged by prepare(); until then it counts for nothing. */
 static struct outlook look_ahead(const struct move *m)
 {
 	return (struct outlook){ .round = m->report->rounds,
 				 .seconds = ms_since(m->begin) / 1e3,
 				 .left = m->progress.pages_left * PAGE_BLOCK,
-				 .deferred = m->progress.deferred,
+				 .deferred = m->prepared ? m->progress.deferred : 0,
 				 .state = devices_expect(&m->source->guest),
 				 .rate = m->progress.rate,
 				 .harvest_ms = m->harvest_ms };
@@ -386,17 +388,21 @@ static int precopy(struct move *m, struct mig_error *err)
 	return rounds(m, err);
 }
 
-/* It may take long, and the guest goes on meanwhile. */
+/* It may take long, and the guest goes on meanwhile. If something was unplugged that cannot report, all that it could write is owed
+ * now, and the rounds begin anew; else those that were in vain were so. */
 static int prepare(struct move *m, struct mig_error *err)
 {
-	if (!m->source->prepare)
+	if (m->prepared)
 		return 0;
+	uint64_t before = owed(m);
 	enter(m, MIG_PREPARE);
 	m->touched = true;
 	int rc = m->source->prepare(m->source->opaque, err);
 	if (rc)
 		return rc;
-	m->converge = (struct converge){ 0 };
+	m->prepared = true;
+	if (owed(m) > before)
+		m->converge = (struct converge){ 0 };
 	return rounds(m, err);
 }
 
@@ -618,9 +624,11 @@ int mig_send(const struct mig_source *source, struct mig_link *links, unsigned c
 	*report = (struct mig_report){ 0 };
 	*err = (struct mig_error){ "" };
 	m.sender.consumer = source->consumer;
+	m.sender.guest = &source->guest;
 	m.sender.page = vfd_log_page_size(source->log);
 	m.sender.pace.bandwidth = source->options.bandwidth;
 	m.sender.tick = tick;
+	m.prepared = !source->prepare;
 	pthread_mutex_init(&m.sender.mutex, NULL);
 	pthread_mutex_init(&m.sender.pace.mutex, NULL);
 	int rc = all_phases(&m, links, err);

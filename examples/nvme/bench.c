@@ -19,16 +19,16 @@ static double percentile(const uint64_t *sorted, uint64_t count, double part)
 /* Random reads, `depth` of them in flight. Returns the seconds they took; latencies are sorted. */
 static double run(struct nvme *n, struct workload *w, uint32_t depth, uint64_t *latencies)
 {
-	uint64_t started = 0, done = 0, begin = now_ns();
+	uint64_t started = 0, done = 0, begin = nvme_now();
 	const struct nvme_request *r;
 
 	while (done < w->reads) {
 		while (started < w->reads && n->in_flight < depth && start_random(n, w))
 			started++;
 		while ((r = nvme_poll(n)))
-			latencies[done++] = now_ns() - r->started;
+			latencies[done++] = nvme_now() - r->started;
 	}
-	double seconds = (double)(now_ns() - begin) / 1e9;
+	double seconds = (double)(nvme_now() - begin) / 1e9;
 	qsort(latencies, w->reads, sizeof *latencies, by_value);
 	return seconds;
 }

@@ -84,9 +84,9 @@ const struct nvme_request *nvme_poll(struct nvme *n)
 
 void nvme_wait_all(struct nvme *n)
 {
-	uint64_t end = now_ns() + UINT64_C(30000000000);
+	uint64_t end = nvme_now() + UINT64_C(30000000000);
 
 	while (n->in_flight)
-		if (!nvme_poll(n) && now_ns() > end)
+		if (!nvme_poll(n) && nvme_now() > end)
 			die("%s: %u requests are lost", n->address, n->in_flight);
 }

@@ -26,6 +26,10 @@ static const char usage_text[] =
 	"  --seed N    of the random numbers (1)\n"
 	"  --no-pins   break the promise to pin what the device writes: the audit must then find it, and the "
 	"copy differ\n"
+	"  --send URI      then read at random, and move to the vfd-nvme that waits there, while it does\n"
+	"  --receive URI   in place of all that: wait for one to come (unix:PATH, tcp:HOST:PORT), go on with "
+	"its\n"
+	"                  reads, --reads of them, and see whether the disk has what it wrote\n"
 	"\n"
 	"Exit: 0; 1: something differs or failed; 2: wrong use.\n";
 
@@ -33,6 +37,7 @@ struct options {
 	const char *address;
 	struct workload work;
 	bool bench, audit, migrate, no_pins;
+	const char *send, *receive;
 };
 
 struct vfd_error nvme_error;
@@ -65,7 +70,7 @@ void *zeroed(uint64_t count, size_t size)
 	return memory;
 }
 
-uint64_t now_ns(void)
+uint64_t nvme_now(void)
 {
 	struct timespec now;
 
@@ -114,6 +119,12 @@ static void set(struct options *o, int option)
 	case 'm':
 		o->migrate = true;
 		break;
+	case 'S':
+		o->send = optarg;
+		break;
+	case 'R':
+		o->receive = optarg;
+		break;
 	case 'p':
 		o->no_pins = true;
 		break;
@@ -130,6 +141,8 @@ static struct options parse(int argc, char **argv)
 		{ "bench", no_argument, NULL, 'b' },
 		{ "audit", no_argument, NULL, 'a' },
 		{ "migrate", no_argument, NULL, 'm' },
+		{ "send", required_argument, NULL, 'S' },
+		{ "receive", required_argument, NULL, 'R' },
 		/* how */
 		{ "blocks", required_argument, NULL, 'n' },
 		{ "reads", required_argument, NULL, 'r' },
@@ -144,7 +157,7 @@ static struct options parse(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "h", names, NULL)) != -1)
 		set(&o, c);
-	if (optind + 1 != argc || !o.work.blocks)
+	if (optind + 1 != argc || !o.work.blocks == !o.receive || (o.send && o.migrate))
 		usage(stderr, 2);
 	o.address = argv[optind];
 	return o;
@@ -155,17 +168,25 @@ int main(int argc, char **argv)
 	struct options o = parse(argc, argv);
 	static struct nvme n;
 
+	uint64_t generation = (uint64_t)time(NULL);
+
 	o.work.random *= UINT64_C(0x9e3779b97f4a7c15);
+	if (o.receive) {
+		nvme_allocate(&n, o.address, DATA_SIZE);
+		return move_here(&n, o.receive);
+	}
 	nvme_open(&n, o.address, DATA_SIZE);
 	if (o.work.blocks > n.blocks)
 		die("%s has %llu blocks only", o.address, (unsigned long long)n.blocks);
-	int failed = verify(&n, o.work.blocks, (uint64_t)time(NULL));
+	int failed = verify(&n, o.work.blocks, generation);
 	n.forget_pins = o.no_pins;
 	if (o.bench)
 		bench(&n, &o.work);
 	if (o.audit)
 		failed += audit(&n, &o.work);
-	if (o.migrate) {
+	if (o.send) {
+		failed += move_there(&n, &o.work, generation, o.send);
+	} else if (o.migrate) {
 		failed += migrate(&n, &o.work);
 	} else {
 		nvme_stop(&n);

@@ -33,7 +33,7 @@ bool start_random(struct nvme *n, struct workload *w)
 	uint64_t places = (n->data.size - count * n->block_size) / 512 + 1;
 
 	return nvme_start(n, NVME_READ, block, (uint32_t)count,
-			  n->data.start + (w->random >> 24) % places * 512, now_ns());
+			  n->data.start + (w->random >> 24) % places * 512, nvme_now());
 }
 
 static void mark_pages(const struct migration *m, uint8_t *pages, const struct nvme_request *r)
@@ -119,7 +119,7 @@ static void read_until(struct migration *m, struct workload *w, uint64_t goal)
 		while (m->started < w->reads && start_random(m->n, w))
 			m->started++;
 		finish(m);
-		if (now_ns() > m->deadline)
+		if (nvme_now() > m->deadline)
 			die("%s: %llu of %llu reads were done in ten minutes", m->n->address,
 			    (unsigned long long)m->done, (unsigned long long)w->reads);
 	} while (m->done < goal);
@@ -129,7 +129,7 @@ static void read_until(struct migration *m, struct workload *w, uint64_t goal)
 
 static void rounds(struct migration *m, struct workload *w)
 {
-	uint64_t begin = now_ns();
+	uint64_t begin = nvme_now();
 
 	m->deadline = begin + UINT64_C(600000000000);
 	for (uint64_t i = 1; i <= w->rounds; i++) {
@@ -137,7 +137,7 @@ static void rounds(struct migration *m, struct workload *w)
 		send_round(m, 0, i);
 	}
 	printf("%llu reads of random length into random memory in %.1f s\n", (unsigned long long)m->done,
-	       (double)(now_ns() - begin) / 1e9);
+	       (double)(nvme_now() - begin) / 1e9);
 }
 
 /* As struct vfio_iommu_type1_dirty_bitmap with its data. */

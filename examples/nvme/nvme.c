@@ -4,6 +4,8 @@
 
 #include "nvme.h"
 
+#include "../shared-log.h"
+
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <stdio.h>
@@ -60,10 +62,10 @@ static void put_address(struct nvme *n, unsigned at, uint64_t address)
 /* The controller itself says how long it may take, in half seconds. */
 static void wait_status(struct nvme *n, uint32_t mask, uint32_t want, const char *what)
 {
-	uint64_t end = now_ns() + ((capabilities(n) >> 24 & 0xff) + 1) * 500000000;
+	uint64_t end = nvme_now() + ((capabilities(n) >> 24 & 0xff) + 1) * 500000000;
 
 	while ((get(n, STATUS) & mask) != want) {
-		if (now_ns() > end)
+		if (nvme_now() > end)
 			die("%s: the controller does not get %s (status %#x)", n->address, what,
 			    get(n, STATUS));
 		usleep(1000);
@@ -98,11 +100,10 @@ static void must_be_ours(const char *address)
 	fclose(file);
 }
 
-static void attach(struct nvme *n)
+static void attach_device(struct nvme *n)
 {
 	struct vfd_container_options options = { .struct_size = sizeof options, .flags = VFD_FIND_MEMORY };
 
-	check(vfd_log_create(NULL, &n->log, &nvme_error));
 	options.log = n->log;
 	check(vfd_container_open(&options, &n->container, &nvme_error));
 	check(vfd_group_attach_device(n->container, n->address, &n->group, &nvme_error));
@@ -126,13 +127,13 @@ static void map_registers(struct nvme *n)
 	n->registers = registers;
 }
 
-static void map_all(struct nvme *n, uint64_t data_size)
+static void map_all(struct nvme *n)
 {
 	uint64_t queues = QUEUE_PAGES * NVME_PAGE;
 
-	n->commands = nvme_map(n, 0, queues, VFD_MAP_READ | VFD_MAP_UNLOGGED);
-	n->completions = nvme_map(n, 0, queues, VFD_MAP_WRITE);
-	n->data = nvme_map(n, queues, data_size, VFD_MAP_READ | VFD_MAP_WRITE);
+	nvme_map(n, &n->commands, VFD_MAP_READ | VFD_MAP_UNLOGGED);
+	nvme_map(n, &n->completions, VFD_MAP_WRITE);
+	nvme_map(n, &n->data, VFD_MAP_READ | VFD_MAP_WRITE);
 	check(vfd_pinset_create(n->container, NULL, &n->pins, &nvme_error));
 	check(vfd_pin(n->pins, n->commands.start, queues, VFD_PIN_READ, &n->commands_pin, &nvme_error));
 	check(vfd_pin(n->pins, n->completions.start, queues, VFD_PIN_WRITE, &n->completions_pin,
@@ -174,12 +175,12 @@ static void enable(struct nvme *n)
 
 static void admin(struct nvme *n, const struct nvme_command *command, const char *what)
 {
-	uint64_t end = now_ns() + UINT64_C(5000000000);
+	uint64_t end = nvme_now() + UINT64_C(5000000000);
 	struct nvme_completion done;
 
 	nvme_send(&n->admin, command);
 	while (!nvme_completed(&n->admin, &done))
-		if (now_ns() > end)
+		if (nvme_now() > end)
 			die("%s: no answer to %s", n->address, what);
 	if (done.status >> 1)
 		die("%s: %s failed, status %#x", n->address, what, done.status >> 1);
@@ -228,18 +229,40 @@ static void create_io_queue(struct nvme *n)
 	admin(n, &command, "CREATE I/O SUBMISSION QUEUE");
 }
 
-void nvme_open(struct nvme *n, const char *address, uint64_t data_size)
+void nvme_allocate(struct nvme *n, const char *address, uint64_t data_size)
 {
+	uint64_t queues = QUEUE_PAGES * NVME_PAGE;
+	struct vfd_log_options options = { .struct_size = sizeof options };
+
 	n->address = address;
-	must_be_ours(address);
-	attach(n);
+	if (!shared_arena(&options, queues + data_size))
+		die("no memory for the log");
+	check(vfd_log_create(&options, &n->log, &nvme_error));
+	n->commands = nvme_memory(NULL, 0, queues);
+	n->completions = nvme_memory(n->log, 0, queues);
+	n->data = nvme_memory(n->log, queues, data_size);
+	for (uint32_t i = 0; i < NVME_DEPTH; i++)
+		n->requests[i].next = i + 1;
+}
+
+/* The queues begin empty: an old completion would count as one of the first round. */
+void nvme_attach(struct nvme *n)
+{
+	must_be_ours(n->address);
+	memset(n->commands.start, 0, n->commands.size);
+	memset(n->completions.start, 0, n->completions.size);
+	attach_device(n);
 	map_registers(n);
-	map_all(n, data_size);
+	map_all(n);
 	enable(n);
 	learn_sizes(n);
 	create_io_queue(n);
-	for (uint32_t i = 0; i < NVME_DEPTH; i++)
-		n->requests[i].next = i + 1;
+}
+
+void nvme_open(struct nvme *n, const char *address, uint64_t data_size)
+{
+	nvme_allocate(n, address, data_size);
+	nvme_attach(n);
 }
 
 /* ---- the way back ---- */
@@ -259,8 +282,14 @@ void nvme_unpin(struct nvme *n)
 	check(vfd_pinset_destroy(&n->pins, 0, &nvme_error));
 }
 
-void nvme_close(struct nvme *n, unsigned flags)
+void nvme_detach(struct nvme *n)
 {
 	check(vfd_container_close(&n->container, VFD_COLLECT, &nvme_error));
+}
+
+void nvme_close(struct nvme *n, unsigned flags)
+{
+	if (n->container)
+		nvme_detach(n);
 	check(vfd_log_destroy(&n->log, flags, &nvme_error));
 }

@@ -82,15 +82,22 @@ struct nvme {
 
 /* nvme.c: attach, map, reset, identify, make the I/O queue. data_size is a multiple of pages. */
 void nvme_open(struct nvme *n, const char *address, uint64_t data_size);
+/* The two parts of that: memory and its log; the controller. */
+void nvme_allocate(struct nvme *n, const char *address, uint64_t data_size);
+void nvme_attach(struct nvme *n);
 /* No request may be in flight. Afterwards the device cannot write. */
 void nvme_stop(struct nvme *n);
 /* After nvme_stop(). The pages of the queues are marked once more, when they are unpinned. */
 void nvme_unpin(struct nvme *n);
+/* After nvme_unpin(). What the device wrote is in the log, and another process can have it. */
+void nvme_detach(struct nvme *n);
 /* flags: VFD_DISCARD if pages may still be owed. */
 void nvme_close(struct nvme *n, unsigned flags);
 
 /* memory.c */
-struct nvme_memory nvme_map(struct nvme *n, uint64_t log_address, uint64_t size, unsigned flags);
+struct nvme_memory nvme_memory(struct vfd_log *log, uint64_t log_address,
+			       uint64_t size); /* log NULL: in none */
+void nvme_map(struct nvme *n, const struct nvme_memory *memory, unsigned flags);
 
 /* io.c: queues */
 void nvme_send(struct nvme_queue *q, const struct nvme_command *command);
@@ -105,6 +112,8 @@ void nvme_wait_all(struct nvme *n);
 
 /* verify.c: each block holds its own number and a generation. Writes blocks 0 to `blocks` - 1, reads and compares. 0 or 1. */
 int verify(struct nvme *n, uint64_t blocks, uint64_t generation);
+/* The second half of that. */
+int read_back(struct nvme *n, uint64_t blocks, uint64_t generation);
 
 struct workload {
 	uint64_t blocks; /* reads stay below */
@@ -118,7 +127,11 @@ void bench(struct nvme *n, const struct workload *w);
 int audit(struct nvme *n, const struct workload *w);
 int migrate(struct nvme *n, const struct workload *w);
 
-uint64_t now_ns(void);
+/* move.c: this driver, its memory and its work go on in another process. 0 or 1. */
+int move_there(struct nvme *n, const struct workload *w, uint64_t generation, const char *uri);
+int move_here(struct nvme *n, const char *uri);
+
+uint64_t nvme_now(void);
 void *zeroed(uint64_t count, size_t size); /* free() it */
 extern struct vfd_error nvme_error;
 void check(int rc);

@@ -71,6 +71,15 @@ static uint64_t read_all(struct nvme *n, uint64_t blocks, uint64_t generation)
 	return wrong;
 }
 
+int read_back(struct nvme *n, uint64_t blocks, uint64_t generation)
+{
+	uint64_t wrong = read_all(n, blocks, generation);
+
+	printf("read %llu blocks, generation %#llx: %llu differ\n", (unsigned long long)blocks,
+	       (unsigned long long)generation, (unsigned long long)wrong);
+	return wrong != 0;
+}
+
 int verify(struct nvme *n, uint64_t blocks, uint64_t generation)
 {
 	write_all(n, blocks, generation);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* A line to an agent in the guest, COM2: "unplug" and "plug" are asked, "unplugged" and "plugged" are the answers. */
+/* A line to an agent in the guest, COM2: "unplug" and "plug" are asked, "unplugged" and "plugged" are the answers,
+ * or "failed", when it cannot. */
 
 #include "vmm.h"
 
@@ -29,7 +30,7 @@ static bool wait_for(struct vm *vm, const char *want, unsigned seconds)
 
 	clock_gettime(CLOCK_REALTIME, &end);
 	end.tv_sec += seconds;
-	while (strcmp(vm->answer, want) && !vm->ending)
+	while (strcmp(vm->answer, want) && strcmp(vm->answer, "failed") && !vm->ending)
 		if (pthread_cond_timedwait(&vm->changed, &vm->lock, &end) == ETIMEDOUT)
 			break;
 	return !strcmp(vm->answer, want);

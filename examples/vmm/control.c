@@ -81,7 +81,7 @@ static int change(struct vm *vm, const char *word, char *rest, char *text, size_
 	if (!strcmp(word, "pause"))
 		return vcpus_pause(vm), 0;
 	if (!strcmp(word, "resume"))
-		return vcpus_resume(vm), 0;
+		return migrate_resume(vm, err);
 	if (!strcmp(word, "quit"))
 		return vm->leaving = true, 0;
 	return fail(err, "unknown command: status, dirty-rate, migrate URI, cancel, pause, resume, unplug, "

@@ -50,6 +50,9 @@ static int open_device(struct vm *vm, struct device *d, struct vfd_error *err)
 	if (!rc)
 		rc = vfd_device_info(d->vfio, &info, err);
 	d->pci = info.flags & VFIO_DEVICE_FLAGS_PCI;
+	if (!rc && !d->pci &&
+	    info.flags & VFIO_DEVICE_FLAGS_RESET) /* not what another guest left; vfio-pci does it itself */
+		rc = vfd_device_reset(d->vfio, err);
 	if (rc) {
 		tell_kvm(vm, d, KVM_DEV_VFIO_GROUP_DEL);
 		vfd_group_detach(&d->group, VFD_COLLECT, &ignored);

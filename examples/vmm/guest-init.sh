@@ -6,6 +6,7 @@
 # gives the disk up and looks for it again when it is asked on the second serial line. Kernel parameters:
 #	vfd=once	a few files, then the end
 #	vfd=work	until it is told to stop, by "stop" on that line
+#	busy		the disk is in use when it is asked for first
 
 /bin/busybox --install -s /bin
 export PATH=/bin
@@ -59,7 +60,7 @@ check_files() {
 
 start_work() {
 	rm -f /run/stop
-	mount -t ext4 "$disk" /mnt || say "FAILED: mount"
+	grep -q ' /mnt ' /proc/mounts || mount -t ext4 "$disk" /mnt || say "FAILED: mount"
 	[ "$1" != again ] || check_files
 	make_files &
 	work=$!
@@ -69,7 +70,19 @@ stop_work() {
 	touch /run/stop
 	wait $work
 	check_files
-	umount /mnt || say "FAILED: umount"
+	umount /mnt
+}
+
+# Whoever uses it is asked to end, for the next time.
+still_busy() {
+	say "the disk is in use"
+	kill "$user" || say "FAILED: by whom?"
+	start_work
+}
+
+# Since the guest was started; it does not know of its own downtime.
+hundredths() {
+	cut -d' ' -f1 /proc/uptime | tr -d .
 }
 
 # The line is raw: what is read is not sent back.
@@ -78,18 +91,21 @@ agent() {
 	while read -r word <&3; do
 		case $word in
 		unplug)
-			stop_work
+			gone=$(hundredths)
+			stop_work || { still_busy && echo failed >&3 && continue; }
 			say "$(cat /run/written) files written"
 			echo 1 >/sys/bus/pci/devices/0000:00:01.0/remove
 			echo unplugged >&3
 			;;
 		plug)
+			[ -e /run/stop ] || { echo plugged >&3 && continue; }
 			echo 1 >/sys/bus/pci/rescan
 			if find_disk; then start_work again; else say "FAILED: no disk"; fi
+			say "without the disk for $((($(hundredths) - gone) * 10)) ms"
 			echo plugged >&3
 			;;
 		stop)
-			stop_work
+			stop_work || say "FAILED: umount"
 			finish 0
 			;;
 		esac
@@ -115,5 +131,8 @@ case $(cat /proc/cmdline) in
 esac
 exec 3<>/dev/ttyS1
 start_work
+case $(cat /proc/cmdline) in
+*busy*) (cd /mnt && exec sleep 1000000) & user=$! ;;
+esac
 say "at work"
 agent

@@ -49,8 +49,6 @@ static int on_prepare(void *opaque, struct mig_error *merr)
 	struct move *m = opaque;
 	struct vfd_error err;
 
-	if (!m->vm->device || m->device)
-		return 0;
 	snprintf(m->unplugged, sizeof m->unplugged, "%s", m->vm->device->name);
 	if (agent_ask(m->vm, "unplug", "unplugged", AGENT_SECONDS, &err) || device_unplug(m->vm, &err))
 		return mig_fail_vfd(merr, &err);
@@ -107,6 +105,7 @@ static int send_all(struct move *m, const char *uri, struct mig_source *s, struc
 	struct vfd_error err;
 
 	describe(m, &s->guest);
+	s->prepare = m->vm->device && !m->device ? on_prepare : NULL;
 	if (mig_connect(uri, &link, 1, merr))
 		return MIG_FAILED;
 	if (track(m->vm, true, &err) || vfd_consumer_add(m->vm->log, "migration", &s->consumer, &err)) {
@@ -147,7 +146,6 @@ int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *o
 					     .stall_ms = STALL_MS },
 				.opaque = m,
 				.harvest = on_harvest,
-				.prepare = on_prepare,
 				.pause = on_pause,
 				.resume = on_resume,
 				.progress = on_progress };
@@ -172,6 +170,16 @@ int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *o
 	say_result(&report, text, size);
 	vm->leaving = true; /* it is not ours any more */
 	return 0;
+}
+
+/* Also after a migration that was not confirmed, when whoever asks knows that it does not run there: then the device stands still. */
+int migrate_resume(struct vm *vm, struct vfd_error *err)
+{
+	int rc = migrates(vm) ? vfd_migration_cancel(&vm->device->vfio, 1, 0, err) : 0;
+
+	if (!rc)
+		vcpus_resume(vm);
+	return rc;
 }
 
 bool migrate_cancel(struct vm *vm)

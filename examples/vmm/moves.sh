@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Runs in the test kernel, under busybox: migrations. The small guest with a device that migrates, COUNT times there and back; then
-# a Linux guest with a disk that does not: first to where that disk cannot be had, then to where it can. Leaves the output of each
-# run in /out/NAME and its exit code in /out/NAME.code; the shuttle's lines are printed as they come besides.
+# a Linux guest with a disk that does not: while the disk is in use, to where it cannot be had, and to where it can. Leaves the output of each
+# run in /out/NAME and its exit code in /out/NAME.code; what comes of them is printed besides, as it comes.
 # usage: moves.sh DIRECTORY-OF-THE-PROGRAMS COUNT
 
 bin=$1 vmm=$1/vfd-vmm count=$2
@@ -15,6 +15,12 @@ keep() {
 	shift
 	"$@" >"/out/$name" 2>&1
 	echo $? >"/out/$name.code"
+}
+
+# show NAME COMMAND...: the same, and the last line is printed, with the second in which it came
+show() {
+	keep "$@"
+	echo "[$(cut -d. -f1 /proc/uptime) s] $1: $(tail -n 1 "/out/$1")"
 }
 
 # until_true COMMAND...: some minutes at most
@@ -45,19 +51,21 @@ ask() {
 } 2>&1 | tee /out/shuttle
 
 keep linux "$vmm" --no-input --kernel /vmm/vmlinux --initrd /vmm/initrd --memory 128 --device "$nvme" \
-	--control /run/control --append "vfd=work quiet" &
+	--control /run/control --append "vfd=work busy quiet" &
 until_true grep -qF "vfd: at work" /out/linux
+show status ask /run/control status
+destination in-use-there --plug "$nvme"
+show in-use ask /run/control "migrate unix:/run/moving downtime=2000"
+show goes-on ask /run/control status
 destination nowhere --plug 0000:ff:1f.7
-keep refused ask /run/control "migrate unix:/run/moving downtime=500"
-keep still-there ask /run/control status
+show refused ask /run/control "migrate unix:/run/moving downtime=2000"
+show still-there ask /run/control status
 destination linux-moved --plug "$nvme" --control /run/other
-keep migrate ask /run/control "migrate unix:/run/moving downtime=500"
+show migrate ask /run/control "migrate unix:/run/moving downtime=2000"
 until_true grep -qF "checksums of" /out/linux-moved
-keep unplug ask /run/other unplug
-keep plug ask /run/other "plug $nvme"
-keep unplug-again ask /run/other unplug
-keep quit ask /run/other quit
+show unplug ask /run/other unplug
+show plug ask /run/other "plug $nvme"
+show unplug-again ask /run/other unplug
+show quit ask /run/other quit
 wait
-for name in refused still-there migrate unplug plug unplug-again quit; do
-	echo "$name: $(cat "/out/$name")"
-done
+grep -H vfd /out/linux /out/linux-moved

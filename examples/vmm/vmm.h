@@ -264,6 +264,7 @@ struct migrate_options {
 };
 int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *options, char *text,
 		 size_t size, struct vfd_error *err);
+int migrate_resume(struct vm *vm, struct vfd_error *err);
 bool migrate_cancel(struct vm *vm); /* false: none is under way */
 int migrate_here(struct vm *vm, const char *uri, const char *plug, struct vfd_error *err);
 

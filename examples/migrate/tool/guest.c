@@ -4,6 +4,7 @@
 
 #include "tool.h"
 
+#include "../../shared-log.h"
 #include "../io.h"
 
 #include <errno.h>
@@ -70,9 +71,12 @@ void guest_fill(struct guest *g, unsigned zero_percent)
 int guest_log(struct guest *g, struct mig_error *err)
 {
 	struct vfd_region region = { .struct_size = sizeof region, .size = g->size, .memory = g->memory };
+	struct vfd_log_options options = { .struct_size = sizeof options };
 	struct vfd_error vfd;
 
-	if (vfd_log_create(NULL, &g->log, &vfd) || vfd_region_add(g->log, &region, &vfd))
+	if (!shared_arena(&options, g->size))
+		return mig_fail(err, "no memory for the log");
+	if (vfd_log_create(&options, &g->log, &vfd) || vfd_region_add(g->log, &region, &vfd))
 		return mig_fail_vfd(err, &vfd);
 	return 0;
 }
@@ -137,6 +141,7 @@ uint64_t guest_hash(const struct guest *g)
 void guest_close(struct guest *g)
 {
 	guest_pause(g);
+	device_close(g);
 	if (g->log)
 		vfd_log_destroy(&g->log, VFD_DISCARD, NULL);
 	munmap(g->memory, g->size);

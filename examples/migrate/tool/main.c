@@ -17,6 +17,7 @@ static const char usage_text[] =
 	"\n"
 	"  --memory MIB        size, the same on both sides (256)\n"
 	"  --file PATH         the memory is this file\n"
+	"  --device NAME       writes to it too, by DMA; on both sides, or on none, if it migrates\n"
 	"  --channels N        connections, 1 to 8 (1; the receiver takes what comes)\n"
 	"  --dirty-rate N      pages written each second while it is sent (1000)\n"
 	"  --working-set MIB   written are the first so many (a quarter)\n"
@@ -29,12 +30,14 @@ static const char usage_text[] =
 	"  --stall MS          the other side may be silent (10000)\n"
 	"  --json              one event a line, on standard error\n"
 	"  --quiet             no progress\n"
+	"  --verbose           what the library tells of the device's container, on standard error\n"
 	"\n"
 	"Exit: 0: it runs at the destination; 1: it does not, and why is said; 2: wrong use.\n";
 
 enum {
 	MEMORY = 256,
 	FILE_,
+	DEVICE,
 	CHANNELS,
 	DIRTY,
 	WORKING,
@@ -47,18 +50,20 @@ enum {
 	STALL,
 	JSON,
 	QUIET,
+	VERBOSE,
 	HELP
 };
 
 static const struct option options[] = {
-	{ "memory", 1, NULL, MEMORY },	     { "file", 1, NULL, FILE_ },
-	{ "channels", 1, NULL, CHANNELS },   { "dirty-rate", 1, NULL, DIRTY },
-	{ "working-set", 1, NULL, WORKING }, { "zero", 1, NULL, ZERO },
-	{ "bandwidth", 1, NULL, BANDWIDTH }, { "downtime", 1, NULL, DOWNTIME },
-	{ "rounds", 1, NULL, ROUNDS },	     { "seconds", 1, NULL, SECONDS },
-	{ "force", 0, NULL, FORCE },	     { "stall", 1, NULL, STALL },
-	{ "json", 0, NULL, JSON },	     { "quiet", 0, NULL, QUIET },
-	{ "help", 0, NULL, HELP },	     { NULL, 0, NULL, 0 }
+	{ "memory", 1, NULL, MEMORY },	   { "file", 1, NULL, FILE_ },
+	{ "device", 1, NULL, DEVICE },	   { "channels", 1, NULL, CHANNELS },
+	{ "dirty-rate", 1, NULL, DIRTY },  { "working-set", 1, NULL, WORKING },
+	{ "zero", 1, NULL, ZERO },	   { "bandwidth", 1, NULL, BANDWIDTH },
+	{ "downtime", 1, NULL, DOWNTIME }, { "rounds", 1, NULL, ROUNDS },
+	{ "seconds", 1, NULL, SECONDS },   { "force", 0, NULL, FORCE },
+	{ "stall", 1, NULL, STALL },	   { "json", 0, NULL, JSON },
+	{ "quiet", 0, NULL, QUIET },	   { "verbose", 0, NULL, VERBOSE },
+	{ "help", 0, NULL, HELP },	   { NULL, 0, NULL, 0 }
 };
 
 static _Noreturn void wrong_use(void)
@@ -83,6 +88,8 @@ static bool set_memory(struct settings *s, int option)
 		s->size = number(1, 1 << 20) << 20;
 	else if (option == FILE_)
 		s->file = optarg;
+	else if (option == DEVICE)
+		s->device = optarg;
 	else if (option == DIRTY)
 		s->dirty_rate = number(0, 1000000000);
 	else if (option == WORKING)
@@ -123,6 +130,8 @@ static void set(struct settings *s, int option)
 		s->json = true;
 	else if (option == QUIET)
 		s->quiet = true;
+	else if (option == VERBOSE)
+		s->verbose = true;
 	else if (option == HELP)
 		exit(fputs(usage_text, stdout) < 0);
 	else

@@ -20,7 +20,8 @@ static int move(struct destination *d, struct mig_listener *listener, struct mig
 {
 	struct mig_region region = { 0, d->guest.size, d->guest.memory };
 	struct mig_section section = guest_section(&d->guest);
-	struct mig_destination destination = { .guest = { &region, 1, &section, 1, NULL, 0 },
+	struct mig_destination destination = { .guest = { &region, 1, &section, 1, &d->guest.device.vfio,
+							  d->guest.device.migrates },
 					       .options = d->settings->migration,
 					       .opaque = d,
 					       .run = run };
@@ -37,7 +38,8 @@ int receive_main(const char *uri, const struct settings *settings)
 	struct mig_listener listener;
 	struct mig_error err = { "" };
 
-	if (guest_open(&d.guest, settings, &err) || mig_listen(uri, &listener, &err)) {
+	if (guest_open(&d.guest, settings, &err) || guest_log(&d.guest, &err) ||
+	    device_open(&d.guest, settings, &err) || mig_listen(uri, &listener, &err)) {
 		fprintf(stderr, "vfd-migrate: %s\n", err.message);
 		return 1;
 	}

@@ -11,21 +11,21 @@ struct source {
 	const struct settings *settings;
 };
 
-/* The guest marks what it writes itself. */
+/* The guest's thread marks what it writes itself; the device's writes the kernel knows. */
 static int harvest(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *err)
 {
-	(void)opaque, (void) final, (void)err;
+	struct source *s = opaque;
+
 	sum->drained = 1;
-	return 0;
+	return device_harvest(&s->guest, final, sum, err);
 }
 
 static int pause_guest(void *opaque, struct mig_error *err)
 {
 	struct source *s = opaque;
 
-	(void)err;
 	guest_pause(&s->guest);
-	return 0;
+	return device_pause(&s->guest, err);
 }
 
 static void resume(void *opaque)
@@ -33,6 +33,7 @@ static void resume(void *opaque)
 	struct source *s = opaque;
 	struct mig_error err = { "" };
 
+	device_resume(&s->guest);
 	if (guest_run(&s->guest, &err))
 		fprintf(stderr, "vfd-migrate: %s\n", err.message);
 }
@@ -49,7 +50,8 @@ static int move(struct source *s, struct mig_link *links, struct mig_error *err)
 {
 	struct mig_region region = { 0, s->guest.size, s->guest.memory };
 	struct mig_section section = guest_section(&s->guest);
-	struct mig_source source = { .guest = { &region, 1, &section, 1, NULL, 0 },
+	struct mig_source source = { .guest = { &region, 1, &section, 1, &s->guest.device.vfio,
+						s->guest.device.migrates },
 				     .log = s->guest.log,
 				     .consumer = vfd_log_consumer(s->guest.log),
 				     .options = s->settings->migration,
@@ -71,6 +73,8 @@ static void say_end(struct source *s, int rc)
 	if (rc && rc != MIG_UNCONFIRMED)
 		fprintf(stderr, "the guest runs here, as before\n");
 	guest_pause(&s->guest);
+	if (rc && s->guest.device.vfio)
+		return; /* it writes still */
 	fprintf(stderr, "memory %016llx after %llu writes\n", (unsigned long long)guest_hash(&s->guest),
 		(unsigned long long)s->guest.state.writes);
 }
@@ -82,16 +86,16 @@ int send_main(const char *uri, const struct settings *settings)
 	struct mig_error err = { "" };
 
 	if (guest_open(&s.guest, settings, &err) || guest_log(&s.guest, &err) ||
-	    mig_connect(uri, links, settings->channels, &err)) {
+	    device_open(&s.guest, settings, &err) || mig_connect(uri, links, settings->channels, &err)) {
 		fprintf(stderr, "vfd-migrate: %s\n", err.message);
 		return 1;
 	}
 	guest_fill(&s.guest, settings->zero_percent);
 	int rc = guest_run(&s.guest, &err);
-	if (!rc) {
-		rc = move(&s, links, &err);
-		say_end(&s, rc);
-	}
+	if (rc || (rc = device_start(&s.guest, &err)))
+		fprintf(stderr, "vfd-migrate: %s\n", err.message);
+	else
+		say_end(&s, rc = move(&s, links, &err));
 	guest_close(&s.guest);
 	return rc ? 1 : 0;
 }
