@@ -44,6 +44,11 @@ static void address_spaces(void)
 	FIELD(uapi_iommu_option, iommu_option, val64);
 	SAME(UAPI_OPTION_HUGE_PAGES, IOMMU_OPTION_HUGE_PAGES);
 	same(0, IOMMU_OPTION_OP_SET, "IOMMU_OPTION_OP_SET");
+	SAME(UAPI_IOAS_ALLOW_IOVAS, IOMMU_IOAS_ALLOW_IOVAS);
+	SIZE(uapi_ioas_allow_iovas, iommu_ioas_allow_iovas);
+	FIELD(uapi_ioas_allow_iovas, iommu_ioas_allow_iovas, ioas_id);
+	FIELD(uapi_ioas_allow_iovas, iommu_ioas_allow_iovas, num_iovas);
+	FIELD(uapi_ioas_allow_iovas, iommu_ioas_allow_iovas, allowed_iovas);
 	SAME(UAPI_IOAS_IOVA_RANGES, IOMMU_IOAS_IOVA_RANGES);
 	SIZE(uapi_ioas_iova_ranges, iommu_ioas_iova_ranges);
 	FIELD(uapi_ioas_iova_ranges, iommu_ioas_iova_ranges, ioas_id);

@@ -5,8 +5,8 @@
 # is for.
 # VFD_KERNEL says which kernel: tests/kernel/README.md.
 # random_model needs no kernel: it plays a million random operations on the model, as real_random plays
-# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice; real_churn once. real_handover
-# kills VFD_KILLS (60) processes.
+# VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice; real_churn once; real_race
+# VFD_SECONDS (3). real_handover kills VFD_KILLS (60) processes.
 # Prints their checks in TAP, then: N passed, N failed, N skipped.
 set -euo pipefail
 
@@ -16,9 +16,9 @@ cd "$(dirname "$0")/.."
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
 [ ${#names[@]} -gt 0 ] || case ${VFD_KERNEL:-stock} in
-own) names=(real_devlog real_iommufd real_plug real_migration real_churn real_emulated) ;; # what stock kernels cannot do
-debug) names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_iommufd real_plug real_migration real_churn real_random real_handover) ;;
-*) names=(real_random random_model real_pins real_emulated real_plug real_edu real_audit real_limits real_memory real_plan real_devlog real_iommufd real_migration real_churn real_handover) ;;
+own) names=(real_devlog real_iommufd real_random_iommufd real_plug real_migration real_churn real_emulated) ;; # what stock kernels cannot do
+debug) names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_iommufd real_plug real_migration real_churn real_random real_handover real_race) ;;
+*) names=(real_random random_model real_pins real_emulated real_plug real_edu real_audit real_limits real_memory real_plan real_devlog real_iommufd real_migration real_churn real_handover real_race real_seccomp) ;;
 esac
 skipped=0 seed=${VFD_SEED:-1}
 
@@ -48,8 +48,10 @@ options() {
 	case $1 in
 	real_edu | real_audit | real_limits) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
 	real_handover) echo "--smp 2 --ndevices 1 --timeout 300" ;;
+	real_race) echo "--smp 2 --ndevices 3 --timeout $((${VFD_SECONDS:-3} + 120))" ;;
 	real_memory) echo "--device edu --bind 1234:11e8 --ndevices 1 --append hugepages=16 $(modules "$1")" ;;
 	real_pins) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
+	real_random_iommufd) echo "--no-viommu --timeout 360" ;;
 	real_iommufd) echo "--no-viommu --append hugepages=8 --ndevices 2" ;;
 	real_devlog | real_plug) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
 	real_migration) echo "--device edu --bind 1234:11e8 --ndevices 4 $(modules "$1")" ;;
@@ -82,8 +84,10 @@ start() {
 	case $1 in
 	random_model) random_model ;;
 	real_pins | real_churn) in_guest "$1" "${VFD_SECONDS:-10}" ;;
+	real_race) in_guest "$1" "${VFD_SECONDS:-3}" ;;
 	real_handover) in_guest "$1" "${VFD_KILLS:-60}" ;;
 	real_random) in_guest "$1" "${VFD_OPERATIONS:-100000}" "$seed" ;;
+	real_random_iommufd) in_guest "$1" "${VFD_OPERATIONS:-20000}" "$seed" iommufd ;;
 	*) in_guest "$1" ;;
 	esac
 }
@@ -95,7 +99,7 @@ random_model() {
 
 in_guest() {
 	# shellcheck disable=SC2046 # options are words
-	tests/kernel/run.sh $(options "$1") -- "$build/tests/real/$1" "${@:2}"
+	tests/kernel/run.sh $(options "$1") -- "$build/tests/real/${1/random_iommufd/random}" "${@:2}"
 }
 
 # Called below, several at a time: a guest keeps about one processor busy.

@@ -10,14 +10,14 @@ cd "$(dirname "$0")/.."
 
 # test_model is about the model kernel, and slow there.
 mapfile -t thread_tests < <(grep -l pthread_create tests/{unit,migrate}/test_*.c | grep -v test_model | xargs -n1 basename -s .c | sort)
-steps=(gcc clang asan tsan fuzz install format cppcheck shellcheck docs bench real abi examples mutants long cross speed ownkernel debugkernel traps)
-rare=" ownkernel debugkernel " # only when asked for by name: building the kernels takes half an hour, testing on them as long
+steps=(gcc clang asan tsan fuzz install format cppcheck shellcheck docs bench real abi libabi examples mutants long cross musl speed modelcheck analyze tidy proof package coverage ownkernel debugkernel traps)
+rare=" tidy proof package coverage debugkernel " # only when asked for by name: they take minutes, or half an hour
 
 usage() {
 	cat <<'END'
 usage: tests/run.sh [options]
 
-  --full        also what takes long
+  --full        also what takes long; the first time it builds a kernel, beside the other steps
   --traps       only what shows that each trap of the kernel is closed, and the table of them
   --only STEP   only this step (repeatable)
   --no-install  install nothing; what is missing is skipped, by name
@@ -36,7 +36,7 @@ gcc         unit tests, on the model kernel
 clang       the same, built with clang
 asan        the same, with AddressSanitizer and UndefinedBehaviorSanitizer
 tsan        tests with threads, with ThreadSanitizer
-fuzz        half a minute of random streams to the migration engine's parser, and how much of it the corpus covers
+fuzz        six seconds of anything to each of the fuzz targets, and how much of the migration engine's parser its corpus covers
 install     a program outside the tree: pkg-config, find_package, C11, C++17, shared, static
 format      clang-format
 cppcheck    static analysis
@@ -45,12 +45,20 @@ docs        do the words agree with the code?
 bench       the real kernel and our test device: do they behave as the tests assume?
 real        the library on the real kernel
 abi         our definitions of the kernel's interface, against the headers that are here
+libabi      can programs that were linked with the last release run with this library?
 examples    the examples, on the real kernel
 mutants     the library broken on purpose: do the tests notice?
 cross       unit tests for aarch64, s390x and i386, emulated; only with --full, or if asked for
-long        more random operations, a minute of pins, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
+musl        unit tests and those of the migration engine with musl, and a static program; only with --full, or if asked for
+long        pairs of faults, more random operations, a minute of pins, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
+modelcheck  the law, in every order of events of a model, and what the model notices when a counter-measure is left out; only with --full, or if asked for
+analyze     the library path by path: gcc's analyzer; only with --full, or if asked for
+tidy        the same with clang-tidy; only if asked for
+proof       Frama-C: range arithmetic and bitmaps keep their promises, for all arguments; only if asked for
+package     Debian packages: built twice with the same bytes, lintian, installed in a root of their own, programs against them; only if asked for
+coverage    lines and branches of the library that nothing reaches, and why; only if asked for
 speed       does tests/bench/run.sh run, and is no operation longer than recorded? also only then
-ownkernel   bench, and what of real stock kernels cannot do, on one built for it: device logs, iommufd, fault injection; only if asked for
+ownkernel   bench, and what of real stock kernels cannot do, on one built for it: device logs, iommufd, fault injection; also only then
 debugkernel bench and real on one that watches its memory (KASAN) and its locks (lockdep); only if asked for
 traps       each trap of the kernel: closed, tested, and does its test notice when it is not?
 END
@@ -83,7 +91,7 @@ parse() {
 only() {
 	[[ -n $1 && " ${steps[*]} " == *" $1 "* ]] || { echo "run.sh: no step '$1' (see --list)" >&2 && exit 2; }
 	selected+=("$1")
-	[[ $1 != @(long|cross|speed|ownkernel|debugkernel) ]] || full=yes
+	[[ $1 != @(long|cross|musl|speed|modelcheck|analyze|tidy|coverage|ownkernel|debugkernel) ]] || full=yes
 }
 
 # ---- the steps ------------------------------------------------------------------
@@ -92,7 +100,7 @@ step_gcc() { tests/unit.sh debug; }
 step_clang() { tests/unit.sh clang; }
 step_asan() { VFD_TEST_TIMEOUT=900 tests/unit.sh asan; }
 step_tsan() { tests/unit.sh tsan "${thread_tests[@]}"; }
-step_fuzz() { VFD_FUZZ_SECONDS=30 tests/fuzz/run.sh; }
+step_fuzz() { VFD_FUZZ_SECONDS=6 tests/fuzz/run.sh; }
 step_install() { tests/install/test.sh; }
 step_format() { tests/static.sh format; }
 step_cppcheck() { tests/static.sh cppcheck; }
@@ -100,7 +108,9 @@ step_shellcheck() { tests/static.sh shellcheck; }
 step_mutants() { tests/mutants.sh; }
 step_traps() { tests/traps.sh "$results"; }
 step_real() { on_bench tests/real.sh; }
+step_package() { tests/package.sh; }
 step_abi() { tests/abi.sh; }
+step_libabi() { tests/library-abi.sh; }
 step_examples() { on_bench examples/test.sh; }
 
 step_docs() { docs/check.sh; }
@@ -114,6 +124,7 @@ reporting_kernel() {
 step_long() {
 	[ "$full" = yes ] || skip_all "takes long; --full runs it"
 	VFD_LONG=yes VFD_TEST_TIMEOUT=1800 tests/unit.sh release test_index test_table test_bitmap test_log_ratio
+	VFD_PAIRS=211 VFD_TEST_TIMEOUT=1800 tests/unit.sh release test_faults
 	on_bench tests/kernel/benchtest.sh
 	VFD_SEED=2 VFD_SECONDS=60 on_bench tests/real.sh real_random random_model real_pins
 	local kernel
@@ -126,12 +137,38 @@ step_cross() {
 	VFD_CROSS=quick tests/cross.sh
 }
 
+step_musl() {
+	[ "$full" = yes ] || skip_all "takes long; --full runs it"
+	VFD_MUSL=quick tests/musl.sh
+}
+
 step_speed() {
 	[ "$full" = yes ] || skip_all "takes long; --full runs it"
 	tests/bench/smoke.sh
 }
 
-step_ownkernel() { on_our_kernel own; }
+step_modelcheck() {
+	[ "$full" = yes ] || skip_all "takes long; --full runs it"
+	tests/model-check/run.sh
+}
+
+step_analyze() {
+	[ "$full" = yes ] || skip_all "takes long; --full runs it"
+	tests/static.sh analyze
+}
+
+step_tidy() { tests/static.sh tidy; }
+step_proof() { tests/proof.sh; }
+
+step_coverage() {
+	[ "$full" = yes ] || skip_all "takes long; --full runs it"
+	tests/coverage.sh
+}
+
+step_ownkernel() {
+	on_our_kernel own
+	on_bench examples/test.sh iommufd
+}
 
 # Everything takes four times as long there.
 step_debugkernel() {
@@ -219,10 +256,20 @@ explain() {
 	sed -nE 's/^ok [0-9]+ - (.+) # SKIP /            skipped: \1: /p; t
 		s/^(ok [0-9]+ -? ?|1\.\.0 )# SKIP /            skipped: /p' "$2"
 	[ "$1" != 0 ] || return 0
-	grep -E '^not ok ' "$2" | head -n 20 | sed 's/^/            /'
-	echo "            the end of $2:"
-	tail -n 25 "$2" | sed 's/^/            | /'
+	awk "$failures" "$2" | head -n 200 | sed 's/^/            /'
+	! grep -qE '^not ok - ' "$2" || tail -n 25 "$2" | sed 's/^/            | /'
 }
+
+# What failed, and the first and last lines of what it said: the cause is in one of them, and nobody has the log of another machine.
+# shellcheck disable=SC2016 # awk's
+failures='
+	function tell(  i) {
+		for (i = 1; i <= n; i++) if (i <= 12 || i > n - 12) print line[i]; else if (i == 13) print "# [...]"
+		n = 0
+	}
+	/^(not )?ok |^1\.\./ { tell(); failed = /^not/ }
+	failed { line[++n] = $0 }
+	END { tell() }'
 
 parse "$@"
 export VFD_CACHE=${VFD_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/libvfiodirty}
@@ -233,7 +280,8 @@ rm -rf "$results"
 mkdir -p "$results" "$VFD_CACHE"
 
 wanted=("${selected[@]}")
-[ "$full" = yes ] || mapfile -t wanted < <(printf '%s\n' "${selected[@]}" | grep -vxE "cross|ownkernel|debugkernel")
+[ "$full" = yes ] || mapfile -t wanted < <(printf '%s\n' "${selected[@]}" | grep -vxE "cross|musl|modelcheck|analyze|tidy|ownkernel|debugkernel")
+[ "$full" = no ] || [[ " ${selected[*]} " != *" examples "* ]] || wanted+=(rust)
 [ "$install" = no ] || VFD_SETUP_LOG=$results/setup.log tests/setup.sh "${wanted[@]}"
 build_kernels
 for step in "${steps[@]}"; do

@@ -5,17 +5,18 @@
 # Never fails: a step whose tools could not be had says so itself and is skipped.
 set -euo pipefail
 
-# what must be there, its package, the steps that need it (/: a file, lib:NAME: pkg-config's)
+# what must be there, its package, the steps that need it (/: a file, lib:NAME: pkg-config's). "rust" is what examples add with --full: rustc
+# is 55 MB to download and 270 MB on disk, besides the LLVM that clang needs too.
 needs() {
-	local build="gcc clang asan tsan install mutants examples long cross speed ownkernel debugkernel"
+	local build="gcc clang asan tsan libabi install package mutants examples long cross musl speed coverage ownkernel debugkernel"
 	local ours="ownkernel debugkernel"
 	cat <<-END
-		gcc                 gcc              $build bench real
-		/usr/include/stdio.h libc6-dev       $build bench real
+		gcc                 gcc              $build bench real modelcheck analyze
+		/usr/include/stdio.h libc6-dev       $build bench real modelcheck analyze
 		make                make             $build bench real
 		cmake               cmake            $build real
 		pkg-config          pkg-config       $build real
-		lib:check           check            gcc clang asan tsan mutants real long speed $ours
+		lib:check           check            gcc clang asan tsan libabi mutants real long speed coverage $ours
 		aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu cross
 		/usr/aarch64-linux-gnu/include/stdio.h libc6-dev-arm64-cross cross
 		s390x-linux-gnu-gcc gcc-s390x-linux-gnu cross
@@ -23,11 +24,24 @@ needs() {
 		i686-linux-gnu-gcc  gcc-i686-linux-gnu cross
 		/usr/i686-linux-gnu/include/stdio.h libc6-dev-i386-cross cross
 		qemu-s390x          qemu-user        cross
+		musl-gcc            musl-tools       musl
+		/usr/include/linux/vfio.h linux-libc-dev musl
 		clang               clang            clang docs fuzz
 		llvm-cov            llvm             fuzz
 		/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a libclang-rt-14-dev fuzz
 		g++                 g++              install
-		patch               patch            mutants
+		/usr/share/build-essential/list build-essential package
+		dpkg-buildpackage   dpkg-dev         package
+		dh                  debhelper        package
+		lintian             lintian          package
+		/usr/share/python3-pycparser python3-pycparser install
+		/usr/include/$(uname -m)-linux-gnu/sys/sdt.h systemtap-sdt-dev install
+		patch               patch            mutants fuzz proof
+		frama-c             frama-c-base     proof
+		why3                why3             proof
+		z3                  z3               proof
+		cvc4                cvc4             proof
+		clang-tidy          clang-tidy       tidy
 		clang-format        clang-format     format
 		cppcheck            cppcheck         cppcheck
 		shellcheck          shellcheck       shellcheck
@@ -39,12 +53,18 @@ needs() {
 		bison               bison            $ours
 		bc                  bc               $ours
 		/usr/include/libelf.h libelf-dev     $ours
+		abidw               abigail-tools    libabi
 		valgrind            valgrind         speed
+		spin                spin             modelcheck
+		tcc                 tcc              modelcheck
 		/usr/include/roaring/roaring.h libroaring-dev speed
 		mandoc              mandoc           docs
 		xmllint             libxml2-utils    docs
 		jq                  jq               examples
+		/usr/bin/python3    python3          examples
+		rustc               rustc            rust
 		lib:libdpdk         libdpdk-dev      examples
+		dpdk-testpmd        dpdk-dev         examples
 	END
 }
 

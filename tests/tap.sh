@@ -46,6 +46,22 @@ check() {
 	fi
 }
 
+# tap_relay NAME: the TAP of another script, numbered on
+tap_relay() {
+	local line before=$tap_count
+	while read -r line; do
+		case $line in
+		"ok "*" # SKIP "*) line=${line#* - } && skip "$1: ${line% # SKIP *}" "${line##* # SKIP }" ;;
+		"ok "*) ok "$1: ${line#* - }" ;;
+		"not ok "*) not_ok "$1: ${line#* - }" ;;
+		"1..0 # SKIP "*) skip "$1" "${line#1..0 # SKIP }" ;;
+		1..*) ;;
+		*) echo "$line" ;;
+		esac
+	done
+	[ "$tap_count" != "$before" ] || not_ok "$1: says nothing of any test"
+}
+
 tap_end() {
 	echo "1..$tap_count"
 	[ "$tap_failed" = 0 ]

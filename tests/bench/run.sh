@@ -15,10 +15,12 @@ usage: tests/bench/run.sh [options]
   --quick         few repetitions, and nothing on the real kernel: does it run?
   --tsv           lines of: name, ours, peer, ratio, limit
   --only GROUP    one group: machine lookup insert merge marking runs take parallel
-                  pins memory cover kernel-large kernel-small kernel-spread
+                  pins memory cover kernel-large kernel-small kernel-spread; and
+                  iommufd, which needs a kernel of our own (tests/kernel/README.md)
+                  and is in no other run
   --complexity    how costs grow with mappings and pages, as numbers
   --instructions  instructions per operation, by callgrind, against those recorded
-  --record WHAT   table, complexity, instructions or all, into docs/ and tests/bench/instructions.tsv
+  --record WHAT   table, iommufd, complexity, instructions or all, into docs/ and tests/bench/instructions.tsv
   --no-install    install nothing
   --help          this
 
@@ -98,8 +100,15 @@ kernel_rows() {
 	fi
 }
 
+# shellcheck disable=SC2317 # called through rows()
+in_own_guest() {
+	VFD_KERNEL=own tests/kernel/run.sh --no-viommu --append hugepages=8 --ndevices 1 --memory 1024 --timeout 600 -- \
+		"$dir/tests/bench/bench_mock" "$@"
+}
+
 table() {
 	head_of_table
+	[ "$only" != iommufd ] || { rows in_own_guest && return; }
 	[[ $only == kernel-* ]] || rows "$dir/tests/bench/bench"
 	kernel_rows
 	[ "$ran" = yes ] || { say "no group '$only' (see --help)" && exit 2; }
@@ -194,6 +203,15 @@ record_table() {
 	into_document table
 }
 
+record_iommufd() {
+	only=iommufd
+	{
+		echo "$(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+		table
+	} | sed 's/ *$//' >"$work/iommufd"
+	into_document iommufd
+}
+
 record_complexity() {
 	"$dir/tests/bench/bench_complexity" docs/bench-complexity.svg >"$work/points"
 	sed -nE 's/^slope\t([^\t]+)\t(.*)$/\2  \1/p' "$work/points" >"$work/slopes"
@@ -209,6 +227,7 @@ record_instructions() {
 
 record() {
 	[[ $what =~ ^(table|all)$ ]] && record_table
+	[[ $what =~ ^(iommufd|all)$ ]] && record_iommufd
 	[[ $what =~ ^(complexity|all)$ ]] && record_complexity
 	[[ $what =~ ^(instructions|all)$ ]] && record_instructions
 	return 0

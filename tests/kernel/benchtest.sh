@@ -91,9 +91,10 @@ test_debug() {
 	run byte --kernel debug -- "$tmp/complain" "$(knob VFDTEST_PAST_END)"
 	check "it sees one byte read past an allocation" code_is byte 120
 	check "and says so" says byte.err 'KASAN: slab-out-of-bounds in complain_past_end'
-	run order --kernel debug -- "$tmp/complain" "$(knob VFDTEST_LOCK_ORDER)"
+	run order --kernel debug --log "$tmp/order.log" -- "$tmp/complain" "$(knob VFDTEST_LOCK_ORDER)"
 	check "it sees two locks taken in both orders" code_is order 120
 	check "and says so" says order.err 'possible circular locking dependency'
+	check "that lockdep is off then is told too" says order.log 'BUG: lockdep is off'
 	run race --kernel debug -- "$tmp/race"
 	check "trap 6: plain ioctls that race the last detach are 120" code_is race 120
 	check "and it says why: freed memory is used" says race.err 'KASAN: slab-use-after-free'

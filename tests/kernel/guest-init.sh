@@ -48,6 +48,14 @@ bind() {
 	done
 }
 
+# The kernel booted on one CPU: see run.sh.
+start_cpus() {
+	for c in /sys/devices/system/cpu/cpu[1-9]*/online; do
+		[ ! -e "$c" ] || echo 1 >"$c"
+	done
+	[ "$(nproc)" = "$smp" ] || echo "BUG: there are $(nproc) CPUs, not $smp" >/dev/kmsg
+}
+
 list_vfdtest() {
 	i=0
 	while [ $i -lt "$ndevices" ]; do
@@ -60,6 +68,8 @@ list_vfdtest() {
 # Hand back what there is, then leave at once. $1: exit code or a word.
 finish() {
 	[ "$out" = no ] || tar -c -C /out . >"$(port out)" 2>/dev/null
+	# lockdep switches itself off at its first report, and when it has no room: then no report says nothing
+	! grep -qs 'debug_locks: *0' /proc/lockdep_stats || echo "BUG: lockdep is off" >/dev/kmsg
 	dmesg >"$(port dmesg)"
 	echo "$1" >"$(port status)"
 	printf '\1' | dd of=/dev/port bs=1 seek=244 2>/dev/null	# QEMU's isa-debug-exit
@@ -84,6 +94,7 @@ for id in $bind; do
 	bind "$id"
 done
 list_vfdtest >/run/vfdtest
+start_cpus
 echo "vfd: starting the program" >/dev/kmsg
 
 setsid sh /vfd/program </dev/null >"$(port stdout)" 2>"$(port stderr)" &

@@ -21,12 +21,15 @@ usage: run.sh [options] -- PROGRAM [ARGS...]
   --device SPEC         one more QEMU -device, e.g. edu (repeatable)
   --bind VENDOR:DEVICE  bind such PCI devices to vfio-pci (repeatable)
   --file HOST:GUEST     copy a file or directory in (repeatable)
-  --env NAME=VALUE      set a variable for the program (repeatable)
+  --env NAME=VALUE      set a variable for the program (repeatable), e.g.
+                        LD_LIBRARY_PATH=/usr/local/lib for libraries there
   --modprobe NAME[:PARAMS]  load one more kernel module (repeatable)
   --out DIR             where what the program leaves in /out goes
   --append ARGS         more kernel parameters
   --qemu-arg ARG        one more argument for QEMU (repeatable)
   --no-viommu           no emulated IOMMU
+  --instructions        its time is what it executes, a nanosecond an instruction, whatever
+                        else the host does; one CPU
   --log FILE            keep the kernel's log there
 
 exit: the program's own code, or
@@ -39,7 +42,7 @@ END
 say() { printf 'run: %s\n' "$*" >&2; }
 die() { say "$*"; exit 121; }
 
-smp=2 memory=512 timeout=120 ndevices=2 migration=0 out='' append='' viommu=yes log=''
+smp=2 memory=512 timeout=120 ndevices=2 migration=0 out='' append='' viommu=yes threads=multi log=''
 devices=() binds=() files=() envs=() modules=() qemu_args=()
 
 parse() {
@@ -48,6 +51,7 @@ parse() {
 		--) shift; program=("$@"); return ;;
 		-h | --help) usage; exit 0 ;;
 		--no-viommu) viommu=no; shift; continue ;;
+		--instructions) threads=single smp=1 qemu_args+=(-icount "shift=0,sleep=off"); shift; continue ;;
 		esac
 		[ $# -ge 2 ] || die "$1 needs a value (see --help)"
 		case $1 in
@@ -140,6 +144,7 @@ write_conf() {
 	echo "ndevices=$ndevices"
 	echo "migration=$migration"
 	echo "timeout=$timeout"
+	echo "smp=$smp"
 	echo "out=$([ -n "$out" ] && echo yes || echo no)"
 	echo "bind='${binds[*]}'"
 }
@@ -172,10 +177,14 @@ add_port() {
 build_command() {
 	local d
 	local cmdline="console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable no_timer_check"
+	# A kernel that patches its own code while another CPU runs it may die of it ("Oops: int3"): QEMU before 8.1 may keep what it translated
+	# of a breakpoint after that is gone. Nearly all is patched at boot: so the other CPUs begin after it, see guest-init.sh.
+	# lpj: or each of them measures its speed for half a second, in vain; delays go by the TSC, and are at least as long as asked up to 3 GHz.
+	cmdline+=" maxcpus=1 lpj=12000000"
 	# Emulation is twenty times slower, and a busy host may not run the guest for seconds: what counts as a stall is scaled.
 	cmdline+=" rcupdate.rcu_cpu_stall_timeout=300 rcupdate.rcu_exp_cpu_stall_timeout=0 workqueue.watchdog_thresh=300"
 	cmdline+=" sysctl.kernel.watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
-	qemu=(qemu-system-x86_64 -accel "tcg,thread=multi" -cpu max -M "q35,kernel-irqchip=split"
+	qemu=(qemu-system-x86_64 -accel "tcg,thread=$threads" -cpu max -M "q35,kernel-irqchip=split"
 		-m "$memory" -smp "$smp" -nodefaults -no-user-config -display none -no-reboot
 		-kernel "$bench/vmlinux" -initrd "$tmp/initrd"
 		-serial "file:$tmp/console"

@@ -868,13 +868,13 @@ static void harvest(struct session *s, uint64_t *sum, uint64_t *want)
 }
 
 /* Short, so that about half of the pages are written and a lost one shows. */
-static void race_once(struct session *s, uint64_t *writes, uint64_t *rounds, uint64_t *differ)
+static void race_once(struct session *s, uint32_t flags, uint64_t *writes, uint64_t *rounds, uint64_t *differ)
 {
 	uint64_t sum[RACE_WORDS] = { 0 }, want[RACE_WORDS] = { 0 }, i;
 	struct vfdtest_halt h = { 0 };
 	double t0 = now();
 
-	need(!run(0, IOVA, RACE_PAGES * PAGE, 0), "RUN");
+	need(!run_with(0, IOVA, RACE_PAGES * PAGE, 0, flags), "RUN");
 	do {
 		harvest(s, sum, want);
 		++*rounds;
@@ -886,17 +886,17 @@ static void race_once(struct session *s, uint64_t *writes, uint64_t *rounds, uin
 		*differ += __builtin_popcountll(sum[i] ^ want[i]);
 }
 
-static void test_race(void)
+static void test_race(uint32_t flags, const char *what)
 {
 	struct session s = begin_sized(RACE_PAGES * PAGE);
 	uint64_t writes = 0, rounds = 0, differ = 0;
 	int i;
 
 	for (i = 0; i < 30 || (writes <= 1000 && i < 1000); i++)	/* some kernels are slow */
-		race_once(&s, &writes, &rounds, &differ);
+		race_once(&s, flags, &writes, &rounds, &differ);
 	check(writes > 1000 && rounds > 60 && !differ,
-	      "a writer against harvests: %llu writes, %llu rounds, %llu pages differ",
-	      (unsigned long long)writes, (unsigned long long)rounds,
+	      "%s against harvests: %llu writes, %llu rounds, %llu pages differ",
+	      what, (unsigned long long)writes, (unsigned long long)rounds,
 	      (unsigned long long)differ);
 	end(&s);
 }
@@ -969,7 +969,8 @@ int main(void)
 	test_group_close();
 	test_two_groups();
 	test_physical();
-	test_race();
+	test_race(0, "a writer");
+	test_race(VFDTEST_RUN_BURSTS, "one that writes in bursts");
 	test_content();
 	test_log();
 	test_migration();

@@ -130,6 +130,16 @@ struct vfdtest_run {
 #define VFDTEST_RUN_PINNED	(1U << 0)
 
 /*
+ * A burst at a time, and each in the memory of the process that said RUN: many
+ * times cheaper, for the kernel need not go there and back for every write. The
+ * burst's pages enter the truth together, when it ends. Mappings that another
+ * process made: failures. At most VFDTEST_RUN_BURST_MAX writes in a burst; not
+ * with PINNED.
+ */
+#define VFDTEST_RUN_BURSTS	(1U << 1)
+#define VFDTEST_RUN_BURST_MAX	256
+
+/*
  * HALT: stop the writer and wait for it. When it returns, no write is in flight
  * and every write is in the truth. Not running (any more): still 0; the counts
  * are those of the last RUN.

@@ -22,14 +22,14 @@
 
 enum { BLOCKS = 256, SIZE = BLOCKS * PAGE_BLOCK, STALL_MS = 400 };
 
-enum failure { KILL_SOURCE, KILL_DESTINATION, CUT, CORRUPT, STALL, DISK_FULL, REFUSED, FAILURES };
+enum failure { KILL_SOURCE, KILL_DESTINATION, CUT, CORRUPT, STALL, DISK_FULL, UNPLUG, REFUSED, FAILURES };
 static const char *const failure_names[] = { "source killed",	 "destination killed", "socket cut",
 					     "stream corrupted", "receiver stalls",    "disk full",
-					     "state refused" };
+					     "unplug fails",	 "state refused" };
 
-/* The frame before which it happens. */
-enum phase { CONNECT, FIRST, PRECOPY, LAST, STATE, END, RUN, RUNNING, PHASES };
-static const char *const phase_names[] = { "connect", "first copy", "precopy",	   "last copy",
+/* The frame before which it happens; while the source unplugs there is none. */
+enum phase { CONNECT, FIRST, PRECOPY, PREPARE, LAST, STATE, END, RUN, RUNNING, PHASES };
+static const char *const phase_names[] = { "connect", "first copy", "precopy",	   "unplug",	 "last copy",
 					   "state",   "end",	    "told to run", "last answer" };
 
 /* What comes of it. */
@@ -44,24 +44,31 @@ static const char *const outcome_names[] = { "source goes on", "gone with source
 					     "source waits", "source waits (ran)" };
 
 static const enum outcome expected[FAILURES][PHASES] = {
-	/* connect, first copy, precopy, last copy, state, end, told to run, last answer */
-	[KILL_SOURCE] = { S_GONE, S_GONE, S_GONE, S_GONE, S_GONE, S_GONE, D_RUNS, D_RUNS },
-	[KILL_DESTINATION] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_WAITS,
-			       S_WAITS_D_RAN },
-	[CUT] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_WAITS, S_WAITS_D_RAN },
-	[CORRUPT] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON,
+	/* connect, first copy, precopy, unplug, last copy, state, end, told to run, last answer */
+	[KILL_SOURCE] = { S_GONE, S_GONE, S_GONE, S_GONE, S_GONE, S_GONE, S_GONE, D_RUNS, D_RUNS },
+	[KILL_DESTINATION] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON,
+			       S_WAITS, S_WAITS_D_RAN },
+	[CUT] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_WAITS,
+		  S_WAITS_D_RAN },
+	[CORRUPT] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON,
 		      S_WAITS_D_RAN },
-	[STALL] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_WAITS,
+	[STALL] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_WAITS,
 		    S_WAITS_D_RAN },
-	[DISK_FULL] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, D_RUNS },
-	[REFUSED] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, D_RUNS },
+	[DISK_FULL] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON,
+			S_GOES_ON, D_RUNS },
+	[UNPLUG] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, D_RUNS, D_RUNS, D_RUNS, D_RUNS, D_RUNS },
+	[REFUSED] = { S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON, S_GOES_ON,
+		      D_RUNS },
 };
 
 /* Seen by all processes. */
 static struct {
 	atomic_int refuse;		       /* errno that the destination's callbacks fail with */
+	atomic_int stays;		       /* what is to be unplugged does not go */
+	atomic_int knock;		       /* 1: the source unplugs; 2: it may go on with that */
 	atomic_int ran;			       /* the destination's run() succeeded */
-	atomic_int paused, resumed;	       /* calls at the source */
+	atomic_int touched;		       /* migrations whose source was to unplug or to pause */
+	atomic_int resumed;		       /* calls at the source */
 	int source_result, destination_result; /* 1: not over */
 	int lost, again;		       /* blocks; result of a second migration */
 	char message[320];
@@ -72,27 +79,52 @@ static int to_fd;
 /* ---- the source ----------------------------------------------------------------------------------------------------- */
 
 static struct vfd_log *source_log;
+static bool touched;
+
+static void write_blocks(unsigned round, unsigned blocks)
+{
+	for (unsigned i = 0; i < blocks; i++) {
+		uint64_t at = (round * 37 + i * 3) % BLOCKS * PAGE_BLOCK;
+		memset(from + at, (int)(round + i + 1), PAGE_BLOCK);
+		if (vfd_log_mark(source_log, at, PAGE_BLOCK, NULL))
+			abort();
+	}
+}
 
 static int harvest(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *err)
 {
 	unsigned *round = opaque;
-	unsigned blocks = *round < 2 ? 64 : 4; /* the first time too many to stop at once */
 
 	(void)sum, (void)err;
-	for (unsigned i = 0; i < blocks; i++) {
-		uint64_t at = (*round * 37 + i * 3) % BLOCKS * PAGE_BLOCK;
-		memset(from + at, (int)(*round + i + 1), PAGE_BLOCK);
-		if (vfd_log_mark(source_log, at, PAGE_BLOCK, NULL))
-			abort();
-	}
+	write_blocks(*round, *round < 2 ? 64 : 4); /* the first time too many to stop at once */
 	*round += 1 + final;
 	return 0;
+}
+
+static void touch(void)
+{
+	shared->touched += !touched;
+	touched = true;
+}
+
+/* Unplugging takes as long as the relay wants it to, and the guest writes meanwhile. */
+static int prepare(void *opaque, struct mig_error *err)
+{
+	unsigned *round = opaque;
+
+	touch();
+	if (!shared->knock)
+		shared->knock = 1;
+	while (shared->knock == 1)
+		usleep(1000);
+	write_blocks(*round + 100, 64);
+	return shared->stays ? mig_fail(err, "it does not go") : 0;
 }
 
 static int pause_guest(void *opaque, struct mig_error *err)
 {
 	(void)opaque, (void)err;
-	shared->paused++;
+	touch();
 	return 0;
 }
 
@@ -126,11 +158,13 @@ static int send_once(int fd, struct mig_report *report, struct mig_error *err)
 		.options = { .stall_ms = STALL_MS, .max_rounds = 3, .downtime_ms = 1, .force = true },
 		.opaque = &round,
 		.harvest = harvest,
+		.prepare = prepare,
 		.pause = pause_guest,
 		.resume = resume
 	};
 	struct mig_link link = { fd, fd };
 
+	touched = false;
 	return mig_send(&source, &link, 1, report, err);
 }
 
@@ -164,7 +198,8 @@ static int send_again(void)
 	struct mig_error err;
 	int ends[2];
 
-	shared->refuse = 0;
+	shared->refuse = shared->stays = 0;
+	shared->knock = 2;
 	if (ftruncate(to_fd, SIZE) || socketpair(AF_UNIX, SOCK_STREAM, 0, ends))
 		abort();
 	pid_t pid = fork();
@@ -247,8 +282,8 @@ struct relay {
 	pid_t source, destination;
 	enum failure failure;
 	enum phase phase;
-	uint32_t round, last; /* of the last ROUND that came by */
-	bool done, stalled;
+	uint32_t round, last;	    /* of the last ROUND that came by */
+	bool done, stalled, damage; /* damage: the next frame of the source */
 };
 
 static bool is_phase(struct relay *r, const uint8_t *frame, bool from_source)
@@ -264,6 +299,8 @@ static bool is_phase(struct relay *r, const uint8_t *frame, bool from_source)
 		return type == FRAME_PAGES && r->round == 1;
 	case PRECOPY:
 		return type == FRAME_PAGES && r->round == 2;
+	case PREPARE:
+		return false;
 	case LAST:
 		return type == FRAME_PAGES && r->last;
 	case STATE:
@@ -292,7 +329,7 @@ static void fill_disk(const struct relay *r)
 		abort();
 }
 
-static void happen(struct relay *r, uint8_t *frame, size_t size)
+static void happen(struct relay *r)
 {
 	r->done = true;
 	switch (r->failure) {
@@ -310,13 +347,16 @@ static void happen(struct relay *r, uint8_t *frame, size_t size)
 		shut(&r->source_fd);
 		break;
 	case CORRUPT:
-		frame[size / 2] ^= 1;
+		r->damage = true;
 		break;
 	case STALL:
 		r->stalled = true;
 		break;
 	case DISK_FULL:
 		fill_disk(r);
+		break;
+	case UNPLUG:
+		shared->stays = 1;
 		break;
 	default:
 		shared->refuse = EINVAL;
@@ -354,18 +394,33 @@ static void pass(struct relay *r, bool from_source)
 		return;
 	}
 	if (!r->done && is_phase(r, frame, from_source))
-		happen(r, frame, size);
+		happen(r);
+	if (r->damage) {
+		frame[size / 2] ^= 1;
+		r->damage = false;
+	}
 	if (!r->stalled && *out >= 0 && send(*out, frame, size, MSG_NOSIGNAL) != (ssize_t)size)
 		shut(out);
+}
+
+static void answer_knock(struct relay *r)
+{
+	if (shared->knock != 1)
+		return;
+	if (r->phase == PREPARE)
+		happen(r);
+	shared->knock = 2;
 }
 
 /* A stalled receiver reads nothing and says nothing; it goes on when the source has made up its mind: too late. */
 static void relay(struct relay *r)
 {
-	while (r->source_fd >= 0 && !r->stalled) {
+	unsigned idle = 0;
+
+	while (r->source_fd >= 0 && !r->stalled && idle < 1000) {
 		struct pollfd p[] = { { r->source_fd, POLLIN, 0 }, { r->destination_fd, POLLIN, 0 } };
-		if (poll(p, 2, 10000) <= 0)
-			break;
+		idle = poll(p, 2, 10) ? 0 : idle + 1;
+		answer_knock(r);
 		if (p[1].revents)
 			pass(r, false);
 		if (p[0].revents && r->source_fd >= 0 && !r->stalled)
@@ -428,7 +483,7 @@ static void judge(enum outcome want, enum outcome got, bool memory_gone)
 	if (got == S_GOES_ON) {
 		ck_assert_int_eq(shared->ran, 1); /* the second time */
 		ck_assert_int_eq(shared->again, 0);
-		ck_assert_int_eq(shared->resumed, shared->paused - 1); /* the second time it is not */
+		ck_assert_int_eq(shared->resumed, shared->touched - 1); /* the second time it is not */
 		ck_assert_str_ne(shared->message, "");
 	}
 	if (got == S_WAITS || got == S_WAITS_D_RAN)

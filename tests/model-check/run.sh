@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# run.sh [--mutants]: check the law on lifecycle.pml, a model of the lifecycle, in every order of events; a minute, and 2 GiB. --mutants leaves
-# out one counter-measure after the other, which the law has to notice: not all of them were seen to be noticed yet, so no step of
-# tests/run.sh does this. Needs spin and gcc. Prints TAP.
+# run.sh [--large] [MUTANT...]: check the law on lifecycle.pml, a model of the lifecycle, in every order of events; then leave out one
+# counter-measure after the other (those named, else all), which the law has to notice. --large: also with two mappings, two workers, and
+# groups that the kernel takes away; hours. Needs spin and gcc. Prints TAP.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
@@ -15,15 +15,19 @@ trap 'rm -rf "$tmp"' EXIT
 
 need spin gcc
 
-# NAME DEFINES...: print what the checker says. pan.c is spin's, and not free of warnings.
+# A search ends after seconds: gcc would take longer than that to compile it.
+quick=$(command -v tcc || echo gcc -O0)
+
+# explore NAME COMPILER DEPTH TABLE DEFINES...: print what the checker says. pan.c is spin's, and not free of warnings.
 explore() {
 	local dir=$tmp/$1
 	mkdir -p "$dir"
 	(
 		cd "$dir"
-		spin -a "${@:2}" "$model" >spin.out 2>&1
-		gcc -O2 -w -DSAFETY -DNOFAIR -DCOLLAPSE -DMEMLIM=6000 -o pan pan.c
-		./pan -m10000000 -w24 2>&1
+		spin -a "${@:5}" "$model" >spin.out 2>&1
+		# shellcheck disable=SC2086 # a compiler and an option
+		$2 -w -DSAFETY -DNOFAIR -DMEMLIM=6000 -o pan pan.c
+		./pan "-m$3" "$4" 2>&1
 	)
 }
 
@@ -31,7 +35,7 @@ states() { sed -nE 's/^ *([0-9]+) states, stored.*/\1/p' <<<"$1"; }
 
 holds() {
 	local said
-	said=$(explore "$@") || true
+	said=$(explore "$1" "$quick -DCOLLAPSE" 10000000 -w24 "${@:2}") || true
 	if grep -q 'errors: 0' <<<"$said" && ! grep -qE 'max search depth too small|out of memory' <<<"$said"; then
 		ok "the law holds: $1, $(states "$said") states"
 	else
@@ -40,9 +44,22 @@ holds() {
 	fi
 }
 
+# Noticed is noticed: a search for a mutant may forget states (BITSTATE). One search per processor.
+
+search() {
+	local mutant running=0
+	for mutant; do
+		# shellcheck disable=SC2046 # several words
+		{ explore "$mutant" "$quick -DBITSTATE" 10000 -w27 "-D$mutant" $(bounds_of "$mutant") >"$tmp/$mutant.said" || true; } &
+		running=$((running + 1))
+		[ "$running" -lt "$(nproc)" ] || { wait -n && running=$((running - 1)); }
+	done
+	wait
+}
+
 noticed() {
 	local said
-	said=$(explore "$1" "-D$1" "${@:2}") || true
+	said=$(cat "$tmp/$1.said")
 	if grep -q 'errors: 1' <<<"$said"; then
 		ok "without it the law does not hold: $1, after $(states "$said") states"
 	else
@@ -50,17 +67,35 @@ noticed() {
 	fi
 }
 
-holds "two groups, a worker" -DNO_PLUG -DNO_CONSUMER
-holds "with a consumer" -DNO_PLUG
-holds "two mappings" -DNO_PLUG -DNO_CONSUMER -DPAGES=2
-[ "${1:-}" = --mutants ] || { tap_end && exit; }
-while read -r mutant; do
-	case $mutant in
-	M_COMMIT_* | M_ROLLBACK_*) noticed "$mutant" -DNO_PLUG ;;
-	M_LOSS_* | M_EINVAL_* | M_UNMAP_EINVAL_* | M_MAP_DURING_LOSS | M_FAILURE_* | M_PAGE_SIZE_* | M_NO_HARVEST_*) noticed "$mutant" -DNO_CONSUMER ;;
-	M_MAP_UNSEEN | M_NO_GATE | M_EPOCH_FORGOTTEN) noticed "$mutant" -DNO_CONSUMER -DNO_PLUG -DWORKERS=2 ;;
-	M_FAULT_DROPS_SCRATCH) noticed "$mutant" -DNO_CONSUMER -DNO_PLUG -DPAGES=2 ;;
-	*) noticed "$mutant" -DNO_CONSUMER -DNO_PLUG ;;
+# What a mutant needs to be noticed: a consumer, groups that are taken away, a second worker or mapping. More would only take longer.
+bounds_of() {
+	case $1 in
+	M_COMMIT_* | M_ROLLBACK_* | M_OWED_BEFORE_UNMAP) echo -DNO_PLUG ;;
+	M_LOSS_* | M_EINVAL_* | M_UNMAP_EINVAL_* | M_FAILURE_* | M_PAGE_SIZE_*) echo -DNO_CONSUMER ;;
+	M_MAP_UNSEEN | M_NO_GATE | M_EPOCH_FORGOTTEN | M_WRITERS_BEFORE_FORGOTTEN) echo -DNO_CONSUMER -DNO_PLUG -DWORKERS=2 ;;
+	*) echo -DNO_CONSUMER -DNO_PLUG ;;
 	esac
-done < <(grep -oE "\bM_[A-Z_]+" "$model" | sort -u)
+}
+
+# Not noticed within these bounds (8 million states, as deep as 10 000 steps), so not counted among what the model shows. Without the two
+# harvests a detach is refused, for nobody says that the device is drained; of the third it is not known whether the model needs it.
+unnoticed="M_NO_HARVEST_OPEN M_NO_HARVEST_CLOSED M_MAP_DURING_LOSS"
+
+large=no
+[ "${1:-}" != --large ] || { large=yes && shift; }
+mutants=("$@")
+if [ $# = 0 ]; then
+	mapfile -t mutants < <(grep -oE "\bM_[A-Z_]+" "$model" | sort -u | grep -vxF "${unnoticed// /$'\n'}")
+	holds "two groups, a worker" -DNO_PLUG -DNO_CONSUMER
+	holds "with a consumer" -DNO_PLUG
+fi
+search "${mutants[@]}"
+for mutant in "${mutants[@]}"; do
+	noticed "$mutant"
+done
+if [ "$large" = yes ]; then
+	holds "groups are taken away" -DNO_CONSUMER
+	holds "two mappings" -DNO_PLUG -DNO_CONSUMER -DPAGES=2
+	holds "two workers" -DNO_PLUG -DNO_CONSUMER -DWORKERS=2
+fi
 tap_end

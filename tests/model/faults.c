@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <vfiodirty/error.h>
 #include "internal.h"
 #include "uapi_iommufd.h"
 
@@ -250,7 +251,7 @@ void model_fault_text(struct model *m, const struct model_fault *fault, char *te
 		}
 	model_unlock(m);
 	snprintf(text, size, "%s (call %llu): %s at step %u", name, (unsigned long long)fault->nth,
-		 fault->error ? strerrorname_np(fault->error) : "short", fault->step);
+		 fault->error ? vfd_strcode(-fault->error) : "short", fault->step);
 }
 
 /* ---- armed faults ---- */

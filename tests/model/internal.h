@@ -192,7 +192,9 @@ struct container {
 	/* trap 6: nothing in the kernel orders these two */
 	unsigned in_flight;
 	bool teardown;
-	bool small;	/* an IOAS with entries of one page only */
+	bool small;					  /* an IOAS with entries of one page only */
+	struct vfio_iova_range allowed[MODEL_MAX_RANGES]; /* must stay usable */
+	uint32_t allowed_count;
 	bool notifying; /* trap 51: the list of its devices is locked */
 };
 
@@ -444,6 +446,9 @@ void areas_add(struct model *m, void *memory, size_t size, struct file *file);
 int areas_remove(struct model *m, void *memory, size_t size);
 
 /* ---- faults.c, trace.c ---- */
+
+/* Lets others go first, if asked for: perturb.c. */
+void perturb(void);
 
 /* Takes the lock; call_end gives it back. fd -1: none. */
 void call_begin(struct call *call, struct model *m, enum model_call kind, int fd, unsigned long request,

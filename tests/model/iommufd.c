@@ -146,6 +146,34 @@ static int iova_ranges(struct iommu *iommu, void *argument)
 	return count > room ? -EMSGSIZE : 0;
 }
 
+static int allow_iovas(struct iommu *iommu, const void *argument)
+{
+	struct vfio_iova_range ranges[MODEL_MAX_RANGES];
+	struct uapi_ioas_allow_iovas ask;
+	struct container *c;
+
+	if (copy_in(&ask, argument, sizeof(ask)))
+		return -EFAULT;
+	if (ask.reserved)
+		return -EOPNOTSUPP;
+	c = ioas_of(iommu, ask.ioas_id);
+	if (!c)
+		return -ENOENT;
+	if (ask.num_iovas > MODEL_MAX_RANGES)
+		return -ENOMEM;
+	if (copy_in(ranges, (const void *)(uintptr_t)ask.allowed_iovas, ask.num_iovas * sizeof(*ranges)))
+		return -EFAULT;
+	for (uint32_t i = 0; i < ask.num_iovas; i++) {
+		if (ranges[i].start > ranges[i].end)
+			return -EINVAL;
+		if (!type1_range_allowed(c, ranges[i].start, ranges[i].end))
+			return -EADDRINUSE;
+	}
+	memcpy(c->allowed, ranges, ask.num_iovas * sizeof(*ranges));
+	c->allowed_count = ask.num_iovas;
+	return 0;
+}
+
 static int check_map(const struct container *c, const struct uapi_ioas_map *ask)
 {
 	uint64_t last;
@@ -326,6 +354,8 @@ int iommu_ioctl(struct call *call, struct iommu *iommu, unsigned long request, v
 		return ioas_alloc(call->model, iommu, argument);
 	case UAPI_IOMMU_OPTION:
 		return set_option(iommu, argument);
+	case UAPI_IOAS_ALLOW_IOVAS:
+		return allow_iovas(iommu, argument);
 	case UAPI_IOAS_IOVA_RANGES:
 		return iova_ranges(iommu, argument);
 	case UAPI_IOAS_MAP:
@@ -429,12 +459,26 @@ static bool fits(const struct device *d, const struct hwpt *h)
 		      (!h->can || g->config.dirty_bits));
 }
 
+/* Whether its IOMMU reaches all that must stay usable. */
+static bool reaches_allowed(const struct container *c, const struct model_group_config *config)
+{
+	uint32_t reached = 0;
+
+	for (uint32_t i = 0; i < c->allowed_count; i++)
+		for (unsigned j = 0; j < MODEL_MAX_RANGES && config->ranges[j].last; j++)
+			reached += c->allowed[i].start >= config->ranges[j].first &&
+				   c->allowed[i].end <= config->ranges[j].last;
+	return config->kind == MODEL_EMULATED || reached == c->allowed_count;
+}
+
 static int enter(struct model *m, struct device *d, struct container *c, struct hwpt *h)
 {
 	int error = 0;
 
 	if (!fits(d, h))
 		return -EINVAL;
+	if (!reaches_allowed(c, &d->group->config))
+		return -EADDRINUSE;
 	cdev_detach(m, d); /* what was before is replaced */
 	if (!d->group->container)
 		error = ioas_join(m, c, d->group);

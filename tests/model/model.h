@@ -241,6 +241,9 @@ uint64_t model_device_pages(struct model *model, const char *device, enum model_
 uint64_t model_page_count(struct model *model, enum model_set set);
 /* Empty all sets. Call it after track_start returned if anything was tracked before. */
 void model_forget(struct model *model);
+/* Empty TRUTH alone: tracking begins now, and what was written before it is owed to nobody. The kernel may have begun to record earlier, or
+ * for a moment only: at a device's log, of which no more is wanted after it failed. */
+void model_forget_written(struct model *model);
 
 /* Is DIRTY_PAGES tracking on in the container behind this descriptor, or any page table of this /dev/iommu? And how many mappings has it? */
 bool model_tracking(struct model *model, int container_fd);

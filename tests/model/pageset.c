@@ -135,28 +135,6 @@ bool pageset_has(const struct pageset *set, uint64_t page)
 	return in_span(set, page);
 }
 
-/* How many pages of the range are in the set; their bits are set in *bitmap. */
-uint64_t pageset_range(const struct pageset *set, uint64_t first, uint64_t count, uint64_t *bitmap)
-{
-	uint64_t found = 0;
-
-	for (uint64_t i = 0; i < count; i++) {
-		uint64_t page = first + i;
-
-		if (!set->span_count && page % CHUNK_PAGES == 0 && count - i >= CHUNK_PAGES &&
-		    !chunk_find(set, page / CHUNK_PAGES)) {
-			i += CHUNK_PAGES - 1;
-			continue;
-		}
-		if (!pageset_has(set, page))
-			continue;
-		found++;
-		if (bitmap)
-			bitmap[i / 64] |= 1ull << (i % 64);
-	}
-	return found;
-}
-
 /* The first page at or after `page` that has a chunk */
 static uint64_t next_chunk(const struct pageset *set, uint64_t page)
 {
@@ -183,6 +161,35 @@ bool pageset_next(const struct pageset *set, uint64_t *page, uint64_t last)
 		*page = chunk ? (*page / 64 + 1) * 64 : next_chunk(set, *page);
 	}
 	return false;
+}
+
+static uint64_t put_bit(uint64_t *bitmap, uint64_t bit)
+{
+	if (bitmap)
+		bitmap[bit / 64] |= 1ull << (bit % 64);
+	return 1;
+}
+
+static uint64_t range_with_spans(const struct pageset *set, uint64_t first, uint64_t count, uint64_t *bitmap)
+{
+	uint64_t found = 0;
+
+	for (uint64_t i = 0; i < count; i++)
+		if (pageset_has(set, first + i))
+			found += put_bit(bitmap, i);
+	return found;
+}
+
+/* How many pages of the range are in the set; their bits are set in *bitmap. */
+uint64_t pageset_range(const struct pageset *set, uint64_t first, uint64_t count, uint64_t *bitmap)
+{
+	uint64_t found = 0;
+
+	if (set->span_count)
+		return range_with_spans(set, first, count, bitmap);
+	for (uint64_t page = first; count && pageset_next(set, &page, first + count - 1); page++)
+		found += put_bit(bitmap, page - first);
+	return found;
 }
 
 static uint64_t chunk_count(const struct chunk *chunk)

@@ -32,7 +32,7 @@ const struct pin *pins_from(const struct device *d, uint64_t iova, size_t *count
 	size_t i = index_of(d, iova / MODEL_PAGE_SIZE);
 
 	*count = d->pin_count - i;
-	return d->pins + i;
+	return d->pins ? d->pins + i : NULL;
 }
 
 bool pins_any(const struct container *c, const struct mapping *map)

@@ -56,6 +56,7 @@ void call_begin(struct call *call, struct model *m, enum model_call kind, int fd
 		void *argument)
 {
 	*call = (struct call){ .model = m, .trace = { .call = kind, .request = request } };
+	perturb();
 	model_lock(m);
 	call->trace.file = file_of(m, fd);
 	if (kind == MODEL_IOCTL)
@@ -85,6 +86,7 @@ int64_t call_end(struct call *call, int64_t result)
 			call->fails ? " (fault)" : "", result);
 	run_hook(call, true);
 	model_unlock(m);
+	perturb();
 	return result;
 }
 

@@ -205,6 +205,21 @@ static void forget(struct model *m, struct device *d, void *argument)
 	sets_empty(&d->sets);
 }
 
+static void forget_written(struct model *m, struct device *d, void *argument)
+{
+	(void)m;
+	(void)argument;
+	pageset_empty(&d->sets.truth);
+}
+
+void model_forget_written(struct model *m)
+{
+	model_lock(m);
+	pageset_empty(&m->state->sets.truth);
+	each_device(m, forget_written, NULL);
+	model_unlock(m);
+}
+
 void model_forget(struct model *m)
 {
 	model_lock(m);

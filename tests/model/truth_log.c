@@ -4,7 +4,9 @@
 
 static const struct type1 *type1_of(const struct device *d)
 {
-	return d->group->container ? d->group->container->type1 : NULL;
+	const struct container *c = d->ioas ? d->ioas : d->group->container;
+
+	return c ? c->type1 : NULL;
 }
 
 static bool writable(const struct mapping *map)

@@ -44,6 +44,22 @@ static size_t done(ssize_t count)
 	return count > 0 ? (size_t)count : 0;
 }
 
+#ifdef MODEL_TRUSTS_POINTERS /* while fuzzing: a bad one is a find in itself, and to ask about each takes most of the time */
+
+size_t user_read(void *to, uint64_t from, size_t size)
+{
+	memcpy(to, (const void *)(uintptr_t)from, size);
+	return size;
+}
+
+size_t user_write(uint64_t to, const void *from, size_t size)
+{
+	memcpy((void *)(uintptr_t)to, from, size);
+	return size;
+}
+
+#else
+
 size_t user_read(void *to, uint64_t from, size_t size)
 {
 	/* cppcheck-suppress ctuuninitvar; it is only written to */
@@ -64,6 +80,8 @@ size_t user_write(uint64_t to, const void *from, size_t size)
 	ssize_t count = process_vm_writev(getpid(), &local, 1, &remote, 1, 0);
 	return count < 0 && errno == ENOSYS ? by_pipe(remote.iov_base, from, to, size) : done(count);
 }
+
+#endif
 
 bool user_range_ok(uint64_t address, uint64_t size)
 {

@@ -35,13 +35,19 @@ static struct pages model_set(struct side *side, enum model_set set)
 	return pages;
 }
 
+static void join(struct pages *a, const struct pages *b)
+{
+	for (int i = 0; i < PLAY_WORDS; i++)
+		a->words[i] |= b->words[i];
+}
+
 static bool exact(struct side *side)
 {
-	struct pages want = model_set(side, MODEL_RETURNED);
+	struct pages want = model_set(side, MODEL_RETURNED), most = side->may;
 
-	for (int i = 0; i < PLAY_WORDS; i++)
-		want.words[i] |= side->marked.words[i];
-	return pages_same(&want, &side->fresh);
+	join(&want, &side->marked);
+	join(&most, &want);
+	return !pages_missing(&want, &side->fresh) && !pages_missing(&side->fresh, &most);
 }
 
 bool model_side_check(struct side *side, const char **why)
@@ -71,7 +77,7 @@ static bool fair(struct side *side)
 	struct pages returned = model_set(side, MODEL_RETURNED), most = model_set(side, MODEL_SPOILED);
 
 	for (int i = 0; i < PLAY_WORDS; i++)
-		most.words[i] |= returned.words[i] | side->marked.words[i];
+		most.words[i] |= returned.words[i] | side->marked.words[i] | side->may.words[i];
 	return !pages_missing(&returned, &side->fresh) && !pages_missing(&side->fresh, &most);
 }
 
@@ -134,12 +140,6 @@ static void add_any(struct space *space, struct mapping *m, void *arg)
 	add_mapping(arg, m);
 }
 
-static void join(struct pages *a, const struct pages *b)
-{
-	for (int i = 0; i < PLAY_WORDS; i++)
-		a->words[i] |= b->words[i];
-}
-
 static void add_unseen_truth(struct side *side)
 {
 	struct pages truth = model_set(side, MODEL_TRUTH);
@@ -155,6 +155,7 @@ static const char *check_fresh(struct side *side, const struct pages *deferred)
 	struct pages returned = model_set(side, MODEL_RETURNED), fair = returned, recorded = side->fresh;
 
 	join(&fair, &side->marked);
+	join(&fair, &side->may);
 	join(&fair, &side->all_dirty);
 	join(&recorded, deferred);
 	if (pages_missing(&side->fresh, &fair))

@@ -173,9 +173,9 @@ static int resume(struct side *side, const struct op *op)
 
 static void open_container(struct side *side)
 {
-	struct vfd_container_options options = { .struct_size = sizeof options,
-						 .log = side->log,
-						 .backend = side->backend };
+	struct vfd_container_options options = {
+		.struct_size = sizeof options, .flags = side->find, .log = side->log, .backend = side->backend
+	};
 
 	if (container_open_on(side->sys, &options, &side->container, &side->err)) {
 		printf("not ok - %s: cannot open a container: %s\n", side->name, side->err.message);
@@ -440,19 +440,25 @@ static bool discards(const struct op *op)
 						    op->kind == OP_REOPEN || op->kind == OP_CLOSE);
 }
 
-int side_play(struct side *side, const struct op *op)
+int side_play_call(struct side *side, const struct op *op,
+		   int (*call)(struct side *side, const struct op *op))
 {
 	bool tracking = side->container->space.tracking;
 
 	side->marked = (struct pages){ 0 };
 	side->was_physical = side->container->space.physical;
 	remember_table(side);
-	int rc = play(side, op);
+	int rc = call(side, op);
 	settle(side, tracking || side->container->space.tracking);
 	side->discarded = !rc && discards(op) && space_clean(&side->container->space);
 	if (side->discarded)
 		side->unpaid = (struct pages){ 0 };
 	return rc;
+}
+
+int side_play(struct side *side, const struct op *op)
+{
+	return side_play_call(side, op, play);
 }
 
 bool side_nothing_left(struct side *side)

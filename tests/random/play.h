@@ -108,6 +108,9 @@ struct side {
 
 	struct pages fresh;  /* entered the log in this operation */
 	struct pages marked; /* of those: by OP_MARK */
+	struct pages
+		may; /* enter without the kernel's word: pinned by the library's pin sets, merged by a caller */
+	uint32_t find;	     /* orders of the table: enum vfd_find */
 	struct pages unpaid; /* written while tracking, not in the log since */
 	bool was_physical;   /* a physical group was there before this operation */
 	bool discarded;	     /* this operation dropped what was unpaid */
@@ -127,6 +130,9 @@ void side_end(struct side *side);
 
 /* Do it; 0, a code of the library, or -errno of the device. Afterwards fresh and unpaid are up to date. */
 int side_play(struct side *side, const struct op *op);
+/* The same for any call. */
+int side_play_call(struct side *side, const struct op *op,
+		   int (*call)(struct side *side, const struct op *op));
 
 /* The law on this side: what is unpaid must be with the kernel still; if nothing is, nothing may be unpaid. */
 bool side_nothing_left(struct side *side);

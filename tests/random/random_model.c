@@ -3,67 +3,16 @@
 /* random_model [OPERATIONS [SEED [mixed|iommufd]]]: random operations on the model kernel, the law checked after each. mixed: one of the
  * two groups is physical; iommufd: both are, behind an IOMMU that sets dirty bits. */
 
-#include "play.h"
+#include "kinds.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
-
-#include "model/model.h"
-
-static const struct model_config config = {
-	.group_count = PLAY_GROUPS,
-	.groups = { { .number = 11, .kind = MODEL_EMULATED, .devices = { { .name = "vfdtest.0" } } },
-		    { .number = 12, .kind = MODEL_EMULATED, .devices = { { .name = "vfdtest.1" } } } },
-};
-
-static const struct model_config mixed_config = {
-	.group_count = PLAY_GROUPS,
-	.groups = { { .number = 11, .kind = MODEL_EMULATED, .devices = { { .name = "vfdtest.0" } } },
-		    { .number = 12,
-		      .kind = MODEL_PHYSICAL,
-		      .devices = { { .name = "0000:03:00.0", .pci = true } } } },
-};
-
-#define NATIVE(number_, name_)                                                                               \
-	{                                                                                                    \
-		.number = number_, .kind = MODEL_PHYSICAL, .dirty_bits = true, .devices = {                  \
-			{ .name = name_ }                                                                    \
-		}                                                                                            \
-	}
-static const struct model_config native_config = {
-	.iommufd = true,
-	.group_count = PLAY_GROUPS,
-	.groups = { NATIVE(11, "mock0"), NATIVE(12, "mock1") },
-};
-
-typedef bool law(struct side *side, const char **why);
 
 struct tally {
 	uint64_t done, succeeded[OP_KINDS], refused[OP_KINDS];
 };
-
-static const struct kind {
-	const char *name, *text;
-	const struct model_config *config;
-	void (*make)(struct side *side, struct model *model);
-	law *check;
-	bool bursts, clubs; /* what it can do at all */
-} play_kinds[] = {
-	{ "", "", &config, model_side, model_side_check, true, true },
-	{ "mixed", ", one group physical", &mixed_config, mixed_side, mixed_side_check, true, true },
-	{ "iommufd", ", iommufd", &native_config, native_model_side, native_side_check, false, false },
-};
-
-static const struct kind *find_kind(const char *name)
-{
-	for (size_t i = 0; i < sizeof play_kinds / sizeof play_kinds[0]; i++)
-		if (!strcmp(play_kinds[i].name, name))
-			return &play_kinds[i];
-	exit(2);
-}
 
 static bool run(struct side *side, uint64_t seed, uint64_t operations, const struct kind *kind,
 		struct tally *tally)
@@ -99,14 +48,6 @@ static bool all_kinds(const struct tally *tally, bool bursts)
 	return all;
 }
 
-static unsigned leaks(struct model *model)
-{
-	struct model_counts counts = model_counts(model);
-
-	return counts.descriptors + counts.areas + counts.scratch + counts.triggers + counts.containers +
-	       counts.iommus;
-}
-
 /* TAP: to standard output, and where Check's programs leave theirs. */
 static bool say(bool good, const char *what)
 {
@@ -128,16 +69,15 @@ int main(int argc, char **argv)
 	uint64_t operations = argc > 1 ? strtoull(argv[1], NULL, 0) : 100000;
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
 	struct side *side = calloc(1, sizeof *side);
-	const struct kind *kind = find_kind(argc > 3 ? argv[3] : "");
-	struct model *model = model_new(kind->config);
+	const struct kind *kind = kind_named(argc > 3 ? argv[3] : "");
 	struct tally tally = { 0 };
 	clock_t began = clock();
 	char text[160];
 
-	kind->make(side, model);
-	for (int i = 0; i < PLAY_GROUPS; i++)
-		side->numbers[i] = config.groups[i].number;
-	side_begin(side);
+	if (!kind)
+		return 2;
+	struct model *model = model_new(kind->config);
+	kind_begin(kind, side, model);
 	bool good = run(side, seed, operations, kind, &tally);
 	snprintf(text, sizeof text,
 		 "%" PRIu64 " random operations on the model%s, seed %" PRIu64 ": 0 lost, log as returned",
@@ -146,7 +86,7 @@ int main(int argc, char **argv)
 	good &= say(all_kinds(&tally, kind->bursts), "each kind of operation succeeded at times");
 	side_end(side);
 	good &= say(side->clubbed || !kind->clubs, "some harvests clubbed mappings that are not aligned");
-	good &= say(!leaks(model), "nothing is left open");
+	good &= say(!model_leaks(model), "nothing is left open");
 	printf("# %" PRIu64 " harvests clubbed; %" PRIu64 " pages entered the log, %" PRIu64
 	       " of them unwritten; %.1f s\n1..4\n",
 	       side->clubbed, side->delivered, side->over, (double)(clock() - began) / CLOCKS_PER_SEC);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/vfio.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -33,6 +34,7 @@ struct test_command {
 };
 
 #define TEST_COMMAND UAPI_IOMMUFD(32)
+#define PAGE_SIZE    4096u
 #define MOCK_PAGE    2048u /* of its IOMMU */
 
 enum {
@@ -50,7 +52,6 @@ static struct device {
 	uint32_t table;		/* that it is in; 0: none */
 } devices[MOCK_DEVICES];
 
-static struct pages truth;
 static bool huge;
 
 void mock_huge(bool on)
@@ -172,7 +173,7 @@ static int m_open(const struct sys *sys, const char *path, int flags)
 	unsigned n;
 
 	if (sscanf(path, "/dev/vfio/devices/vfiomock%u", &n) != 1)
-		return rig_sys.open(sys, path, flags);
+		return sys_linux.open(sys, path, flags);
 	if (n >= MOCK_DEVICES || devices[n].fd)
 		return -EBUSY;
 	int fd = memfd_create("mock", MFD_CLOEXEC);
@@ -194,14 +195,14 @@ static int m_ioctl(const struct sys *sys, int fd, unsigned long request, void *a
 {
 	struct device *d = device_behind(fd);
 
-	return d ? device_ioctl(d, request, arg) : rig_sys.ioctl(sys, fd, request, arg);
+	return d ? device_ioctl(d, request, arg) : sys_linux.ioctl(sys, fd, request, arg);
 }
 
 static int m_close(const struct sys *sys, int fd)
 {
 	if (device_behind(fd))
 		unbind(device_behind(fd));
-	return rig_sys.close(sys, fd);
+	return sys_linux.close(sys, fd);
 }
 
 static int m_exists(const struct sys *sys, const char *path)
@@ -211,7 +212,7 @@ static int m_exists(const struct sys *sys, const char *path)
 	if (sscanf(path, "/sys/kernel/iommu_groups/%u", &n) == 1 && n >= MOCK_GROUP &&
 	    n < MOCK_GROUP + MOCK_DEVICES)
 		return 0;
-	return rig_sys.exists(sys, path);
+	return sys_linux.exists(sys, path);
 }
 
 static int m_find_entry(const struct sys *sys, const char *path, const char *begin, char *name, size_t size)
@@ -220,16 +221,16 @@ static int m_find_entry(const struct sys *sys, const char *path, const char *beg
 
 	if (sscanf(path, "/sys/kernel/iommu_groups/%u/devices/mock%u/vfio-dev", &n, &m) != 2 ||
 	    n != MOCK_GROUP + m)
-		return rig_sys.find_entry(sys, path, begin, name, size);
+		return sys_linux.find_entry(sys, path, begin, name, size);
 	snprintf(name, size, "vfiomock%u", m);
 	return 0;
 }
 
-/* The constants of the rig's table are not constant expressions: those that are not imitated are passed on. */
+/* The fields of the real table are no constant expressions: those that are not imitated are passed on. */
 #define PASS(type, name, params, args)                                                                       \
 	static type m_##name params                                                                          \
 	{                                                                                                    \
-		return rig_sys.name args;                                                                    \
+		return sys_linux.name args;                                                                  \
 	}
 
 PASS(int, dup, (const struct sys *sys, int fd), (sys, fd))
@@ -262,14 +263,14 @@ const struct sys mock_sys = {
 
 /* ---- what devices do ---- */
 
-static int dirty(const struct device *d, uint64_t page)
+static int dirty(const struct device *d, uint64_t iova)
 {
 	uint64_t bits = 3;
 	struct test_command c = {
 		.op = OP_DIRTY,
 		.id = d->table,
-		.u.dirty = { .iova = RIG_IOVA + page * RIG_PAGE,
-			     .length = RIG_PAGE,
+		.u.dirty = { .iova = iova,
+			     .length = PAGE_SIZE,
 			     .page_size = MOCK_PAGE,
 			     .bits = (uintptr_t)&bits },
 	};
@@ -278,39 +279,30 @@ static int dirty(const struct device *d, uint64_t page)
 	return rc ? rc : c.u.dirty.count ? 0 : -EFAULT;
 }
 
-int mock_write(unsigned index, uint64_t page)
+int mock_dirty(unsigned index, uint64_t iova)
 {
-	const struct device *d = &devices[index];
-
-	if (!d->table)
+	if (!devices[index].table)
 		return -ENODEV;
-	int left = mock_fail_nth(0), rc = dirty(d, page);
+	int left = mock_fail_nth(0), rc = dirty(&devices[index], iova);
 	mock_fail_nth(left);
-	if (!rc)
-		truth.words[page / 64] |= UINT64_C(1) << page % 64;
 	return rc;
 }
 
-struct pages mock_truth(void)
-{
-	struct pages now = truth;
-
-	truth = (struct pages){ 0 };
-	return now;
-}
-
+/* Its file stays open, and what its own reading and writing uses up is reckoned: a read whose copy fails had one left. */
 int mock_fail_nth(int nth)
 {
+	static int fd = -1;
 	char text[16] = "";
-	int fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC), left = 0;
+	int left = 0;
 
 	if (fd < 0)
+		fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
 		return 0;
-	if (!nth && read(fd, text, sizeof text - 1) > 0)
-		sscanf(text, "%d", &left);
+	if (!nth)
+		left = pread(fd, text, sizeof text - 1, 0) > 0 ? atoi(text) : 1;
 	snprintf(text, sizeof text, "%d", nth);
-	if (pwrite(fd, text, strlen(text), 0) < 0)
-		left = 0;
-	close(fd);
+	for (int i = 0; i < 2 && pwrite(fd, text, strlen(text), 0) < 0; i++)
+		; /* that was the fault */
 	return left;
 }

@@ -7,7 +7,10 @@
  * devices. All of iommufd is real; of VFIO only the node, BIND, ATTACH and DETACH are imitated. Device mockN is alone in group 9000 + N.
  */
 
-#include "rig.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sys.h"
 
 enum {
 	MOCK_DEVICES = 3,
@@ -23,12 +26,10 @@ bool mock_there(void);
 /* Entries of 1 MiB, where they fit, for devices that are opened from now on. */
 void mock_huge(bool on);
 
-/* Device `index` writes a page of the rig's memory, if it is mapped for it. 0 or -errno. */
-int mock_write(unsigned index, uint64_t page);
-/* What they wrote since they were asked last. */
-struct pages mock_truth(void);
+/* Device `index` writes a page. 0; -ENODEV: it is attached to nothing; -EFAULT: nothing is mapped there. */
+int mock_dirty(unsigned index, uint64_t iova);
 
-/* Calls of the rig are to fail at the nth allocation or copy in the kernel; 0: none. Returns how many were not reached. */
+/* Calls of this thread are to fail at the nth allocation or copy in the kernel; 0: none. Returns how many were not reached. */
 int mock_fail_nth(int nth);
 
 #endif

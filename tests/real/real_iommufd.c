@@ -3,6 +3,8 @@
 /* iommufd on a real kernel of our own (tests/kernel/README.md): its mock domains are devices whose IOMMU sets dirty bits. */
 
 #include "iommufd_mock.h"
+#include "rig.h"
+#include "uapi_iommufd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +12,24 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+static struct pages truth;
+
+/* Device `index` writes a page of the rig's memory, if it is mapped for it. */
+static void mock_write(unsigned index, uint64_t page)
+{
+	if (!mock_dirty(index, RIG_IOVA + page * RIG_PAGE))
+		truth.words[page / 64] |= UINT64_C(1) << page % 64;
+}
+
+/* What they wrote since they were asked last. */
+static struct pages mock_truth(void)
+{
+	struct pages now = truth;
+
+	truth = (struct pages){ 0 };
+	return now;
+}
 
 static int attach(struct rig *rig, unsigned index)
 {
@@ -219,17 +239,67 @@ static void raw_demonstration(struct rig *rig)
 	check_exact(rig, "started again: nothing is erased");
 }
 
+static int raw_switch(const struct rig *rig, bool on)
+{
+	struct uapi_hwpt_set_dirty arg = { .size = sizeof arg,
+					   .flags = on ? UAPI_HWPT_DIRTY_ENABLE : 0,
+					   .hwpt_id = rig->container->iommufd.tables[0].id };
+
+	return mock_sys.ioctl(&mock_sys, vfd_container_fd(rig->container), UAPI_HWPT_SET_DIRTY, &arg);
+}
+
+/* Whether the kernel refuses to tell, or says that there is nothing, its bits are out of reach. */
+static void switched_off(struct rig *rig)
+{
+	const struct backend *b = &rig->container->space.backend;
+	struct range first = { RIG_IOVA, RIG_IOVA + 512 * RIG_PAGE - 1 };
+	static struct pages words;
+
+	words = (struct pages){ 0 };
+	mock_write(0, 5);
+	ok(!raw_switch(rig, false), "switched off behind the library");
+	int rc = b->ops->get(b, first, words.words);
+	ok(!pages_count(&words), "the bits of a table that is off are not to be had: %d", rc);
+	ok(!raw_switch(rig, true), "and on again");
+	mock_truth();
+	mock_write(0, 6);
+	must(rig, vfd_device_quiesce(rig->devices[0], &rig->err), "quiesce");
+	must(rig, vfd_track_stop(rig->container, VFD_COLLECT, &rig->err), "stop");
+	check_exact(rig, "read before it is switched off");
+	must(rig, vfd_track_start(rig->container, NULL, NULL, &rig->err), "start");
+	must(rig, vfd_device_resume(rig->devices[0], &rig->err), "resume");
+}
+
 static void traps(void)
 {
 	struct rig rig;
 
 	begin(&rig);
 	raw_demonstration(&rig);
+	switched_off(&rig);
 	mock_write(0, 700);
 	must(&rig, rig_unmap(&rig, 512, 512), "unmap");
 	struct pages log = rig_deliver(&rig);
 	mock_truth();
 	ok(pages_count(&log) == 512, "unmapped under a running device: all of it is owed");
+	finish(&rig);
+}
+
+/* The mock's IOMMU reaches nothing below RIG_IOVA. */
+static void usable(void)
+{
+	static const struct vfd_iova_range low = { 0, RIG_PAGE - 1 }, high = { RIG_IOVA, 2 * RIG_IOVA - 1 };
+	struct rig rig;
+
+	rig_open_native_on(&rig, NULL, &mock_sys, 0);
+	must(&rig, vfd_iova_allow(rig.container, &low, 1, &rig.err), "allow before anyone is there");
+	must(&rig, attach(&rig, 0), "attach");
+	ok_code(open_device(&rig, 0), -EADDRINUSE, &rig.err,
+		"a device that cannot reach what must stay usable");
+	must(&rig, vfd_iova_allow(rig.container, &high, 1, &rig.err), "allow something else");
+	ok_code(open_device(&rig, 0), 0, &rig.err, "one that can");
+	ok_code(vfd_iova_allow(rig.container, &low, 1, &rig.err), -EADDRINUSE, &rig.err,
+		"nor can it be named when such a device is there");
 	finish(&rig);
 }
 
@@ -346,17 +416,21 @@ static void live(struct rig *rig)
 	(void)TWICE(vfd_group_detach(&rig->groups[0], VFD_COLLECT, &rig->err));
 }
 
+static void prepare_faults(void)
+{
+	put("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
+	put("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
+	put("/sys/kernel/debug/failslab/verbose", "0");
+	put("/sys/kernel/debug/fail_usercopy/verbose", "0");
+	put("/sys/kernel/debug/fail_page_alloc/verbose", "0");
+}
+
 /* Memory of the process is outside; what the library itself allocates too. */
 static void fail_everywhere(void)
 {
 	unsigned faults = 0, lost = 0;
 	int left = 0;
 
-	put("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
-	put("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
-	put("/sys/kernel/debug/failslab/verbose", "0");
-	put("/sys/kernel/debug/fail_usercopy/verbose", "0");
-	put("/sys/kernel/debug/fail_page_alloc/verbose", "0");
 	for (int nth = 1; nth < 3000 && !left; nth++) {
 		struct rig rig;
 		rig_open_native(&rig, NULL, &mock_sys);
@@ -373,6 +447,100 @@ static void fail_everywhere(void)
 	   "%u faults, one in each life, at every allocation and copy: %u pages lost", faults, lost);
 }
 
+/* BIND, ATTACH and DETACH are imitated for mock domains; those of an emulated device are the kernel's. One of them is to fail. */
+static struct {
+	unsigned long request;
+	int nth;	 /* where in it; 0: nowhere */
+	bool again;	 /* each time, not once */
+	unsigned faults; /* so far */
+} trap;
+
+static int ioctl_trapped(const struct sys *sys, int fd, unsigned long request, void *arg)
+{
+	if (request != trap.request || !trap.nth)
+		return rig_sys.ioctl(sys, fd, request, arg);
+	mock_fail_nth(trap.nth);
+	int rc = rig_sys.ioctl(sys, fd, request, arg);
+	bool reached = !mock_fail_nth(0);
+	trap.faults += reached;
+	trap.nth = reached && trap.again ? trap.nth : 0;
+	return rc;
+}
+
+static void live_emulated(struct rig *rig)
+{
+	if (TWICE(rig_attach(rig, 0)) || TWICE(rig_map(rig, 0, 100, RIG_RW)) ||
+	    TWICE(vfd_track_start(rig->container, NULL, NULL, &rig->err)) || TWICE(rig_open_device(rig, 0)))
+		return;
+	rig_write(0, 5, 3, 1);
+	if (TWICE(vfd_track_harvest(rig->container, 0, NULL, &rig->err)))
+		return;
+	rig_write(0, 60, 2, 2);
+	if (TWICE(vfd_device_close(&rig->devices[0], VFD_COLLECT, &rig->err)) ||
+	    TWICE(rig_open_device(rig, 0)))
+		return;
+	rig_write(0, 70, 4, 3);
+	(void)TWICE(vfd_group_detach(&rig->groups[0], VFD_COLLECT, &rig->err));
+}
+
+static unsigned open_files(void)
+{
+	unsigned count = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* Returns how many pages were lost. */
+static unsigned trapped_life(const struct sys *sys, unsigned *written)
+{
+	struct rig rig;
+
+	rig_open_native(&rig, NULL, sys);
+	live_emulated(&rig);
+	trap.nth = 0;
+	must(&rig, vfd_container_close(&rig.container, VFD_COLLECT, &rig.err), "close");
+	struct pages wrote = rig_truth(&rig), log = rig_deliver(&rig);
+	rig_close(&rig);
+	*written = pages_count(&wrote);
+	return pages_missing(&wrote, &log);
+}
+
+/* At each place in turn, until there is none. A device or a descriptor that leaked would be seen by the last life, which is whole. */
+static void fail_request(unsigned long request, const char *name, bool again)
+{
+	struct sys sys = rig_sys;
+	unsigned before, lost = 0, written, lives = 0, faults;
+	int nth = 1;
+
+	sys.ioctl = ioctl_trapped;
+	mock_fail_nth(0); /* keeps a file of its own */
+	trapped_life(&sys, &written);
+	before = open_files();
+	trap.faults = 0;
+	do {
+		faults = trap.faults;
+		trap.request = request;
+		trap.nth = nth++;
+		trap.again = again;
+		lost += trapped_life(&sys, &written);
+		lives++;
+	} while (trap.faults > faults && lives < 1000);
+	ok(trap.faults && !lost && written == 9 && open_files() == before,
+	   "%s, %s: %u faults in %u lives, %u pages lost, %u files left open", name,
+	   again ? "each time" : "once", trap.faults, lives, lost, open_files() - before);
+}
+
+static void fail_each_request(void)
+{
+	for (int again = 0; again < 2; again++) {
+		fail_request(UAPI_DEVICE_BIND, "BIND", again);
+		fail_request(UAPI_DEVICE_ATTACH, "ATTACH", again);
+		fail_request(UAPI_DEVICE_DETACH, "DETACH", again);
+	}
+}
+
 int main(void)
 {
 	if (access("/dev/iommu", F_OK)) {
@@ -380,6 +548,11 @@ int main(void)
 		return done();
 	}
 	emulated();
+	prepare_faults();
+	if (access("/proc/thread-self/fail-nth", F_OK))
+		skip("faults in BIND, ATTACH and DETACH", "this kernel injects none");
+	else
+		fail_each_request();
 	if (!mock_there()) {
 		skip("mock domains", "this kernel has none, or a real IOMMU is there");
 		return done();
@@ -389,6 +562,7 @@ int main(void)
 	a_blind_one();
 	large_entries();
 	traps();
+	usable();
 	at_random();
 	fail_everywhere();
 	return done();

@@ -151,7 +151,7 @@ static void migrate(struct plug *p, const struct event *event, enum point at)
 	reach(p, event, STARTED, at);
 	memcpy(p->other_end, p->rig.memory, RIG_PAGES * RIG_PAGE);
 	for (int round = 0; round < 2; round++) {
-		usleep(5000);
+		rig_await_writes(1); /* a migration without a write shows nothing */
 		harvest(p, 0);
 		send(p);
 	}

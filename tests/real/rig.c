@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static void die(const char *what, const char *why)
 {
@@ -127,6 +128,24 @@ struct vfdtest_status rig_status(unsigned index)
 	if (rig_command(VFDTEST_STATUS, &status))
 		status.group = -1;
 	return status;
+}
+
+static uint64_t all_writes(void)
+{
+	uint64_t writes = 0;
+
+	for (unsigned i = 0; i < RIG_GROUPS; i++)
+		writes += rig_status(i).writes;
+	return writes;
+}
+
+void rig_await_writes(uint64_t count)
+{
+	uint64_t before = all_writes();
+
+	usleep(5000);
+	for (int i = 0; i < 5000 && all_writes() - before < count; i++)
+		usleep(5000);
 }
 
 int rig_group_number(unsigned index)

@@ -86,6 +86,8 @@ int rig_pin(unsigned index, uint64_t page, uint64_t count);
 int rig_unpin(unsigned index, uint64_t page, uint64_t count);
 int rig_run(unsigned index, uint64_t page, uint64_t count, uint64_t seed);
 uint64_t rig_halt(unsigned index); /* writes */
+/* At least 5 ms, and until the devices together have written so often: on a busy machine their threads may have no turn for long. */
+void rig_await_writes(uint64_t count);
 int rig_set(unsigned index, uint32_t knob, uint64_t value);
 struct vfdtest_status rig_status(unsigned index);
 int rig_group_number(unsigned index);

@@ -46,9 +46,10 @@ struct world {
 	struct vfd_device *devices[WORLD_GROUPS];
 	int fds[3]; /* adopting: container, group, device; -1: not the world's */
 	int eventfd;
-	void *area;		/* a mapped device region */
-	unsigned char *memory;	/* WORLD_PAGES */
-	struct pages unpaid;	/* written before the last world_consume and not in the log by then */
+	void *area;	       /* a mapped device region */
+	unsigned char *memory; /* WORLD_PAGES */
+	struct pages
+		unpaid; /* written before the last world_consume and not in the log by then; or in it when tracking began once more */
 	struct pages spoiled;	/* until the last world_consume */
 	struct pages all_dirty; /* mapped writable while a physical group was there */
 	const char *physical;	/* name of its device */
@@ -59,7 +60,12 @@ struct world {
 	bool recorded; /* each is in a record by itself: iommufd's page tables */
 	bool doubt;    /* a group's kind could not be read: it counts as physical */
 	bool adopted;
+	bool tracked; /* when the last call returned */
+	bool began;   /* was tracked once: before that nothing is owed to anybody */
 	uint64_t writes;
+	bool inside; /* a call of the library is running; and how deep it is in the kernel */
+	unsigned kernel;
+	unsigned starved; /* allocations that were refused: a fault too, if not the model's */
 	enum policy policy;
 	bool gave_up;
 	unsigned failures; /* of the oracle */
@@ -85,7 +91,8 @@ void world_begin(struct world *w, const struct lifecycle *life, enum policy poli
 /* Close what is open, with VFD_COLLECT; check that everything arrived and nothing leaked; free. */
 void world_end(struct world *w);
 
-/* A call returned: check the law. True: it failed. */
+/* A call begins. Returned: check the law. True: it failed. */
+void world_before(struct world *w);
 bool world_after(struct world *w, int rc, const char *call);
 /* The second try returned. True: failed again. */
 bool world_after_retry(struct world *w, int rc, const char *call);
@@ -93,7 +100,13 @@ bool world_after_retry(struct world *w, int rc, const char *call);
 /* In a lifecycle: call, check, try again or give up. */
 #define DO(w, call)                                                                                          \
 	do {                                                                                                 \
-		if (world_after(w, (call), #call) && ((w)->gave_up || world_after_retry(w, (call), #call)))  \
+		world_before(w);                                                                             \
+		if (!world_after(w, (call), #call))                                                          \
+			break;                                                                               \
+		if ((w)->gave_up)                                                                            \
+			return;                                                                              \
+		world_before(w);                                                                             \
+		if (world_after_retry(w, (call), #call))                                                     \
 			return;                                                                              \
 	} while (0)
 

@@ -72,6 +72,21 @@ static void heir_owes(uint64_t base, uint64_t *bitmap)
 		HEIR_OK(vfd_rollback(consumer, &batch, 0, UINT64_MAX, &heir_err));
 }
 
+/* One page, by a source, to a log that will be inherited */
+static inline void report_page(struct vfd_log *log, uint64_t address)
+{
+	const uint64_t one = 1;
+	const struct vfd_bitmap bitmap = { .struct_size = sizeof bitmap,
+					   .provenance = VFD_REPORTED,
+					   .address = address,
+					   .page_size = HEIR_PAGE,
+					   .bits = 1,
+					   .words = &one,
+					   .who = "kvm" };
+
+	HEIR_OK(vfd_log_merge(log, &bitmap, NULL, &heir_err));
+}
+
 static void *shared(size_t size)
 {
 	void *m = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

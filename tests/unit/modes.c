@@ -85,7 +85,7 @@ static void add_one(Suite *suite, struct row *row, enum mode which, const TTest 
 
 	snprintf(name, NAME_SIZE, "%s, %s", row->name, mode_names[which]);
 	TCase *tcase = tcase_create(name);
-	tcase_set_timeout(tcase, 120);
+	tcase_set_timeout(tcase, 1800); /* ctest has a limit of its own */
 	tcase_add_checked_fixture(tcase, setup[which], NULL);
 	/* one refusal is as good as many */
 	tcase_add_loop_test(tcase, test, row->first, which == MODE_COMPAT ? row->first + 1 : row->end);

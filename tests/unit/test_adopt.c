@@ -408,6 +408,7 @@ START_TEST(bad_declarations)
 		owner.adoption.struct_size = 0;
 		refused_declaration(VFD_EINVALID);
 		owner.adoption = good;
+		REFUSED(VFD_EINVALID, container_adopt_on(sys(), &good, NULL, &f->err));
 		owner.adoption.container_fd = -1;
 		refused_declaration(-EBADF);
 		owner.adoption.container_fd = 77;
@@ -422,6 +423,16 @@ START_TEST(bad_declarations)
 		owner.declared_device.fd = 77;
 		refused_declaration(-EBADF);
 		owner.declared_device = device;
+		const struct vfd_adopt_device twice[] = { device, device };
+		owner.adoption.devices = twice;
+		owner.adoption.device_count = 2;
+		refused_declaration(VFD_EINVALID);
+		owner.adoption = good;
+		const struct vfd_adopt_group groups[] = { good.groups[0], good.groups[0] };
+		owner.adoption.groups = groups;
+		owner.adoption.group_count = 2;
+		refused_declaration(VFD_EINVALID);
+		owner.adoption = good;
 		owner.mappings[1] = mapping;
 		owner.adoption.mapping_count = 2;
 		refused_declaration(VFD_EOVERLAP);

@@ -707,6 +707,46 @@ START_TEST(closed_but_held)
 }
 END_TEST
 
+/* The kernel is told where the bits go, and not how much room is there: it takes what the window needs. Here that is more than a page. */
+START_TEST(room_for_all_bits)
+{
+	open_one();
+	for (uint64_t i = 1; i < 80; i++)
+		OK(map_pages(f, i * MAPPED, 0, MAPPED, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	writes(PCI_NAME, 80 * MAPPED - 1, 1);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 1);
+	ck_assert(is_logged(f, MAPPED - 1));
+	end_one();
+}
+END_TEST
+
+/* More small mappings in one question than are merged at once, and one so far off that it is asked for by itself; some are not to be logged. */
+START_TEST(many_in_a_question)
+{
+	enum { COUNT = 150 };
+
+	fixture_begin(f, &logging);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	for (uint64_t i = 0; i < COUNT; i++)
+		OK(map_pages(f, 3 * i, i, 2, i % 10 == 9 ? VFD_MAP_READ : RW));
+	OK(map_pages(f, UINT64_C(3) << 18, 500, 1, RW));
+	master_on(f->device);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	for (uint64_t i = 0; i < COUNT; i += 4)
+		writes(PCI_NAME, 3 * i, 1);
+	writes(PCI_NAME, UINT64_C(3) << 18, 1);
+	OK(harvest(f, 0));
+	for (uint64_t i = 0; i < COUNT; i++)
+		ck_assert_msg(is_logged(f, i) == !(i % 4), "page %d: %s", (int)i,
+			      i % 4 ? "nobody wrote it" : "LOST");
+	ck_assert(is_logged(f, 500));
+	end_one();
+}
+END_TEST
+
 static const struct model_config high = {
 	.group_count = 1,
 	.groups = { { .number = 20,
@@ -821,6 +861,8 @@ int main(void)
 	tcase_add_test(tcase, refused_without_a_trace);
 	suite_add_tcase(suite, tcase);
 	add_trap(suite, 33, "a bitmap that is not there", no_memory_to_read_into);
+	add_trap(suite, 34, "room for all bits", room_for_all_bits);
+	add_case(suite, "many in a question", many_in_a_question);
 	add_trap(suite, 44, "larger pages", larger_pages);
 	add_trap(suite, 45, "pages by 64", pages_by_64);
 	add_trap(suite, 46, "REPORT fails", report_fails);

@@ -38,7 +38,9 @@ START_TEST(kernel_codes)
 			      EDEADLK, EBADFD, EAGAIN, ENOSYS, ENXIO,  EOVERFLOW, EOPNOTSUPP, EADDRINUSE };
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+#ifdef __GLIBC__ /* musl has no names */
 		ck_assert_str_eq(vfd_strcode(-known[i]), strerrorname_np(known[i]));
+#endif
 		ck_assert_str_ne(vfd_strerror(-known[i]), "unknown error");
 	}
 }

@@ -9,6 +9,9 @@
 
 #include <check.h> /* after lib/error.h: Check has a macro named fail */
 #include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 64 /* lifecycles */ };
 
 struct tally {
 	unsigned failures;
@@ -89,6 +92,98 @@ START_TEST(test_every_single_fault)
 }
 END_TEST
 
+/* ---- pairs ---- */
+
+/* What can fail after the first fault, in the run that it changed. The caller frees *faults. */
+static size_t later_faults(const struct lifecycle *life, enum policy policy, const struct model_fault *first,
+			   struct model_fault **faults)
+{
+	struct world w;
+	size_t count, later = 0;
+
+	world_begin(&w, life, policy);
+	model_trace_start(w.model);
+	model_fault(w.model, *first);
+	life->live(&w);
+	count = model_single_faults(w.model, faults);
+	world_end(&w);
+	for (size_t i = 0; i < count; i++)
+		if ((*faults)[i].nth > first->nth) {
+			(*faults)[later] = (*faults)[i];
+			(*faults)[later++].call = MODEL_ANY;
+		}
+	return later;
+}
+
+static void run_pair(const struct lifecycle *life, enum policy policy, const struct model_fault *first,
+		     const struct model_fault *second, struct tally *tally)
+{
+	struct world w;
+
+	world_begin(&w, life, policy);
+	snprintf(w.what, sizeof w.what,
+		 "%s, policy %d, call %llu: errno %d step %u, then call %llu: errno %d step %u", life->name,
+		 policy, (unsigned long long)first->nth, first->error, first->step,
+		 (unsigned long long)second->nth, second->error, second->step);
+	model_trace_start(w.model);
+	model_fault(w.model, *first);
+	model_fault(w.model, *second);
+	life->live(&w);
+	if (model_fault_fired(w.model) != 2)
+		world_fail(&w, "not both faults fired");
+	world_end(&w);
+	tally->failures += w.failures;
+}
+
+/* Each first fault, with every stride-th of those that can follow it. */
+static uint64_t run_pairs(const struct lifecycle *life, struct model_fault *firsts, size_t count,
+			  uint64_t stride, struct tally *tally)
+{
+	uint64_t pairs = 0, run = 0;
+
+	for (size_t i = 0; i < count; i++)
+		for (int policy = 0; policy < POLICIES; policy++) {
+			struct model_fault *seconds;
+			size_t more = later_faults(life, (enum policy)policy, &firsts[i], &seconds);
+			for (size_t j = 0; j < more; j++)
+				if (pairs++ % stride == 0) {
+					run_pair(life, (enum policy)policy, &firsts[i], &seconds[j], tally);
+					run++;
+				}
+			free(seconds);
+		}
+	tally->faults = pairs;
+	return run;
+}
+
+/* With VFD_PAIRS=N in the environment one of N pairs of each lifecycle: a prime gives all kinds their turn, 1 takes all, which are many. */
+START_TEST(test_pairs_of_faults)
+{
+	const struct lifecycle *life = &lifecycles[_i];
+	struct tally tally = { 0 };
+	struct model_fault *faults;
+	struct world w;
+
+	if (mode == MODE_COMPAT)
+		fixture_refused(&(struct fixture){ 0 }, life->config);
+	world_begin(&w, life, TRY_AGAIN);
+	model_trace_start(w.model);
+	life->live(&w);
+	size_t count = model_single_faults(w.model, &faults);
+	world_end(&w);
+	for (size_t i = 0; i < count; i++)
+		faults[i].call = MODEL_ANY;
+	uint64_t run =
+		run_pairs(life, faults, count, max_u64(strtoull(getenv("VFD_PAIRS"), NULL, 10), 1), &tally);
+	free(faults);
+	printf("# %-8s %-26s %5llu of %zu pairs of faults: %u broken\n", mode_names[mode], life->name,
+	       (unsigned long long)run, tally.faults, tally.failures);
+	fflush(stdout);
+	ck_assert_uint_gt(run, 0);
+	ck_assert_msg(!tally.failures, "%s: %u checks failed", life->name, tally.failures);
+}
+END_TEST
+
 static size_t count_faults(const struct lifecycle *life)
 {
 	struct model_fault *faults;
@@ -122,6 +217,12 @@ int main(void)
 	for (int i = 0; i < (int)lifecycle_count; i++)
 		add_modes_loop(suite, lifecycles[i].name, lifecycles[i].why_not_iommufd,
 			       test_every_single_fault, i, i + 1);
+	for (int i = 0; getenv("VFD_PAIRS") && i < (int)lifecycle_count; i++) {
+		static char names[ROWS][80];
+		snprintf(names[i], sizeof names[0], "%s, pairs", lifecycles[i].name);
+		add_modes_loop(suite, names[i], lifecycles[i].why_not_iommufd, test_pairs_of_faults, i,
+			       i + 1);
+	}
 	add_case(suite, "the list", test_the_list);
 	return run_suite(suite);
 }

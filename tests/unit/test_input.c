@@ -102,6 +102,12 @@ START_TEST(null_pointers)
 	QUIETLY(VFD_EINVALID, vfd_group_attach(f->container, 7, NULL, &f->err));
 	QUIETLY(VFD_EINVALID, vfd_group_attach_device(f->container, NULL, &f->group2, &f->err));
 	REFUSED(VFD_EINVALID, vfd_group_attach_device(f->container, NAME(0), NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_group_attach_device(NULL, NAME(0), &f->group2, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_group_attach_device(f->container, "", &f->group2, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_group_attach_device(f->container, "../7", &f->group2, &f->err));
+	char name[128] = { 0 };
+	memset(name, 'x', sizeof name - 1);
+	QUIETLY(VFD_EINVALID, vfd_group_attach_device(f->container, name, &f->group2, &f->err));
 	QUIETLY(VFD_EINVALID, vfd_map(f->container, NULL, &f->err));
 	QUIETLY(VFD_EINVALID, vfd_device_open(f->group, NULL, &f->device2, &f->err));
 	QUIETLY(VFD_EINVALID, vfd_device_open(f->group, "", &f->device2, &f->err));
@@ -155,6 +161,8 @@ START_TEST(unknown_flags)
 	QUIETLY(VFD_EINVALID, map_pages(f, 5000, 0, 1, RW | 16));
 	QUIETLY(VFD_EINVALID, map_pages(f, 5000, 0, 1, 0));
 	QUIETLY(VFD_EINVALID, map_pages(f, 5000, 0, 1, VFD_MAP_UNLOGGED));
+	QUIETLY(VFD_ESTATE, vfd_log_destroy(&f->log, 0, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_log_destroy(&f->log, 64, &f->err));
 	check_alive();
 	fixture_end(f);
 }
@@ -190,6 +198,22 @@ START_TEST(struct_sizes)
 		QUIETLY(VFD_EINVALID, vfd_device_region_info(f->device, 0, &answer.region, &f->err));
 		QUIETLY(VFD_EINVALID, vfd_map(f->container, &mapping.known, &f->err));
 	}
+	struct vfd_map_cost cost = { .struct_size = 4 };
+	mapping.known.struct_size = 4;
+	QUIETLY(VFD_EINVALID, vfd_map_list(f->container, &mapping.known, 1, NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_map_anywhere(f->container, &mapping.known, NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_map_check(f->container, &mapping.known, NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_map_check(f->container, &mapping.known, &cost, &f->err));
+	mapping.known.struct_size = sizeof mapping.known;
+	QUIETLY(VFD_EINVALID, vfd_map_check(f->container, &mapping.known, &cost, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_map_check(NULL, &mapping.known, NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_map_list(NULL, &mapping.known, 1, NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_map_anywhere(NULL, &mapping.known, NULL, &f->err));
+	struct vfd_track_options track = { .struct_size = 4 };
+	QUIETLY(VFD_EINVALID, vfd_track_start(f->container, &track, NULL, &f->err));
+	struct vfd_container_options options = { .struct_size = 4 };
+	struct vfd_container *other;
+	QUIETLY(VFD_EINVALID, container_open_on(&f->model->sys, &options, &other, &f->err));
 	mapping.known.struct_size = sizeof mapping;
 	mapping.later = 1;
 	QUIETLY(VFD_EINVALID, vfd_map(f->container, &mapping.known, &f->err));
@@ -207,6 +231,52 @@ START_TEST(struct_sizes)
 	OK(vfd_container_info(f->container, &answer.info, &f->err));
 	ck_assert_uint_eq(answer.info.attached, 1);
 	ck_assert_uint_eq(answer.bytes[32], 0xff);
+	check_alive();
+	fixture_end(f);
+}
+END_TEST
+
+/* Pin sets, and finding what is there already */
+START_TEST(pins_and_finding)
+{
+	struct vfd_pinset_options options = { .struct_size = sizeof options };
+	struct vfd_pinset *set = NULL, *other = NULL;
+	struct vfd_pin_part part = { .memory = f->memory, .size = 1 };
+	struct vfd_device *device = NULL;
+	struct vfd_group *group = NULL;
+	struct vfd_pin pin;
+	size_t filled;
+
+	fixture_track(f, NULL);
+	QUIETLY(VFD_EINVALID, vfd_pinset_create(NULL, NULL, &set, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_pinset_create(f->container, NULL, NULL, &f->err));
+	options.flags = 1;
+	QUIETLY(VFD_EINVALID, vfd_pinset_create(f->container, &options, &set, &f->err));
+	options = (struct vfd_pinset_options){ .struct_size = sizeof options, .pad = 1 };
+	QUIETLY(VFD_EINVALID, vfd_pinset_create(f->container, &options, &set, &f->err));
+	options = (struct vfd_pinset_options){ .struct_size = sizeof options, .capacity = (1 << 20) + 1 };
+	QUIETLY(VFD_EINVALID, vfd_pinset_create(f->container, &options, &set, &f->err));
+	ck_assert_ptr_null(set);
+	OK(vfd_pinset_create(f->container, NULL, &set, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_pin_list(set, NULL, 1, VFD_PIN_READ, &pin, 1, &filled, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_pin_list(set, &part, 1, VFD_PIN_READ, NULL, 1, &filled, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_pin_list(set, &part, 1, VFD_PIN_READ, &pin, 1, NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_pin_list(set, &part, 0, VFD_PIN_READ, &pin, 1, &filled, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_pin_list(NULL, &part, 1, VFD_PIN_READ, &pin, 1, &filled, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_unpin(set, NULL, 1, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_translate(set, f->memory, NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_pinset_destroy(NULL, 0, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_pinset_destroy(&other, 0, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_pinset_destroy(&set, 1, &f->err));
+	OK(vfd_unpin(set, NULL, 0, &f->err)); /* none of nothing */
+	OK(vfd_pinset_destroy(&set, 0, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_device_pins_all(NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_group_find(f->container, 7, NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_group_find(NULL, 7, &group, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_device_find(f->container, NULL, &device, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_device_find(f->container, NAME(0), NULL, &f->err));
+	QUIETLY(VFD_EINVALID, vfd_device_find(NULL, NAME(0), &device, &f->err));
+	ck_assert(!group && !device);
 	check_alive();
 	fixture_end(f);
 }
@@ -431,6 +501,7 @@ int main(void)
 	add_case(suite, "no room for the error", no_room_for_the_error);
 	add_case(suite, "unknown flags", unknown_flags);
 	add_case(suite, "sizes of structs", struct_sizes);
+	add_case(suite, "pins and finding", pins_and_finding);
 	add_case(suite, "bad ranges", bad_ranges);
 	add_case(suite, "wrong order, double close", wrong_order);
 	add_case(suite, "a dead descriptor", dead_descriptor);

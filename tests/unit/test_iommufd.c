@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "uapi.h"
 #include "uapi_iommufd.h"
 
 #define NAME2 "0000:00:02.0"
@@ -264,6 +265,53 @@ START_TEST(its_own_log)
 }
 END_TEST
 
+static uint64_t next_page, first_recorded;
+
+static void writes_at_each_call(struct model *model, const struct model_trace *call, uint64_t number,
+				bool after, void *argument)
+{
+	(void)number;
+	(void)argument;
+	if (!after && next_page < 40)
+		model_dma_write(model, PCI_NAME, next_page++ * PAGE, 8, 1);
+	if (after && call->request == UAPI_HWPT_SET_DIRTY && !call->result)
+		first_recorded = next_page;
+}
+
+/* Its log fails after it had begun, when its page table is not on yet. What is written until that is belongs to nobody, for tracking began
+ * only when the call returned; of what comes behind it nothing is missing. */
+START_TEST(its_log_begins_by_half)
+{
+	track(&logging);
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(vfd_track_stop(f->container, VFD_COLLECT, &f->err));
+	forget_log(f);
+	OK(vfd_device_resume(f->device, &f->err));
+	wake(f->device);
+	next_page = first_recorded = 0;
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+						    .file = MODEL_FILE_DEVICE,
+						    .request = VFIO_DEVICE_FEATURE,
+						    .flags = UAPI_FEATURE_SET | UAPI_FEATURE_LOG_START,
+						    .error = EFAULT,
+						    .step = 1 });
+	model_on_call(f->model, writes_at_each_call, NULL);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	uint64_t returned = next_page;
+	ck_assert_uint_eq(model_fault_fired(f->model), 1);
+	ck_assert(first_recorded > 0 && first_recorded <= returned);
+	OK(harvest(f, 0));
+	OK(harvest(f, 0));
+	model_on_call(f->model, NULL, NULL);
+	OK(harvest(f, 0));
+	ck_assert_uint_gt(next_page, returned);
+	for (uint64_t page = 0; page < next_page; page++)
+		ck_assert_int_eq(is_logged(f, page), page >= first_recorded);
+	model_forget_written(f->model); /* those before */
+	end();
+}
+END_TEST
+
 /* Asked first: nothing is tried that cannot be, and the plan says who said so. */
 START_TEST(asked_before_tried)
 {
@@ -457,6 +505,25 @@ START_TEST(on_only_once)
 END_TEST
 
 /* The start fails at the second table. The first is not asked for twice, and nothing that was on is lost. */
+/* A new table can neither be switched on nor given back: it is still given back at the end. */
+START_TEST(table_stays)
+{
+	track(&two_iommus);
+	OK(vfd_group_attach(f->container, 21, &f->group2, &f->err));
+	arm(MODEL_FILE_IOMMU, UAPI_HWPT_SET_DIRTY, EFAULT, 0);
+	arm(MODEL_FILE_IOMMU, UAPI_IOMMU_DESTROY, EFAULT, 0);
+	REFUSED(-EFAULT, vfd_device_open(f->group2, NAME2, &f->device2, &f->err));
+	arm(MODEL_FILE_IOMMU, UAPI_HWPT_SET_DIRTY, ENOMEM,
+	    0); /* it is still off: nobody gets into it before it is on */
+	REFUSED(-ENOMEM, vfd_device_open(f->group2, NAME2, &f->device2, &f->err));
+	OK(vfd_device_open(f->group2, NAME2, &f->device2, &f->err));
+	wake(f->device2);
+	writes(NAME2, 8, 1);
+	OK(harvest(f, 0));
+	end();
+}
+END_TEST
+
 START_TEST(start_fails_halfway)
 {
 	track(&two_iommus);
@@ -534,6 +601,131 @@ START_TEST(unmap_tears)
 	check_all_logged(f);
 	check_exact(f);
 	ck_assert_uint_eq(reported(f), 1);
+	end();
+}
+END_TEST
+
+/* The first UNMAP that comes removes the mapping and does not tell, the second is refused. */
+static void unmap_not_told(uint64_t page, uint64_t count)
+{
+	struct model_fault fault = { .call = MODEL_IOCTL,
+				     .file = MODEL_FILE_IOMMU,
+				     .request = UAPI_IOAS_UNMAP,
+				     .error = EFAULT,
+				     .step = 1 };
+
+	model_fault(f->model, fault);
+	fault.error = EINVAL;
+	fault.step = 0;
+	fault.nth = 2;
+	model_fault(f->model, fault);
+	REFUSED(-EINVAL, unmap_pages(f, page, count));
+}
+
+/* Where one may be gone its neighbours are not asked for together with it: behind a hole the kernel tells nothing. */
+START_TEST(beside_a_doubtful_one)
+{
+	track(&one_iommu);
+	OK(harvest(f, 0)); /* which plans both together */
+	writes(PCI_NAME, 50, 2);
+	unmap_not_told(0, 40);
+	OK(harvest(f, 0));
+	ck_assert(is_logged(f, 50));
+	check_all_logged(f);
+	unmap_not_told(200, 56);
+	OK(unmap_pages(f, 200, 56));
+	OK(unmap_pages(f, 0, 40));
+	ck_assert_uint_eq(info_of(f).mappings, 1);
+	end();
+}
+END_TEST
+
+/* As unmap_tears, but the mapping stays in the table. */
+START_TEST(doubtful_tears)
+{
+	track(&one_iommu);
+	model_on_call(f->model, write_at_unmap, NULL);
+	unmap_not_told(40, 88);
+	model_on_call(f->model, NULL, NULL);
+	ck_assert(is_logged(f, 60));
+	check_all_logged(f);
+	end();
+}
+END_TEST
+
+/* ---- a device that logs its own DMA, beside its page table ---- */
+
+static void fail_report(void)
+{
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+						    .request = VFIO_DEVICE_FEATURE,
+						    .file = MODEL_FILE_DEVICE,
+						    .flags = UAPI_FEATURE_GET | UAPI_FEATURE_LOG_REPORT,
+						    .error = EIO });
+}
+
+/* The table has what the log failed to say, and goes on. */
+START_TEST(its_log_fails)
+{
+	track(&logging);
+	writes(PCI_NAME, 50, 2);
+	fail_report();
+	REFUSED(-EIO, harvest(f, 0));
+	ck_assert_uint_eq(plan_of(f).entries[0].source, VFD_SOURCE_IOMMUFD);
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
+	writes(PCI_NAME, 210, 1);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	check_precise(f);
+	ck_assert_uint_eq(reported(f), 3);
+	end();
+}
+END_TEST
+
+/* But not what is written into a mapping while that goes: of one that goes later, and of the one at which the log failed. */
+START_TEST(its_log_fails_and_tears)
+{
+	for (int early = 0; early <= 1; early++) {
+		track(&logging);
+		fail_report();
+		if (early)
+			REFUSED(-EIO, harvest(f, 0));
+		model_on_call(f->model, write_at_unmap, NULL);
+		OK(unmap_pages(f, 40, 88));
+		model_on_call(f->model, NULL, NULL);
+		ck_assert_uint_eq(model_fault_fired(f->model), 1);
+		ck_assert(is_logged(f, 60));
+		end();
+	}
+}
+END_TEST
+
+static void destroy_table(unsigned which)
+{
+	struct uapi_iommu_destroy destroy = { .size = sizeof destroy,
+					      .id = f->container->iommufd.tables[which].id };
+
+	ck_assert_int_eq(raw_ioctl(f, vfd_container_fd(f->container), UAPI_IOMMU_DESTROY, &destroy), 0);
+	REFUSED(VFD_ELOST, harvest(f, 0));
+}
+
+/* Once a table is lost none is read any more. */
+START_TEST(its_log_fails_without_tables)
+{
+	struct model_config two = two_iommus;
+
+	two.groups[0].devices[0].log = &its_log;
+	track(&two);
+	open_both();
+	OK(vfd_device_close(&f->device2, VFD_DISCARD, &f->err));
+	destroy_table(1);
+	OK(vfd_group_detach(&f->group2, VFD_COLLECT, &f->err));
+	forget_log(f);
+	writes(PCI_NAME, 70, 1);
+	fail_report();
+	REFUSED(-EIO, harvest(f, 0));
+	ck_assert_uint_gt(plan_of(f).deferred_bytes, 0);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert(is_logged(f, 70));
 	end();
 }
 END_TEST
@@ -693,6 +885,8 @@ START_TEST(adopted_wrongly)
 	wrong.flags = VFD_ADOPT_DUP;
 	REFUSED(VFD_EUNSUPPORTED, adopt(&wrong));
 	wrong = what, wrong.groups = &group, wrong.group_count = 1;
+	REFUSED(VFD_EUNSUPPORTED, adopt(&wrong));
+	wrong = what, wrong.device_count = 1;
 	REFUSED(VFD_EUNSUPPORTED, adopt(&wrong));
 	wrong = what, wrong.ioas++;
 	REFUSED(-EINVAL, adopt(&wrong));
@@ -876,16 +1070,81 @@ START_TEST(busy_at_the_end)
 }
 END_TEST
 
+/* ---- IOVAs that must stay usable ---- */
+
+static const struct model_config narrow = {
+	.iommufd = true,
+	.group_count = 1,
+	.groups = { { .number = 20,
+		      .kind = MODEL_PHYSICAL,
+		      .dirty_bits = true,
+		      .ranges = { { 0, 0xfedfffff }, { 0xfef00000, (UINT64_C(1) << 48) - 1 } },
+		      .devices = { { .name = PCI_NAME, .pci = true } } } },
+};
+static const struct vfd_iova_range below_4g = { 0, UINT64_C(0xffffffff) };
+static const struct vfd_iova_range around[] = { { 0, 0xfedfffff },
+						{ UINT64_C(1) << 32, UINT64_C(0xfffffffff) } };
+
+/* Said before the device comes, and in an address space that is made later. */
+START_TEST(usable_or_not_opened)
+{
+	fixture_begin_on(f, &narrow, 0, VFD_BACKEND_IOMMUFD);
+	OK(vfd_iova_allow(f->container, &below_4g, 1, &f->err));
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	REFUSED(-EADDRINUSE, vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	ck_assert_msg(strstr(f->err.message, "vfd_iova_allow"), "%s", f->err.message);
+	OK(vfd_iova_allow(f->container, around, 2, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	REFUSED(-EADDRINUSE, vfd_iova_allow(f->container, &below_4g, 1, &f->err));
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	OK(vfd_iova_allow(f->container, &below_4g, 1, &f->err)); /* nobody is there */
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	REFUSED(-EADDRINUSE, vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(vfd_iova_allow(f->container, NULL, 0, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+/* One that cannot be told fails the attach, and not the law. */
+START_TEST(usable_cannot_be_told)
+{
+	fixture_begin_on(f, &narrow, 0, VFD_BACKEND_IOMMUFD);
+	OK(vfd_iova_allow(f->container, around, 2, &f->err));
+	arm(MODEL_FILE_IOMMU, UAPI_IOAS_ALLOW_IOVAS, ENOMEM, 0);
+	REFUSED(-ENOMEM, vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+START_TEST(usable_wrongly)
+{
+	static const struct vfd_iova_range backwards = { 4096, 4095 };
+	static const struct vfd_iova_range meet[] = { { 0, 4096 }, { 4096, 8191 } };
+
+	fixture_begin_on(f, &narrow, 0, VFD_BACKEND_IOMMUFD);
+	REFUSED(VFD_EINVALID, vfd_iova_allow(NULL, around, 2, &f->err));
+	REFUSED(VFD_EINVALID, vfd_iova_allow(f->container, NULL, 1, &f->err));
+	REFUSED(VFD_EINVALID, vfd_iova_allow(f->container, around, (size_t)-1, &f->err));
+	REFUSED(VFD_EINVALID, vfd_iova_allow(f->container, &backwards, 1, &f->err));
+	REFUSED(VFD_EINVALID, vfd_iova_allow(f->container, meet, 2, &f->err));
+	ck_assert_msg(strstr(f->err.message, "range 1, 0x1000..0x1fff"), "%s", f->err.message);
+	fixture_end(f);
+	fixture_begin_on(f, NULL, 0, VFD_BACKEND_TYPE1);
+	REFUSED(VFD_EUNSUPPORTED, vfd_iova_allow(f->container, around, 2, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
 /* Someone else destroyed the table: no device was in it any more, but its bits are gone. */
 START_TEST(table_destroyed_elsewhere)
 {
 	track(&one_iommu);
 	writes(PCI_NAME, 13, 1);
 	OK(vfd_device_close(&f->device, VFD_DISCARD, &f->err));
-	struct uapi_iommu_destroy destroy = { .size = sizeof destroy,
-					      .id = f->container->iommufd.tables[0].id };
-	ck_assert_int_eq(raw_ioctl(f, vfd_container_fd(f->container), UAPI_IOMMU_DESTROY, &destroy), 0);
-	REFUSED(VFD_ELOST, harvest(f, 0));
+	destroy_table(0);
 	check_all_logged(f);
 	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
 	check_all_logged(f);
@@ -905,6 +1164,10 @@ int main(void)
 	add_case(suite, "the plan", the_plan);
 	add_case(suite, "no dirty bits", no_dirty_bits);
 	add_case(suite, "its own log", its_own_log);
+	add_case(suite, "its log begins by half", its_log_begins_by_half);
+	add_case(suite, "its log fails", its_log_fails);
+	add_trap(suite, 41, "its log fails, and tears", its_log_fails_and_tears);
+	add_case(suite, "its log fails without tables", its_log_fails_without_tables);
 	add_case(suite, "asked before tried", asked_before_tried);
 	add_case(suite, "no answer is no no", no_answer_is_no_no);
 	add_case(suite, "older kernels", older_kernels);
@@ -915,11 +1178,14 @@ int main(void)
 	add_trap(suite, 33, "never a bad buffer", never_a_bad_buffer);
 	add_trap(suite, 35, "whole mappings", whole_mappings);
 	add_trap(suite, 36, "never over holes", never_over_holes);
+	add_trap(suite, 36, "beside a doubtful one", beside_a_doubtful_one);
 	add_trap(suite, 37, "on only once", on_only_once);
 	add_trap(suite, 37, "start fails halfway", start_fails_halfway);
+	add_case(suite, "a table stays", table_stays);
 	add_trap(suite, 39, "tables outlive devices", tables_outlive_devices);
 	add_trap(suite, 40, "tables are united", tables_are_united);
 	add_trap(suite, 41, "unmap tears", unmap_tears);
+	add_trap(suite, 41, "tears, and stays", doubtful_tears);
 	add_trap(suite, 42, "emulated marks nothing", emulated_marks_nothing);
 	add_trap(suite, 42, "a doubtful kind", a_doubtful_kind);
 	add_trap(suite, 43, "compat is not trusted", compat_is_not_trusted);
@@ -934,6 +1200,9 @@ int main(void)
 	add_case(suite, "unmapped but not told", unmapped_but_not_told);
 	add_case(suite, "attached but not told", attached_but_not_told);
 	add_case(suite, "busy at the end", busy_at_the_end);
+	add_case(suite, "usable or not opened", usable_or_not_opened);
+	add_case(suite, "usable cannot be told", usable_cannot_be_told);
+	add_case(suite, "usable wrongly", usable_wrongly);
 	add_case(suite, "table destroyed elsewhere", table_destroyed_elsewhere);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -4,8 +4,11 @@
 
 #include "fixture.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -226,6 +229,89 @@ START_TEST(release_with_a_broken_table)
 }
 END_TEST
 
+/* Its device writes to what is mapped already, and then the record is lost, which a harvest of other memory finds. */
+static void lose_during_map(struct model *model, const struct model_trace *call, uint64_t number, bool after,
+			    void *argument)
+{
+	(void)number, (void)argument;
+	if (!after || call->call != MODEL_IOCTL || call->request != VFIO_IOMMU_MAP_DMA)
+		return;
+	model_on_call(model, NULL, NULL);
+	device_writes(f, 0, 40, 1);
+	ck_assert_int_eq(raw_switch(f, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP), 0);
+	REFUSED(VFD_ELOST, vfd_track_harvest_range(f->container, 0, 32 * PAGE - 1, NULL, &f->err));
+}
+
+/* What was being mapped when the record was lost is assumed too: the table did not have it when the others were. Not what can only be
+ * read. */
+START_TEST(lost_while_mapping)
+{
+	for (int read_only = 0; read_only < 2; read_only++) {
+		fixture_begin(f, NULL);
+		OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
+		OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
+		OK(map_pages(f, 0, 0, 32, RW));
+		OK(map_pages(f, 40, 40, 1, RW));
+		OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+		model_on_call(f->model, lose_during_map, NULL);
+		OK(map_pages(f, 41, 41, 32, read_only ? VFD_MAP_READ : RW));
+		ck_assert_msg(is_logged(f, 40), "page 40 LOST");
+		ck_assert_msg(is_logged(f, 42) != read_only, "page 42 %s", read_only ? "assumed" : "LOST");
+		check_law(f);
+		fixture_end(f);
+	}
+}
+END_TEST
+
+/* Somebody else holds its device: the container stays whole, and what is written meanwhile is collected when it can be closed. */
+START_TEST(close_is_busy)
+{
+	fixture_track(f, NULL);
+	device_writes(f, 0, 3, 1);
+	ck_assert_int_eq(model_hold(f->model, NAME(0)), 0);
+	REFUSED(-EBUSY, vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	ck_assert(f->container && is_logged(f, 3));
+	device_writes(f, 0, 9, 1);
+	check_law(f);
+	model_release(f->model, NAME(0));
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	f->group = NULL, f->device = NULL;
+	ck_assert_msg(is_logged(f, 9), "page 9 LOST");
+	fixture_end(f);
+
+	fixture_track(f, NULL);
+	ck_assert_int_eq(model_hold(f->model, NAME(0)), 0);
+	OK(vfd_container_close(&f->container, VFD_DISCARD,
+			       &f->err)); /* what is dropped need not be waited for */
+	f->group = NULL, f->device = NULL;
+	model_release(f->model, NAME(0));
+	fixture_end(f);
+}
+END_TEST
+
+/* Configuration space may be written while bus mastering is off: it is drained until that is turned on. */
+START_TEST(configured_while_gated)
+{
+	const uint8_t line = 7;
+	const uint16_t command = htole16(PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
+
+	fixture_track(f, &emulated_pci);
+	OK(vfd_device_resume(f->device, &f->err));
+	device_writes(f, 0, 4, 1);
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	OK(vfd_device_write(f->device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_INTERRUPT_LINE, &line, 1, &f->err));
+	ck_assert_uint_eq(info_of(f).drained, 1);
+	OK(vfd_device_write(f->device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2, &f->err));
+	ck_assert_uint_eq(info_of(f).drained, 0);
+	device_writes(f, 0, 5, 1);
+	REFUSED(VFD_EDIRTY, vfd_track_stop(f->container, 0, &f->err));
+	OK(harvest(f, 0));
+	ck_assert(is_logged(f, 4) && is_logged(f, 5));
+	fixture_end(f);
+}
+END_TEST
+
 int main(void)
 {
 	static const char detached[] = "a closed device is detached: it reaches nothing, whoever holds it";
@@ -247,5 +333,8 @@ int main(void)
 	add_tagged(suite, TAG_FORK, "log through a fork", log_through_a_fork);
 	add_modes(suite, "stop after unplug", stop_after_unplug);
 	add_tagged(suite, TAG_FORK, "release with a broken table", release_with_a_broken_table);
+	add_case(suite, "lost while mapping", lost_while_mapping);
+	add_case(suite, "close is busy", close_is_busy);
+	add_case(suite, "configured while gated", configured_while_gated);
 	return run_suite(suite);
 }

@@ -270,6 +270,27 @@ START_TEST(no_more_than_256_batches)
 }
 END_TEST
 
+/* Of as many stripes as are looked at together, and more: what there was no room for comes next. */
+START_TEST(one_page_of_many_stripes)
+{
+	enum { STRIPES = 40 };
+	struct vfd_log_options o = { .struct_size = sizeof o, .flags = VFD_LOG_IDENTITY };
+	struct vfd_log *log;
+	struct vfd_batch b;
+
+	OK(vfd_log_create(&o, &log, &err));
+	OK(add_region(log, 0, (uint64_t)STRIPES << 30, NULL));
+	for (uint64_t i = 0; i < STRIPES; i++)
+		OK(vfd_log_mark(log, i << 30, PAGE, &err));
+	for (uint64_t i = 0; i < STRIPES; i += 2) {
+		OK(vfd_take(vfd_log_consumer(log), 0, UINT64_MAX, 2, &b, &err));
+		ck_assert(b.pages == 2 && b.first == i << 30 && b.last == ((i + 1) << 30) + PAGE - 1);
+		OK(vfd_commit(vfd_log_consumer(log), &b, 0, UINT64_MAX, &err));
+	}
+	OK(vfd_log_destroy(&log, 0, &err)); /* nothing is owed */
+}
+END_TEST
+
 START_TEST(batches_of_another_log_are_foreign)
 {
 	struct vfd_log *a = simple_log(), *b;
@@ -641,7 +662,7 @@ START_TEST(bad_create)
 {
 	struct vfd_log_options o = { 0 };
 	struct vfd_log *log = NULL;
-	static char arena[1 << 16] __attribute__((aligned(4096)));
+	static char arena[1 << 17] __attribute__((aligned(4096)));
 
 	REFUSED(VFD_EINVALID, vfd_log_create(NULL, NULL, &err));
 	REFUSED(VFD_EINVALID, vfd_log_create(&o, &log, &err));
@@ -1154,6 +1175,7 @@ int main(void)
 	tcase_add_test(tcase, identity_goes_by_iova);
 	tcase_add_test(tcase, spans_exclude_and_shrink);
 	tcase_add_test(tcase, no_more_than_256_batches);
+	tcase_add_test(tcase, one_page_of_many_stripes);
 	tcase_add_test(tcase, batches_of_another_log_are_foreign);
 	tcase_add_test(tcase, discarding_a_region_resolves_batches_in_it);
 	tcase_add_test(tcase, a_mark_is_seen_by_whoever_looks);

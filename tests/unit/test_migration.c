@@ -533,6 +533,24 @@ START_TEST(resumed_as_it_was)
 }
 END_TEST
 
+/* It stays where it was, and silent; what it writes once it did go on is in the log. */
+START_TEST(resumed_in_vain)
+{
+	migration_begin(NULL);
+	OK(vfd_device_quiesce(devices[0], &f->err));
+	model_fault(f->model, failing_set(EIO, 0));
+	REFUSED(-EIO, vfd_device_resume(devices[0], &f->err));
+	ck_assert_uint_eq(state_of(0), VFD_MIG_STOP);
+	ck_assert_int_eq(dma(0, 10), -EACCES);
+	check_beliefs(0);
+	OK(vfd_device_resume(devices[0], &f->err));
+	ck_assert_int_eq(dma(0, 11), 0);
+	OK(harvest(f, 0));
+	ck_assert_msg(is_logged(f, 11), "page 11 LOST");
+	migration_end();
+}
+END_TEST
+
 /* Its data is not thrown away. */
 START_TEST(quiesced_while_it_precopies)
 {
@@ -970,6 +988,7 @@ int main(void)
 	add_case(suite, "woken beside a harvest", woken_beside_a_harvest);
 	add_case(suite, "quiesced by its state", quiesced_by_state);
 	add_case(suite, "resumed as it was", resumed_as_it_was);
+	add_case(suite, "resumed in vain", resumed_in_vain);
 	add_case(suite, "quiesced while it precopies", quiesced_while_it_precopies);
 	add_case(suite, "quiesced all the same", quiesced_all_the_same);
 	add_case(suite, "the lossless detach", lossless_detach);

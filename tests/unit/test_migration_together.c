@@ -253,6 +253,29 @@ START_TEST(precopy_is_given_up_together)
 }
 END_TEST
 
+/* Each to where it was, or, if its data is of no use, to what it did before. */
+START_TEST(given_up_from_where_each_was)
+{
+	struct model_migration fails = { .flags = CAN_ALL,
+					 .fail_from = VFD_MIG_PRE_COPY_P2P,
+					 .fail_to = VFD_MIG_STOP_COPY,
+					 .fail_error = EIO };
+
+	migration_begin(NULL);
+	model_set_migration(f->model, THIRD, &fails);
+	OK(vfd_migration_set(&devices[0], 1, VFD_MIG_PRE_COPY_P2P, &f->err));
+	OK(vfd_migration_set(&devices[2], 1, VFD_MIG_PRE_COPY, &f->err));
+	REFUSED(-EIO, vfd_migration_set(devices, DEVICES, VFD_MIG_STOP_COPY, &f->err));
+	ck_assert_uint_eq(state_of(0), VFD_MIG_RUNNING_P2P);
+	ck_assert_uint_eq(state_of(1), VFD_MIG_RUNNING);
+	ck_assert_uint_eq(state_of(2), VFD_MIG_RUNNING);
+	ck_assert_uint_eq(about(2).data, VFD_MIG_NO_DATA);
+	ck_assert_int_eq(dma(1, 50), 0); /* its log may have ended unread: owed at the end */
+	OK(harvest(f, 0));
+	migration_end();
+}
+END_TEST
+
 /* ---- cancelled ---- */
 
 START_TEST(cancelled_anywhere)
@@ -408,6 +431,7 @@ int main(void)
 	suite_add_tcase(suite, back);
 	add_case(suite, "one breaks", one_breaks);
 	add_case(suite, "precopy is given up together", precopy_is_given_up_together);
+	add_case(suite, "given up from where each was", given_up_from_where_each_was);
 	add_case(suite, "cancelled anywhere", cancelled_anywhere);
 	add_case(suite, "cancelled as far as it goes", cancelled_as_far_as_it_goes);
 	add_case(suite, "end to end", end_to_end);

@@ -375,6 +375,86 @@ START_TEST(regions_side_by_side)
 }
 END_TEST
 
+static uint64_t owed_at(uint64_t address)
+{
+	struct vfd_count count;
+
+	OK(vfd_consumer_count(vfd_log_consumer(f->log), address, address + PAGE - 1, &count, &f->err));
+	return count.owed;
+}
+
+/* Neighbours in IOVA and memory, but elsewhere in the log, or in none; and more of them than one look takes together. A pin marks its own
+ * page, and no other. */
+START_TEST(unlike_neighbours)
+{
+	enum { HALF = PAGES / 2, PIECE = PAGES / 8 };
+	struct vfd_pinset *own;
+	struct vfd_pin one;
+	uint64_t before = 0;
+
+	fixture_begin(f, &one_physical);
+	OK(vfd_region_remove(f->log, LOG_ADDRESS, VFD_DISCARD, &f->err));
+	for (uint64_t i = 0; i < 2; i++) {
+		struct vfd_region region = { .struct_size = sizeof region,
+					     .address = LOG_ADDRESS + (1 - i) * HALF * PAGE,
+					     .size = HALF * PAGE,
+					     .memory = f->memory + i * HALF * PAGE };
+		OK(vfd_region_add(f->log, &region, &f->err));
+	}
+	for (uint64_t page = 0; page < PIECE; page++)
+		OK(map_pages(f, page, page, 1, RW));
+	for (uint64_t i = 1; i < 8; i++)
+		OK(map_pages(f, i * PIECE, i * PIECE, PIECE, i == 5 || i == 6 ? RW | VFD_MAP_UNLOGGED : RW));
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(vfd_device_pins_all(f->device, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_pinset_create(f->container, NULL, &own, &f->err));
+	for (uint64_t page = 0; page < PAGES; page++) {
+		bool in_log = page < 5 * PIECE || page >= 7 * PIECE;
+		uint64_t address = LOG_ADDRESS + (page + HALF) % PAGES * PAGE;
+		OK(vfd_pin(own, f->memory + page * PAGE, PAGE, VFD_PIN_WRITE, &one, &f->err));
+		OK(vfd_unpin(own, &one, 1, &f->err));
+		before += in_log;
+		ck_assert_msg(owed_at(address) == in_log, "page %d: %s", (int)page,
+			      in_log ? "LOST" : "marked, and is in no log");
+		ck_assert_uint_eq(owed(), before);
+	}
+	REFUSED(VFD_ECUT,
+		vfd_pin(own, f->memory + (HALF - 1) * PAGE, 2 * PAGE, VFD_PIN_WRITE, &one, &f->err));
+	OK(vfd_pinset_destroy(&own, 0, &f->err));
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+static void pin_now(struct model *model, const struct model_trace *call, uint64_t number, bool after,
+		    void *arg)
+{
+	(void)number, (void)arg;
+	if (after || call->call != MODEL_IOCTL || call->request != VFIO_IOMMU_DIRTY_PAGES)
+		return;
+	model_on_call(model, NULL, NULL);
+	OK(pin_pages(5, 1, VFD_PIN_WRITE, &pin));
+}
+
+/* A driver pins while the last group is drained, after pins were looked for: pins have no gate to wait at. Nothing is detached under it. */
+START_TEST(pinned_while_drained)
+{
+	begin(0, 1, 16);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	device_writes(f, 0, 103, 1);
+	model_on_call(f->model, pin_now, NULL);
+	REFUSED(VFD_EDIRTY, vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	ck_assert(f->group && is_logged(f, 3));
+	deliver();
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	ck_assert_msg(is_logged(f, 5), "page 5 LOST");
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	end();
+}
+END_TEST
+
 struct asked {
 	struct vfd_pinset *set;
 	int rc;
@@ -418,6 +498,8 @@ int main(void)
 
 	tcase_add_test(tcase, addresses);
 	tcase_add_test(tcase, regions_side_by_side);
+	tcase_add_test(tcase, unlike_neighbours);
+	tcase_add_test(tcase, pinned_while_drained);
 	tcase_add_test(tcase, no_translation_of_what_leaves);
 	tcase_add_test(tcase, nothing_is_unmapped_under_a_pin);
 	tcase_add_test(tcase, nothing_ends_under_a_pin);

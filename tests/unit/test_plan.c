@@ -124,7 +124,7 @@ static struct tour tour(struct range wanted)
 		struct span spare, *span = plan_take(space(), wanted, &window, &spare);
 		ck_assert_ptr_nonnull(span);
 		visit(&t, span);
-		plan_done(&space()->plan, span, any(50) == 0);
+		plan_done(space(), span, any(50) == 0);
 	}
 	return t;
 }

@@ -74,15 +74,7 @@ static void mark(uint64_t page, uint64_t count)
 
 static void report(uint64_t page)
 {
-	const uint64_t one = 1;
-	const struct vfd_bitmap b = { .struct_size = sizeof b,
-				      .provenance = VFD_REPORTED,
-				      .address = LOG_ADDRESS + page * PAGE,
-				      .page_size = PAGE,
-				      .bits = 1,
-				      .words = &one,
-				      .who = "kvm" };
-	OK(vfd_log_merge(dead, &b, NULL, &heir_err));
+	report_page(dead, LOG_ADDRESS + page * PAGE);
 }
 
 static struct vfd_batch take(struct vfd_consumer *consumer, uint64_t page, uint64_t count)
@@ -300,7 +292,7 @@ END_TEST
 
 START_TEST(another_page_size_is_refused)
 {
-	static char other[1 << 16] __attribute__((aligned(4096)));
+	static char other[1 << 17] __attribute__((aligned(4096)));
 	struct vfd_log_options o = {
 		.struct_size = sizeof o, .page_size = 65536, .arena = other, .arena_size = sizeof other
 	};

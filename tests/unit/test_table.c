@@ -215,7 +215,7 @@ static void promise_and_keep(size_t full, size_t promises, bool removes)
 START_TEST(promises_are_kept)
 {
 	for (size_t full = 0; full <= 3 * INDEX_WIDTH; full++)
-		for (size_t promises = 1; promises < 200; promises += 33)
+		for (size_t promises = 1; promises < 200; promises += 66)
 			promise_and_keep(full, promises, full % 2);
 	promise_and_keep(0, MOST, false);
 	promise_and_keep(1000, 1000, false);

@@ -133,6 +133,7 @@ static void exercise(void)
 	OK(harvest(f, 0));
 	device_writes(f, 0, 512, 100);
 	OK(harvest(f, 0));
+	OK(harvest(f, 0)); /* with the buffer of the one before */
 	device_writes(f, 0, 70, 2);
 	OK(unmap_pages(f, 0, 128));
 	device_writes(f, 0, 300, 2);

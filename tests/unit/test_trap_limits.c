@@ -302,6 +302,52 @@ START_TEST(einval_once)
 }
 END_TEST
 
+/* What the second question meets by itself says nothing of the record. */
+START_TEST(einval_then_efault)
+{
+	struct model_fault fault = { .call = MODEL_IOCTL,
+				     .request = VFIO_IOMMU_DIRTY_PAGES,
+				     .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+				     .error = EINVAL };
+
+	fixture_pieces(f, NULL, 4, 64, 64);
+	device_writes(f, 0, 1, 1);
+	model_fault(f->model, fault);
+	fault.error = EFAULT;
+	fault.nth = 2;
+	fault.times = 2; /* the question, and the first mapping alone */
+	model_fault(f->model, fault);
+	REFUSED(-EFAULT, harvest(f, 0));
+	ck_assert(f->container->space.started);
+	device_writes(f, 0, 65, 1);
+	OK(harvest(f, 0));
+	check_all_logged(f);
+	fixture_end(f);
+}
+END_TEST
+
+/* Twice for no reason: the container does not count as gone, so what is written later is still collected. */
+START_TEST(einval_twice)
+{
+	fixture_pieces(f, NULL, 4, 64, 64);
+	device_writes(f, 0, 1, 1);
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+						    .request = VFIO_IOMMU_DIRTY_PAGES,
+						    .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+						    .error = EINVAL });
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+						    .file = MODEL_FILE_CONTAINER,
+						    .request = VFIO_IOMMU_GET_INFO,
+						    .error = EINVAL });
+	OK(harvest(f, 0));
+	device_writes(f, 0, 200, 1);
+	OK(harvest(f, 0));
+	check_all_logged(f);
+	check_precise(f);
+	fixture_end(f);
+}
+END_TEST
+
 /* ---- 24 ---- */
 
 START_TEST(too_many_pages)
@@ -534,6 +580,8 @@ int main(void)
 	add_trap(suite, 23, "EINVAL: no group left", einval_gone);
 	add_trap(suite, 23, "EINVAL: a mapping is cut", einval_cut);
 	add_trap(suite, 23, "EINVAL: none of these", einval_once);
+	add_trap(suite, 23, "EINVAL: twice none of these", einval_twice);
+	add_trap(suite, 23, "EINVAL, then EFAULT", einval_then_efault);
 	add_trap(suite, 24, "a mapping of more than 2^31 - 1 pages", too_many_pages);
 	add_trap(suite, 25, "a mapping that ends at 2^64", top_of_address_space);
 	add_trap(suite, 27, "START before MAP", start_before_map);

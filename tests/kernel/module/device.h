@@ -101,6 +101,8 @@ struct vfdtest {
 	u64 npins;
 	struct task_struct *writer;
 	struct vfdtest_run run;
+	struct mm_struct *writer_mm;	/* of who said RUN */
+	u64 burst[VFDTEST_RUN_BURST_MAX]; /* pages written and not yet in the truth */
 	struct migration mig;
 
 	struct mutex irq_lock;

@@ -5,6 +5,7 @@
 #include <linux/hash.h>
 #include <linux/hrtimer.h>
 #include <linux/kthread.h>
+#include <linux/sched/mm.h>
 
 #include "device.h"
 
@@ -26,29 +27,80 @@ static void count(struct vfdtest *dev, bool success)
 	mutex_unlock(&dev->truth_lock);
 }
 
-static void write_random(struct vfdtest *dev, const struct vfdtest_run *run, u64 *rnd)
+struct access {
+	u64 iova;
+	size_t len;
+	u64 words[WRITE_MAX / 8];
+};
+
+static void random_access(struct vfdtest *dev, const struct vfdtest_run *run, u64 *rnd, struct access *a)
 {
 	u64 dice = next_random(rnd);
 	u64 page = page_of(run->iova) + next_random(rnd) % page_of(run->size);
-	size_t len = 8 * (1 + dice % (WRITE_MAX / 8));
-	size_t slots = (VFDTEST_PAGE_SIZE - len) / 8 + 1;
-	u64 iova = iova_of(page) + 8 * ((dice >> 8) % slots);
-	u64 words[WRITE_MAX / 8];
-	size_t i;
+	size_t slots, i;
 
-	words[0] = ++dev->number;
-	for (i = 1; i < len / 8; i++)
-		words[i] = dice ^ iova ^ i;
+	a->len = 8 * (1 + dice % (WRITE_MAX / 8));
+	slots = (VFDTEST_PAGE_SIZE - a->len) / 8 + 1;
+	a->iova = iova_of(page) + 8 * ((dice >> 8) % slots);
+	a->words[0] = ++dev->number;
+	for (i = 1; i < a->len / 8; i++)
+		a->words[i] = dice ^ a->iova ^ i;
+}
+
+static void write_random(struct vfdtest *dev, const struct vfdtest_run *run, u64 *rnd)
+{
+	struct access a;
+
+	random_access(dev, run, rnd, &a);
 	if (run->flags & VFDTEST_RUN_PINNED)
-		count(dev, !dma_write_pinned(dev, iova, words, len));
+		count(dev, !dma_write_pinned(dev, a.iova, a.words, a.len));
 	else
-		count(dev, !dma_write(dev, iova, words, len));
+		count(dev, !dma_write(dev, a.iova, a.words, a.len));
 }
 
 static bool interrupted(void)
 {
 	return kthread_should_stop() || kthread_should_park();
 }
+
+/* ---- bursts ------------------------------------------------------------------------ */
+
+static void enter_truth(struct vfdtest *dev, const u64 *pages, unsigned int done, unsigned int failed)
+{
+	unsigned int i;
+
+	mutex_lock(&dev->truth_lock);
+	for (i = 0; i < done; i++)
+		truth_mark(dev, pages[i]);
+	dev->writes += done;
+	dev->run_writes += done;
+	dev->run_failures += failed;
+	mutex_unlock(&dev->truth_lock);
+}
+
+static void write_burst(struct vfdtest *dev, const struct vfdtest_run *run, u64 *rnd)
+{
+	unsigned int left, done = 0, failed = 0;
+
+	if (!mmget_not_zero(dev->writer_mm))
+		return;
+	kthread_use_mm(dev->writer_mm);
+	for (left = max_t(u64, run->burst, 1); left && !interrupted(); left--) {
+		struct access a;
+
+		random_access(dev, run, rnd, &a);
+		if (truth_prepare(dev, page_of(a.iova)) || vfio_dma_rw(dev->vdev, a.iova, a.words, a.len, true))
+			failed++;
+		else
+			dev->burst[done++] = page_of(a.iova);
+		cond_resched();
+	}
+	kthread_unuse_mm(dev->writer_mm);
+	mmput(dev->writer_mm);
+	enter_truth(dev, dev->burst, done, failed);
+}
+
+/* ---- the thread --------------------------------------------------------------------- */
 
 static void rest(u64 ns)
 {
@@ -61,29 +113,48 @@ static void rest(u64 ns)
 	cond_resched();
 }
 
+static void write_some(struct vfdtest *dev, const struct vfdtest_run *run, u64 *rnd)
+{
+	u64 left;
+
+	for (left = max_t(u64, run->burst, 1); left && !interrupted(); left--) {
+		write_random(dev, run, rnd);
+		cond_resched();
+	}
+}
+
 static int writer_main(void *data)
 {
 	struct vfdtest *dev = data;
 	const struct vfdtest_run run = dev->run;
-	u64 rnd = run.seed, left;
+	u64 rnd = run.seed;
 
 	while (!kthread_should_stop()) {
 		if (kthread_should_park())
 			kthread_parkme();
-		for (left = max_t(u64, run.burst, 1); left && !interrupted(); left--) {
-			write_random(dev, &run, &rnd);
-			cond_resched();
-		}
+		if (run.flags & VFDTEST_RUN_BURSTS)
+			write_burst(dev, &run, &rnd);
+		else
+			write_some(dev, &run, &rnd);
 		rest(run.period_ns);
 	}
 	return 0;
+}
+
+static bool run_makes_sense(const struct vfdtest_run *run)
+{
+	if (run->period_ns > KTIME_MAX)
+		return false;
+	if (run->flags & VFDTEST_RUN_BURSTS)
+		return run->flags == VFDTEST_RUN_BURSTS && run->burst <= VFDTEST_RUN_BURST_MAX;
+	return !(run->flags & ~VFDTEST_RUN_PINNED);
 }
 
 int writer_start(struct vfdtest *dev, const struct vfdtest_run *run)
 {
 	struct task_struct *task;
 
-	if ((run->flags & ~VFDTEST_RUN_PINNED) || run->period_ns > KTIME_MAX)
+	if (!run_makes_sense(run))
 		return -EINVAL;
 	if (dev->writer)
 		return -EBUSY;
@@ -98,6 +169,8 @@ int writer_start(struct vfdtest *dev, const struct vfdtest_run *run)
 	if (IS_ERR(task))
 		return PTR_ERR(task);
 	get_task_struct(task);
+	dev->writer_mm = current->mm;
+	mmgrab(dev->writer_mm);
 	dev->quiet = false;
 	dev->writer = task;
 	wake_up_process(task);
@@ -111,6 +184,7 @@ void writer_stop(struct vfdtest *dev)
 		return;
 	kthread_stop(dev->writer);
 	put_task_struct(dev->writer);
+	mmdrop(dev->writer_mm);
 	dev->writer = NULL;
 }
 

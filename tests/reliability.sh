@@ -1,0 +1,135 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# reliability.sh [--record]: what the last run of the tests showed, from its logs in build/results: the figures of docs/reliability.md, each with the
+# command that makes it. A figure whose log is not there, or does not have it, is said to be not measured. --record: into that file, where such a
+# figure stays as it was, with the commit that it is of.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+logs=build/results page=docs/reliability.md
+
+commit=${VFD_COMMIT:-$(git describe --always --dirty 2>/dev/null || echo unknown)} # that the logs are of
+recorded=/dev/null # what was, if it is to be kept
+
+# row WHAT VALUE COMMAND [COMMIT]
+# shellcheck disable=SC2016 # Markdown's backticks
+row() {
+	[ -n "$2" ] || ! grep -F "| $1 | " "$recorded" || return 0
+	printf '| %s | %s | %s | `%s` |\n' "$1" "${2:-not measured}" "${2:+${4:-$commit}}" "$3"
+}
+
+# of STEP COMMAND...: what COMMAND says of the step's log; nothing if there is none, or if it failed
+of() {
+	local log=$logs/$1.log
+	[ ! -s "$log" ] || "${@:2}" <"$log" || true
+}
+
+step() { echo "tests/run.sh --only $1"; }
+
+# ---- the figures -------------------------------------------------------------------
+
+first() { sed -nE "s/$1/\\1/p" | head -n 1; }
+held() { sed -nE 's/^ok [0-9]+ - the law holds: (.*)/\1/p' | paste -sd ';' | sed 's/;/; /g'; }
+
+# tally REGEX: lines "ok" that match, of all such lines
+tally() { awk -v what="$1" '!/# SKIP/ && $0 ~ "^(not )?ok [0-9]+ - .*" what { all++; good += /^ok/ } END { if (all) printf "%d of %d", good, all }'; }
+
+single_faults() {
+	sed -nE 's/^# [a-z0-9]+ .* ([0-9]+) single faults, +([0-9]+) runs each: ([0-9]+) broken.*/\1 \2 \3/p' |
+		awk '{ lives++; faults += $1; runs += $1 * $2; broken += $3 } END { if (lives) printf "%d faults in %d lifecycles, %d runs, %d broken", faults, lives, runs, broken }'
+}
+
+pairs() {
+	sed -nE 's/^# [a-z0-9]+ .* ([0-9]+) of ([0-9]+) pairs of faults: ([0-9]+) broken.*/\1 \2 \3/p' |
+		awk '{ run += $1; all += $2; broken += $3 } END { if (all) printf "%d of %d pairs, %d broken", run, all, broken }'
+}
+
+fuzzed() {
+	awk '/^# number_of_executed_units/ { n += $3 } /^# average_exec_per_sec/ { rate = rate ", " $3 } /^(not )?ok .* seconds of anything/ { all++; good += /^ok/ }
+		END { if (n) printf "%d inputs, %d of %d targets without a crash; in a second%s", n, good, all, substr(rate, 2) }'
+}
+
+# What the ledger has of a target, and of which commits that is: figures add up
+ledger=tests/fuzz/ledger.tsv
+
+long_fuzzed() {
+	awk -F '\t' -v target="$1" '$1 == target { inputs += $2; operations += $3; seconds += $4; failed += $7 != "ok"; runs++ }
+		END { if (runs) printf "%d %s%s in %.1f minutes of CPU; %d of %d runs failed", inputs, target == "calls" ? "sequences" : "inputs",
+			operations ? ", at least " operations " operations," : "", seconds / 60, failed, runs }' "$ledger"
+}
+
+ledger_commits() {
+	awk -F '\t' -v target="$1" '$1 == target { if (!n++) first = $5; last = $5 } END { if (n) print first (first == last ? "" : " to " last) }' "$ledger"
+}
+
+planted() { awk '/^(not )?ok .* is found within/ { all++; good += /^ok/ } END { if (all) printf "%d of %d", good, all }'; }
+
+refused() {
+	sed -nE 's/^# [a-z0-9]+ .* ([0-9]+) allocations refused, +([0-9]+) runs each: ([0-9]+) broken.*/\1 \2 \3/p' |
+		awk '{ lives++; n += $1; runs += $1 * $2; broken += $3 } END { if (lives) printf "%d allocations in %d lifecycles, %d runs, %d broken", n, lives, runs, broken }'
+}
+
+# A mutant counts when all that must notice it did.
+mutants() {
+	awk '/# SKIP/ || !/^(not )?ok / { next }
+		{ name = $0; sub(/^(not )?ok [0-9]+ - /, "", name); sub(/:.*/, "", name); seen[name]; if (/^not/) survived[name] }
+		END { if (length(seen)) printf "%d of %d", length(seen) - length(survived), length(seen) }'
+}
+
+kills() { sed -nE 's/^# ([0-9]+ kills: [0-9]+ with pages to salvage, [0-9]+ while a question was on its way).*/\1/p' | head -n 1; }
+
+proofs() { awk '/^# [0-9]+ \/ [0-9]+ goals proved/ { proved += $2; all += $4 } END { if (all) printf "%d of %d", proved, all }'; }
+
+races() { sed -nE 's/^# ([0-9]+ device writes in [0-9]+ s, reckoned [0-9]+ times: .*)/\1/p' | head -n 1; }
+
+# A process that stops after each instruction: how many there were, and after how many of them its heir was asked
+steps() {
+	sed -nE 's/^# .*[^0-9]([0-9]+) instructions, (killed after|after) ([0-9]+) of them.*/\1 \3/p; s/^# ([0-9]+) instructions, after ([0-9]+) of them.*/\1 \2/p' |
+		awk '{ all += $1; asked += $2 } END { if (all) printf "%d of %d, in %d lives", asked, all, NR }'
+}
+
+page() {
+	cat <<-END
+		<!-- SPDX-License-Identifier: MIT -->
+		<!-- Made by tests/reliability.sh --record: do not edit. -->
+		# How reliable is it? The figures
+
+		What the tests showed, read from their logs. \`tests/reliability.sh\` shows the same of your last run. A figure is of the commit beside it. "Not
+		measured": the step was not run, or did not come to its figure. What CI runs at every change is shorter than what can be asked for;
+		the sums of long fuzzing are those of [tests/fuzz/ledger.tsv](../tests/fuzz/ledger.tsv), where each run has its line.
+
+		| what | seen | commit | by |
+		|---|---|---|---|
+	END
+	row "model checker: the law holds" "$(of modelcheck held)" "$(step modelcheck)"
+	row "model checker: counter-measures left out, noticed" "$(of modelcheck tally 'without it the law does not hold')" "$(step modelcheck)"
+	row "single faults on the model kernel" "$(of gcc single_faults)" "$(step gcc)"
+	row "allocations of the library, each refused" "$(of gcc refused)" "$(step gcc)"
+	row "pairs of faults on the model kernel" "$(of long pairs)" "$(step long)"
+	row "fuzzing, six seconds of each target" "$(of fuzz fuzzed)" "$(step fuzz)"
+	local target
+	for target in calls plan salvage stream caps bitmap extents; do
+		row "fuzzing of $target, as long as it was run" "$(long_fuzzed "$target")" "tests/fuzz/run.sh --record --minutes 10 $target" \
+			"$(ledger_commits "$target")"
+	done
+	row "planted bugs that the fuzz targets find within a minute" "$(of planted planted)" "tests/fuzz/run.sh --planted >build/results/planted.log"
+	row "instructions after which a process was killed while it used a log, and its heir owed all" "$(of gcc steps)" "$(step gcc)"
+	row "kills of the process that harvests, on the real kernel" "$(of real kills)" "$(step real)"
+	row "everything at once on the real kernel" "$(of real races)" "$(step real)"
+	row "the same with KASAN and lockdep" "$(of races races)" "VFD_KERNEL=debug VFD_SECONDS=1800 tests/real.sh real_race >build/results/races.log"
+	row "goals that Frama-C proves of range arithmetic and bitmaps" "$(of proof proofs)" "$(step proof)"
+	row "lines of lib/ that tests reach" "$(of coverage first '.* - lines of lib.* reached: ([0-9.]+ %).*')" "$(step coverage)"
+	row "branches of lib/ that tests reach" "$(of coverage first '.* - branches: ([0-9.]+ %).*')" "$(step coverage)"
+	row "mutants of the library that tests notice" "$(of mutants mutants)" "$(step mutants)"
+}
+
+case ${1:-} in
+'') page ;;
+--record)
+	[ ! -e "$page" ] || recorded=$page
+	new=$(page)
+	echo "$new" >"$page"
+	;;
+*) sed -n '4,6s/^# //p' "$0" >&2 && exit 2 ;;
+esac
