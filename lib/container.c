@@ -153,6 +153,22 @@ static int unset_groups(struct vfd_container *c, bool force, struct vfd_error *e
 	return 0;
 }
 
+/* Behind a closed gate. From then on it is closed to everyone: what its last messages are told to must not begin anything in it. */
+static int empty_it(struct vfd_container *c, unsigned flags, const char *op, struct vfd_error *err)
+{
+	int rc = pins_refuse(&c->space, op, err);
+
+	if (!rc)
+		rc = prepare_close(c, flags, err);
+	if (!rc)
+		rc = unset_groups(c, flags & VFD_DISCARD, err);
+	if (!rc) {
+		c->ended = true;
+		forkguard_trip(&c->guard);
+	}
+	return rc;
+}
+
 int vfd_container_close(struct vfd_container **container, unsigned flags, struct vfd_error *err)
 {
 	static const char *const op = "close container";
@@ -163,15 +179,7 @@ int vfd_container_close(struct vfd_container **container, unsigned flags, struct
 		rc = container_close_gate(c, op, err);
 	if (rc)
 		return rc;
-	rc = pins_refuse(&c->space, op, err);
-	if (!rc)
-		rc = prepare_close(c, flags, err);
-	if (!rc)
-		rc = unset_groups(c, flags & VFD_DISCARD, err);
-	if (!rc) {
-		c->ended = true; /* what its messages are told to must not begin anything in it */
-		forkguard_trip(&c->guard);
-	}
+	rc = empty_it(c, flags, op, err);
 	container_open_gate(c);
 	if (rc)
 		return rc;

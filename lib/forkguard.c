@@ -10,7 +10,8 @@ enum { GUARD_BYTES = 4096 };
 
 int forkguard_init(struct forkguard *guard)
 {
-	int *page = mmap(NULL, GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	atomic_int *page =
+		mmap(NULL, GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (page == MAP_FAILED)
 		return -errno;
@@ -19,14 +20,14 @@ int forkguard_init(struct forkguard *guard)
 		munmap(page, GUARD_BYTES);
 		return code;
 	}
-	*page = 1;
+	atomic_init(page, 1);
 	guard->alive = page;
 	return 0;
 }
 
 void forkguard_trip(struct forkguard *guard)
 {
-	*(int *)(uintptr_t)guard->alive = 0;
+	atomic_store_explicit((atomic_int *)(uintptr_t)guard->alive, 0, memory_order_release);
 }
 
 void forkguard_end(struct forkguard *guard)
