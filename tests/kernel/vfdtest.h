@@ -132,12 +132,15 @@ struct vfdtest_run {
 /*
  * A burst at a time, and each in the memory of the process that said RUN: many
  * times cheaper, for the kernel need not go there and back for every write. The
- * burst's pages enter the truth together, when it ends. Mappings that another
- * process made: failures. At most VFDTEST_RUN_BURST_MAX writes in a burst; not
- * with PINNED.
+ * burst's pages enter the truth together, when it ends. Every other write is as a
+ * disk's: 2 to VFDTEST_RUN_SPAN_MAX whole pages in one access, each with a new first
+ * word, and counted as a write of its own; of one that fails, pages before the
+ * failure may be written, and are not in the truth. Mappings that another process
+ * made: failures. At most VFDTEST_RUN_BURST_MAX writes in a burst; not with PINNED.
  */
 #define VFDTEST_RUN_BURSTS	(1U << 1)
 #define VFDTEST_RUN_BURST_MAX	256
+#define VFDTEST_RUN_SPAN_MAX	16
 
 /*
  * HALT: stop the writer and wait for it. When it returns, no write is in flight

@@ -191,13 +191,19 @@ void race_run(unsigned device, uint64_t seed)
 	rig_command(VFDTEST_RUN, &run);
 }
 
+/* A child that was forked meanwhile has what is open here open too, for a moment. */
+#define UNLESS_BUSY(rc, call)                                                                                \
+	for (int tries = 0; ((rc) = (call)) == -EBUSY && tries < 1000; tries++)                              \
+	usleep(1000)
+
 static bool open_device(struct part *t, struct vfd_container *container, unsigned index)
 {
 	char name[32];
+	int rc;
 
 	snprintf(name, sizeof name, "vfdtest.%u", index);
-	return must(t, vfd_group_attach(container, rig_group_number(index), &t->group, &t->err), "attach") &&
-	       must(t, vfd_device_open(t->group, name, &t->device, &t->err), "open");
+	UNLESS_BUSY(rc, vfd_group_attach(container, rig_group_number(index), &t->group, &t->err));
+	return must(t, rc, "attach") && must(t, vfd_device_open(t->group, name, &t->device, &t->err), "open");
 }
 
 static void arrive(struct part *t)
@@ -207,15 +213,12 @@ static void arrive(struct part *t)
 	t->race->plugs++;
 }
 
-/* A child that was forked meanwhile has it open for a moment. */
 static void leave(struct part *t)
 {
 	int rc = vfd_device_close(&t->device, VFD_COLLECT, &t->err);
 
 	must(t, rc, "close the device");
-	for (int i = 0; i < 1000; i++, usleep(1000))
-		if ((rc = vfd_group_detach(&t->group, VFD_COLLECT, &t->err)) != -EBUSY)
-			break;
+	UNLESS_BUSY(rc, vfd_group_detach(&t->group, VFD_COLLECT, &t->err));
 	must(t, rc, "detach");
 	t->device = NULL;
 }
@@ -261,11 +264,9 @@ static void begin_other(struct part *t)
 
 static void end_other(struct part *t)
 {
-	int rc = 0;
+	int rc;
 
-	for (int i = 0; i < 1000; i++, usleep(1000))
-		if ((rc = vfd_container_close(&t->race->other, VFD_COLLECT, &t->err)) != -EBUSY)
-			break;
+	UNLESS_BUSY(rc, vfd_container_close(&t->race->other, VFD_COLLECT, &t->err));
 	must(t, rc, "close the other");
 	t->race->others++;
 }

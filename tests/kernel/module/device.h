@@ -82,6 +82,11 @@ struct migration {
 	bool fail_broken;
 };
 
+struct span {
+	u64 page;
+	u64 end;			/* the first page behind it */
+};
+
 struct vfdtest {
 	unsigned int index;
 	struct platform_device *pdev;
@@ -102,7 +107,8 @@ struct vfdtest {
 	struct task_struct *writer;
 	struct vfdtest_run run;
 	struct mm_struct *writer_mm;	/* of who said RUN */
-	u64 burst[VFDTEST_RUN_BURST_MAX]; /* pages written and not yet in the truth */
+	struct span burst[VFDTEST_RUN_BURST_MAX]; /* written and not yet in the truth */
+	u64 *pages;			/* what the writer writes when it writes whole pages */
 	struct migration mig;
 
 	struct mutex irq_lock;

@@ -148,7 +148,8 @@ static int device_create_one(unsigned int index)
 	INIT_WORK(&dev->remove, remove_work);
 
 	dev->memory = vmalloc_user(MEMORY_SIZE);
-	if (!dev->memory)
+	dev->pages = vzalloc(VFDTEST_RUN_SPAN_MAX * VFDTEST_PAGE_SIZE);
+	if (!dev->memory || !dev->pages)
 		return -ENOMEM;
 	dev->pdev = platform_device_register_simple("vfdtest", index, NULL, 0);
 	return PTR_ERR_OR_ZERO(dev->pdev);
@@ -158,7 +159,7 @@ static void device_destroy_one(unsigned int index)
 {
 	struct vfdtest *dev = &devices[index];
 
-	if (!dev->memory)
+	if (!dev->memory && !dev->pages)
 		return;
 	flush_work(&dev->remove);
 	if (!IS_ERR_OR_NULL(dev->pdev))
@@ -166,6 +167,7 @@ static void device_destroy_one(unsigned int index)
 	pageset_destroy(&dev->truth);
 	pageset_destroy(&dev->log.pages);
 	xa_destroy(&dev->pins);
+	vfree(dev->pages);
 	vfree(dev->memory);
 }
 

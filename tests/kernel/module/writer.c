@@ -65,17 +65,46 @@ static bool interrupted(void)
 
 /* ---- bursts ------------------------------------------------------------------------ */
 
-static void enter_truth(struct vfdtest *dev, const u64 *pages, unsigned int done, unsigned int failed)
+static void enter_truth(struct vfdtest *dev, unsigned int done, unsigned int failed)
 {
 	unsigned int i;
+	u64 page;
 
 	mutex_lock(&dev->truth_lock);
 	for (i = 0; i < done; i++)
-		truth_mark(dev, pages[i]);
-	dev->writes += done;
-	dev->run_writes += done;
+		for (page = dev->burst[i].page; page < dev->burst[i].end; page++) {
+			truth_mark(dev, page);
+			dev->writes++;
+			dev->run_writes++;
+		}
 	dev->run_failures += failed;
 	mutex_unlock(&dev->truth_lock);
+}
+
+static int write_little(struct vfdtest *dev, const struct vfdtest_run *run, u64 *rnd, struct span *s)
+{
+	struct access a;
+
+	random_access(dev, run, rnd, &a);
+	s->page = page_of(a.iova);
+	s->end = s->page + 1;
+	return truth_prepare(dev, s->page) ?: vfio_dma_rw(dev->vdev, a.iova, a.words, a.len, true);
+}
+
+static int write_pages(struct vfdtest *dev, const struct vfdtest_run *run, u64 *rnd, struct span *s)
+{
+	u64 end = page_of(run->iova) + page_of(run->size), page;
+
+	s->page = page_of(run->iova) + next_random(rnd) % page_of(run->size);
+	s->end = min(end, s->page + 2 + next_random(rnd) % (VFDTEST_RUN_SPAN_MAX - 1));
+	for (page = s->page; page < s->end; page++) {
+		int ret = truth_prepare(dev, page);
+
+		if (ret)
+			return ret;
+		dev->pages[iova_of(page - s->page) / 8] = ++dev->number;
+	}
+	return vfio_dma_rw(dev->vdev, iova_of(s->page), dev->pages, iova_of(s->end - s->page), true);
 }
 
 static void write_burst(struct vfdtest *dev, const struct vfdtest_run *run, u64 *rnd)
@@ -86,18 +115,17 @@ static void write_burst(struct vfdtest *dev, const struct vfdtest_run *run, u64 
 		return;
 	kthread_use_mm(dev->writer_mm);
 	for (left = max_t(u64, run->burst, 1); left && !interrupted(); left--) {
-		struct access a;
+		struct span *s = &dev->burst[done];
 
-		random_access(dev, run, rnd, &a);
-		if (truth_prepare(dev, page_of(a.iova)) || vfio_dma_rw(dev->vdev, a.iova, a.words, a.len, true))
+		if (left % 2 ? write_little(dev, run, rnd, s) : write_pages(dev, run, rnd, s))
 			failed++;
 		else
-			dev->burst[done++] = page_of(a.iova);
+			done++;
 		cond_resched();
 	}
 	kthread_unuse_mm(dev->writer_mm);
 	mmput(dev->writer_mm);
-	enter_truth(dev, dev->burst, done, failed);
+	enter_truth(dev, done, failed);
 }
 
 /* ---- the thread --------------------------------------------------------------------- */
