@@ -140,7 +140,7 @@ struct vfdtest_run {
  */
 #define VFDTEST_RUN_BURSTS	(1U << 1)
 #define VFDTEST_RUN_BURST_MAX	256
-#define VFDTEST_RUN_SPAN_MAX	16
+#define VFDTEST_RUN_SPAN_MAX	64
 
 /*
  * HALT: stop the writer and wait for it. When it returns, no write is in flight
