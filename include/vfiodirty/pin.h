@@ -108,7 +108,8 @@ struct vfd_pin_part {
 };
 
 /**
- * Pin a scatter list, all of it or nothing. A part that goes on in another mapping becomes several pins.
+ * Pin a scatter list, all of it or nothing. A part that goes on in another mapping becomes several pins. Of a list that fails, what could be
+ * pinned was pinned for a moment: pages pinned for writing while tracking is on are in the log then.
  *
  * @param[out] pins room for `capacity` of them, in the order of the parts
  * @param[out] filled how many; on failure 0

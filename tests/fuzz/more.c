@@ -155,7 +155,8 @@ static int pin(struct side *side, const struct op *op)
 	case 0:
 		rc = vfd_pin(more.pinset, memory, op->count * 100, flags, p, &side->err);
 		break;
-	case 1:
+	case 1: /* all or nothing, but what was pinned for a moment is marked */
+		may_enter(side, memory, part.size);
 		rc = vfd_pin_list(more.pinset, &part, 1, flags, p, 1, &filled, &side->err);
 		break;
 	default:
