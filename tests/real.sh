@@ -126,6 +126,7 @@ if [ "${1:-}" = --one ]; then
 	run_one "$2"
 	exit
 fi
+tap_commit
 compile
 printf '%s\n' "${names[@]}" | xargs -P "$(nproc)" -n 1 "$0" --one
 for name in "${names[@]}"; do

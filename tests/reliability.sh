@@ -2,30 +2,33 @@
 # SPDX-License-Identifier: MIT
 #
 # reliability.sh [--record]: what the last run of the tests showed, from its logs in build/results: the figures of docs/reliability.md, each with the
-# command that makes it. A figure whose log is not there, or does not have it, is said to be not measured. --record: into that file, where such a
-# figure stays as it was, with the commit that it is of.
+# command that makes it and the commit that its log says. A figure whose log is not there, or does not have it, is said to be not measured.
+# --record: into that file, where such a figure stays as it was, with the commit that it is of.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 logs=build/results page=docs/reliability.md
 
-commit=${VFD_COMMIT:-$(git describe --always --dirty 2>/dev/null || echo unknown)} # that the logs are of
 recorded=/dev/null # what was, if it is to be kept
 
-# row WHAT VALUE COMMAND [COMMIT]
+# row WHAT VALUE COMMIT COMMAND
 # shellcheck disable=SC2016 # Markdown's backticks
 row() {
 	[ -n "$2" ] || ! grep -F "| $1 | " "$recorded" || return 0
-	printf '| %s | %s | %s | `%s` |\n' "$1" "${2:-not measured}" "${2:+${4:-$commit}}" "$3"
+	printf '| %s | %s | %s | `%s` |\n' "$1" "${2:-not measured}" "${2:+$3}" "$4"
 }
+
+# Each log begins with the commit that it is of.
+commit_of() { sed -nE 's/^# commit: //p' "$logs/$1.log" 2>/dev/null | head -n 1 | grep . || echo unknown; }
+
+# figure WHAT LOG HOW...: the row of what HOW reads from a step's log
+figure() { row "$1" "$(of "$2" "${@:3}")" "$(commit_of "$2")" "tests/run.sh --only $2"; }
 
 # of STEP COMMAND...: what COMMAND says of the step's log; nothing if there is none, or if it failed
 of() {
 	local log=$logs/$1.log
 	[ ! -s "$log" ] || "${@:2}" <"$log" || true
 }
-
-step() { echo "tests/run.sh --only $1"; }
 
 # ---- the figures -------------------------------------------------------------------
 
@@ -55,7 +58,7 @@ ledger=tests/fuzz/ledger.tsv
 
 long_fuzzed() {
 	awk -F '\t' -v target="$1" '$1 == target { inputs += $2; operations += $3; seconds += $4; failed += $7 != "ok"; runs++ }
-		END { if (runs) printf "%d %s%s in %.1f minutes of CPU; %d of %d runs failed", inputs, target == "calls" ? "sequences" : "inputs",
+		END { if (runs) printf "%d %s%s in %.1f minutes of CPU; %d of %d runs failed", inputs, target ~ "^calls" ? "sequences" : "inputs",
 			operations ? ", at least " operations " operations," : "", seconds / 60, failed, runs }' "$ledger"
 }
 
@@ -102,26 +105,30 @@ page() {
 		| what | seen | commit | by |
 		|---|---|---|---|
 	END
-	row "model checker: the law holds" "$(of modelcheck held)" "$(step modelcheck)"
-	row "model checker: counter-measures left out, noticed" "$(of modelcheck tally 'without it the law does not hold')" "$(step modelcheck)"
-	row "single faults on the model kernel" "$(of gcc single_faults)" "$(step gcc)"
-	row "allocations of the library, each refused" "$(of gcc refused)" "$(step gcc)"
-	row "pairs of faults on the model kernel" "$(of long pairs)" "$(step long)"
-	row "fuzzing, six seconds of each target" "$(of fuzz fuzzed)" "$(step fuzz)"
+	figure "model checker: the law holds" modelcheck held
+	figure "model checker: counter-measures left out, noticed" modelcheck tally 'without it the law does not hold'
+	figure "single faults on the model kernel" gcc single_faults
+	figure "allocations of the library, each refused" gcc refused
+	figure "pairs of faults on the model kernel" long pairs
+	figure "fuzzing, six seconds of each target" fuzz fuzzed
 	local target
 	for target in calls plan salvage stream caps bitmap extents; do
-		row "fuzzing of $target, as long as it was run" "$(long_fuzzed "$target")" "tests/fuzz/run.sh --record --minutes 10 $target" \
-			"$(ledger_commits "$target")"
+		row "fuzzing of $target, as long as it was run" "$(long_fuzzed "$target")" "$(ledger_commits "$target")" \
+			"tests/fuzz/run.sh --record --minutes 10 $target"
 	done
-	row "planted bugs that the fuzz targets find within a minute" "$(of planted planted)" "tests/fuzz/run.sh --planted >build/results/planted.log"
-	row "instructions after which a process was killed while it used a log, and its heir owed all" "$(of gcc steps)" "$(step gcc)"
-	row "kills of the process that harvests, on the real kernel" "$(of real kills)" "$(step real)"
-	row "everything at once on the real kernel" "$(of real races)" "$(step real)"
-	row "the same with KASAN and lockdep" "$(of races races)" "VFD_KERNEL=debug VFD_SECONDS=1800 tests/real.sh real_race >build/results/races.log"
-	row "goals that Frama-C proves of range arithmetic and bitmaps" "$(of proof proofs)" "$(step proof)"
-	row "lines of lib/ that tests reach" "$(of coverage first '.* - lines of lib.* reached: ([0-9.]+ %).*')" "$(step coverage)"
-	row "branches of lib/ that tests reach" "$(of coverage first '.* - branches: ([0-9.]+ %).*')" "$(step coverage)"
-	row "mutants of the library that tests notice" "$(of mutants mutants)" "$(step mutants)"
+	row "the same of calls without sanitizers, ten times as fast" "$(long_fuzzed calls-fast)" "$(ledger_commits calls-fast)" \
+		"tests/fuzz/run.sh --fast --record --minutes 10 calls"
+	row "planted bugs that the fuzz targets find within a minute" "$(of planted planted)" "$(commit_of planted)" \
+		"tests/fuzz/run.sh --planted >build/results/planted.log"
+	figure "instructions after which a process was killed while it used a log, and its heir owed all" gcc steps
+	figure "kills of the process that harvests, on the real kernel" real kills
+	figure "everything at once on the real kernel" real races
+	row "the same with KASAN and lockdep" "$(of races races)" "$(commit_of races)" \
+		"VFD_KERNEL=debug VFD_SECONDS=1800 tests/real.sh real_race >build/results/races.log"
+	figure "goals that Frama-C proves of range arithmetic and bitmaps" proof proofs
+	figure "lines of lib/ that tests reach" coverage first '.* - lines of lib.* reached: ([0-9.]+ %).*'
+	figure "branches of lib/ that tests reach" coverage first '.* - branches: ([0-9.]+ %).*'
+	figure "mutants of the library that tests notice" mutants mutants
 }
 
 case ${1:-} in

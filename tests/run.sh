@@ -230,8 +230,9 @@ passed=0 failed=0 skipped=0
 run_step() {
 	local step=$1 log=$results/$1.log start=$SECONDS code
 	printf '%-11s ' "$step"
+	tap_commit >"$log"
 	set +e
-	(set -e && "step_$step") 3>&1 >"$log" 2>&1 </dev/null
+	(set -e && "step_$step") 3>&1 >>"$log" 2>&1 </dev/null
 	code=$?
 	set -e
 	count "$step" "$code" "$log" "$((SECONDS - start))"

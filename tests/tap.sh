@@ -20,6 +20,9 @@ skip() {
 	echo "ok $tap_count - $1 # SKIP $2"
 }
 
+# What is tested, for whoever reads the log later
+tap_commit() { echo "# commit: $(git describe --always --dirty 2>/dev/null || echo unknown)"; }
+
 # Nothing of this script can run here.
 skip_all() {
 	echo "1..0 # SKIP $*"

@@ -192,6 +192,7 @@ run_planted() {
 	echo "# after $((SECONDS - start)) s"
 }
 
+tap_commit
 rm -rf "$build"
 mkdir -p "$build"
 for ((; times > 0; times--)); do
