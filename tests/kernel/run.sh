@@ -185,7 +185,7 @@ build_command() {
 	cmdline+=" rcupdate.rcu_cpu_stall_timeout=300 rcupdate.rcu_exp_cpu_stall_timeout=0 workqueue.watchdog_thresh=300"
 	cmdline+=" sysctl.kernel.watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
 	# Without its fast strings: QEMU executes rep movsb byte by byte, so what the kernel prefers on such a CPU is six times slower.
-	qemu=(qemu-system-x86_64 -accel "tcg,thread=$threads" -cpu max,erms=off,fsrm=off -M "q35,kernel-irqchip=split"
+	qemu=(qemu-system-x86_64 -accel "tcg,thread=$threads" -cpu "max,erms=off,fsrm=off" -M "q35,kernel-irqchip=split"
 		-m "$memory" -smp "$smp" -nodefaults -no-user-config -display none -no-reboot
 		-kernel "$bench/vmlinux" -initrd "$tmp/initrd"
 		-serial "file:$tmp/console"
