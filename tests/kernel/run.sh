@@ -183,7 +183,7 @@ build_command() {
 	cmdline+=" maxcpus=1 lpj=12000000"
 	# Emulation is twenty times slower, and a busy host may not run the guest for seconds: what counts as a stall is scaled.
 	cmdline+=" rcupdate.rcu_cpu_stall_timeout=300 rcupdate.rcu_exp_cpu_stall_timeout=0 workqueue.watchdog_thresh=300"
-	cmdline+=" sysctl.kernel.watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
+	cmdline+=" watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
 	# Without its fast strings: QEMU executes rep movsb byte by byte, so what the kernel prefers on such a CPU is six times slower.
 	qemu=(qemu-system-x86_64 -accel "tcg,thread=$threads" -cpu "max,erms=off,fsrm=off" -M "q35,kernel-irqchip=split"
 		-m "$memory" -smp "$smp" -nodefaults -no-user-config -display none -no-reboot
