@@ -10,6 +10,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 . tests/tap.sh
+. tests/version.sh
 
 baseline=tests/library-abi/baseline.abi
 need abidw abidiff gcc cmake make
@@ -41,7 +42,7 @@ abi_of() {
 	sed 's/^local:/	vfd_enums;\n&/' lib/libvfiodirty.map >"$work/map"
 	stubs "$1" >"$work/$2.c"
 	gcc -std=gnu2x -g -fPIC -shared -fvisibility=hidden -I"$1" "$work/$2.c" -o "$work/$2.so" \
-		-Wl,-soname,libvfiodirty.so.0 -Wl,--version-script="$work/map"
+		-Wl,-soname,"$soname" -Wl,--version-script="$work/map"
 	describe "$1" "$work/$2.so" >"$work/$2.abi"
 }
 
@@ -127,7 +128,7 @@ check_itself() {
 abi_of include now
 if [ "${1:-}" = --renew ]; then
 	# its own first line must stay the first
-	sed "1a <!-- SPDX-License-Identifier: MIT; $(sed -nE 's/^project\((.*) LANGUAGES.*/\1/p' CMakeLists.txt) -->" "$work/now.abi" >"$baseline"
+	sed "1a <!-- SPDX-License-Identifier: MIT; libvfiodirty VERSION $version -->" "$work/now.abi" >"$baseline"
 	echo "$baseline: $(wc -c <"$baseline") bytes"
 	exit
 fi
