@@ -51,6 +51,19 @@ test_talk() {
 	check "nothing of the kernel's log is mixed in" [ "$(wc -l <"$tmp/talk.out")" = 3 ]
 }
 
+# One that is found here by LD_LIBRARY_PATH, in a directory that nobody looks into there
+test_library() {
+	mkdir "$tmp/lib"
+	echo 'int answer(void) { return 42; }' | "${CC:-gcc}" -xc -shared -fPIC -Wl,-soname,libbenchtest.so.1 -o "$tmp/lib/libbenchtest.so.1" -
+	echo 'int answer(void); int main(void) { return answer(); }' | "${CC:-gcc}" -xc -o "$tmp/asks" - "$tmp/lib/libbenchtest.so.1"
+	LD_LIBRARY_PATH=$tmp/lib run library -- "$tmp/asks"
+	check "a library that only the loader here finds goes in, and is found" code_is library 42
+	run missing -- "$tmp/asks"
+	check "one that it does not find is named" says missing.err 'libbenchtest.so.1 => not found'
+	check "with what to do" says missing.err 'LD_LIBRARY_PATH=DIRECTORY'
+	check "and that is 121" code_is missing 121
+}
+
 test_timeout() {
 	run slow --timeout 2 -- /bin/sleep 60
 	check "a timeout is 124" code_is slow 124
@@ -124,6 +137,7 @@ build_complainer
 case ${1:-} in
 '')
 	test_talk
+	test_library
 	test_timeout
 	test_complaints
 	test_use
