@@ -55,7 +55,7 @@ test_talk() {
 test_library() {
 	mkdir "$tmp/lib"
 	echo 'int answer(void) { return 42; }' | "${CC:-gcc}" -xc -shared -fPIC -Wl,-soname,libbenchtest.so.1 -o "$tmp/lib/libbenchtest.so.1" -
-	echo 'int answer(void); int main(void) { return answer(); }' | "${CC:-gcc}" -xc -o "$tmp/asks" - "$tmp/lib/libbenchtest.so.1"
+	echo 'int answer(void); int main(void) { return answer(); }' | "${CC:-gcc}" -o "$tmp/asks" -xc - -xnone "$tmp/lib/libbenchtest.so.1"
 	LD_LIBRARY_PATH=$tmp/lib run library -- "$tmp/asks"
 	check "a library that only the loader here finds goes in, and is found" code_is library 42
 	run missing -- "$tmp/asks"

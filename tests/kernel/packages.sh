@@ -18,7 +18,7 @@ update_lists() {
 	as_root apt-get -q update >&2
 }
 
-megabytes() { echo "$((($1 + 500000) / 1000000)) MB"; }
+megabytes() { echo "$((($1 + 999999) / 1000000)) MB"; } # rounded up
 
 # patiently FAR COMMAND...: what it says is shown only if it fails; every ten seconds FAR says how far it is. (read waits without a child,
 # which would hold our descriptors when it is over.)
