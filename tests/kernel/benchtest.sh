@@ -64,6 +64,21 @@ test_library() {
 	check "and that is 121" code_is missing 121
 }
 
+# What takes long says how far it is; what fails says why; all else is silent.
+test_patience() {
+	cat >"$tmp/patience" <<-END
+		. "$here/packages.sh"
+		far() { echo half-way; }
+		patiently far sh -c "\$1"
+	END
+	bash -euo pipefail "$tmp/patience" 'sleep 11; echo noise' >"$tmp/long.out" 2>"$tmp/long.err"
+	check "what takes ten seconds says how far it is, once" [ "$(grep -c half-way "$tmp/long.err")" = 1 ]
+	check "and nothing else" [ "$(cat "$tmp/long.out" "$tmp/long.err" | wc -l)" = 1 ]
+	bash -euo pipefail "$tmp/patience" 'echo why; exit 3' >"$tmp/fail.out" 2>"$tmp/fail.err" || echo $? >"$tmp/fail.code"
+	check "what fails says why" says fail.err '^why$'
+	check "and its code passes through" code_is fail 3
+}
+
 test_timeout() {
 	run slow --timeout 2 -- /bin/sleep 60
 	check "a timeout is 124" code_is slow 124
@@ -138,6 +153,7 @@ case ${1:-} in
 '')
 	test_talk
 	test_library
+	test_patience
 	test_timeout
 	test_complaints
 	test_use
