@@ -10,6 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=../tests/tap.sh
 . tests/tap.sh
+# shellcheck source=../tests/version.sh
+. tests/version.sh
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -189,6 +191,20 @@ code_named_exists() {
 	return "$bad"
 }
 
+# Everything that has to name the version, or the number in the library's name, without reading it from the header
+versions_agree() {
+	local major=${version%%.*} bad=0 place
+	grep -qE "^## \\[$version\\]" CHANGELOG.md || { echo "CHANGELOG.md has no section [$version]" && bad=1; }
+	head -n 1 debian/changelog | grep -qE "^libvfiodirty \\($version(~rc[0-9]+)?\\) " || { echo "debian/changelog is of another version" && bad=1; }
+	grep -qx "Package: libvfiodirty$major" debian/control || { echo "debian/control: no libvfiodirty$major" && bad=1; }
+	grep -qE "^$soname libvfiodirty$major " "debian/libvfiodirty$major.symbols" || { echo "debian/libvfiodirty$major.symbols: not of $soname" && bad=1; }
+	for place in $(grep -oE '^VFIODIRTY_[0-9.]+' lib/libvfiodirty.map); do
+		grep -qF "(symver)$place " "debian/libvfiodirty$major.symbols" || { echo "$place: not in debian's symbols" && bad=1; }
+	done
+	! grep -rnoE 'libvfiodirty\.so\.[0-9]+' README.md docs examples | grep -v ":$soname\$" || bad=1
+	return "$bad"
+}
+
 floors_complete() {
 	local file name floors bad=0
 	floors=$(sed -n '/^## 3\./,/^## 4\./p' docs/design.md)
@@ -228,6 +244,7 @@ check_rest() {
 		check "links of $file" links_exist "$file"
 	done
 	pictures_well_formed
+	check "what names the version names the header's" versions_agree
 	check "every error code is explained" codes_explained
 	check "and has its value" values_agree
 	check "every trap has its row, and a test or none to have" traps_tested

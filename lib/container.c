@@ -111,6 +111,15 @@ static int drain_all(struct vfd_container *c, struct vfd_error *err)
 	return 0;
 }
 
+static const char *first_open(const struct vfd_container *c)
+{
+	const char *name = "";
+
+	for (const struct vfd_group *g = c->groups; g && !*name; g = g->next)
+		name = group_first_open(g);
+	return name;
+}
+
 static int prepare_close(struct vfd_container *c, unsigned flags, struct vfd_error *err)
 {
 	static const char *const op = "close container";
@@ -123,8 +132,9 @@ static int prepare_close(struct vfd_container *c, unsigned flags, struct vfd_err
 		if (rc)
 			return rc;
 	} else if (open) {
-		return fail(err, VFD_EDEVICES, op, "%u devices are open: close them, or pass VFD_COLLECT",
-			    open);
+		return fail(err, VFD_EDEVICES, op,
+			    "%u devices are open (%s%s): close them, or pass VFD_COLLECT", open,
+			    first_open(c), open > 1 ? ", ..." : "");
 	}
 	if (!space_clean(&c->space))
 		return refuse_loss(

@@ -153,6 +153,9 @@ void group_held_elsewhere(struct vfd_group *group);
 /* Open, not closed by a detach. */
 unsigned group_open_devices(const struct vfd_group *group);
 
+/* The name of one of them, or "" */
+const char *group_first_open(const struct vfd_group *group);
+
 /* No other is attached, as far as the library knows. */
 bool group_is_last(const struct vfd_group *group);
 

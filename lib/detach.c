@@ -128,7 +128,7 @@ int group_unset(struct vfd_group *group, struct vfd_error *err)
 	return rc;
 }
 
-static const char *first_open(const struct vfd_group *group)
+const char *group_first_open(const struct vfd_group *group)
 {
 	for (const struct vfd_device *d = group->devices; d; d = d->next)
 		if (d->fd >= 0)
@@ -151,7 +151,7 @@ static int check_detach(struct vfd_group *g, bool last, struct vfd_error *err)
 		return fail(err, VFD_EDEVICES, detach_op,
 			    "group %d: %u devices are open (%s%s); close them, or pass VFD_COLLECT or "
 			    "VFD_DISCARD",
-			    g->number, open, first_open(g), open > 1 ? ", ..." : "");
+			    g->number, open, group_first_open(g), open > 1 ? ", ..." : "");
 	return 0;
 }
 

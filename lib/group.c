@@ -37,8 +37,8 @@ int group_classify(struct vfd_group *group, struct vfd_error *err)
 static int explain_open(int number, int rc, struct vfd_error *err)
 {
 	const char *hint = rc == -ENOENT ? "there is no such group; bind one of its devices to vfio-pci first"
-			   : rc == -EBUSY
-				   ? "it is open in another program (or in this one, outside the library)"
+			   : rc == -EBUSY  ? "it is open in another program (or in this one, in another "
+					     "container or outside the library)"
 			   : rc == -EACCES ? "give this user access to the node"
 			   : rc == -EPERM  ? "a no-IOMMU group needs CAP_SYS_RAWIO"
 					   : "cannot be opened";

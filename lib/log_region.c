@@ -65,7 +65,9 @@ static int check_addresses(const struct vfd_log *log, const struct region *regio
 	if (index == region_count(log) || r->address > region->last)
 		return 0;
 	return fail_range(err, VFD_EOVERLAP, "vfd_region_add", r->address, r->last,
-			  "log addresses meet the region 0x%" PRIx64 "..0x%" PRIx64, r->address, r->last);
+			  "log addresses meet the region 0x%" PRIx64 "..0x%" PRIx64
+			  ": each region has its own; remove that one, or choose others",
+			  r->address, r->last);
 }
 
 static int check_memory(const struct vfd_log *log, const struct region *region, struct vfd_error *err)

@@ -10,6 +10,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 . tests/tap.sh
+. tests/version.sh
 
 baseline=tests/library-abi/baseline.abi
 need abidw abidiff gcc cmake make
@@ -41,7 +42,7 @@ abi_of() {
 	sed 's/^local:/	vfd_enums;\n&/' lib/libvfiodirty.map >"$work/map"
 	stubs "$1" >"$work/$2.c"
 	gcc -std=gnu2x -g -fPIC -shared -fvisibility=hidden -I"$1" "$work/$2.c" -o "$work/$2.so" \
-		-Wl,-soname,libvfiodirty.so.0 -Wl,--version-script="$work/map"
+		-Wl,-soname,"$soname" -Wl,--version-script="$work/map"
 	describe "$1" "$work/$2.so" >"$work/$2.abi"
 }
 
@@ -90,6 +91,16 @@ compatible() {
 	[ $((code & 8)) = 0 ] || { cat "$work/report" && return 1; }
 }
 
+# node and name of each function
+placed() { sed -nE "s/.*<elf-symbol name='([^']+)' version='([^']+)'.*/\2 \1/p" "$1" | sort; }
+
+# no_latecomers BEFORE NOW: with a function that came into a node after its release, a program would be let start where it is not there.
+no_latecomers() {
+	local late
+	late=$(comm -13 <(placed "$1") <(placed "$2") | grep -F "$(placed "$1" | sed 's/ .*/ /' | sort -u)") || return 0
+	echo "$late: it needs a node of its version" && return 1
+}
+
 same() {
 	printf '[suppress_function]\n  name = vfd_enums\n' >"$work/suppressed"
 	abidiff --leaf-changes-only --suppressions "$work/suppressed" "$1" "$2"
@@ -109,6 +120,11 @@ plant() {
 allowed() { plant "$1" "$2" && compatible "$work/now.abi" "$work/planted" "$work/planted.abi"; }
 noticed() { plant "$1" "$2" && ! compatible "$work/now.abi" "$work/planted" "$work/planted.abi"; }
 
+latecomer_noticed() {
+	sed "s/name='vfd_version'/name='vfd_strange'/" "$work/now.abi" >"$work/late.abi"
+	! no_latecomers "$work/now.abi" "$work/late.abi"
+}
+
 last='s/^(	uint64_t rearms;).*logs of devices started anew.*/&\n	uint64_t more;/'
 check_itself() {
 	check "allowed: a member at the end of a struct that begins with its size" allowed track.h "$last"
@@ -119,6 +135,7 @@ check_itself() {
 	check "noticed: a struct that cannot grow grows" noticed container.h 's/^	const char \*name; .*VFIO_GROUP_GET_DEVICE_FD.*/&\n	uint64_t more;/'
 	check "noticed: another value of an enum" noticed track.h 's/VFD_SOURCE_PINS = 3/VFD_SOURCE_PINS = 6/'
 	check "noticed: another type of a parameter" noticed track.h 's/(vfd_track_stop\(.*)unsigned flags/\1uint64_t flags/'
+	check "noticed: a function that comes into a node of before" latecomer_noticed
 	check "noticed: a function that is gone" noticed track.h 's/^VFD_API int vfd_track_stop\(/int vfd_track_stop(/'
 }
 
@@ -127,11 +144,12 @@ check_itself() {
 abi_of include now
 if [ "${1:-}" = --renew ]; then
 	# its own first line must stay the first
-	sed "1a <!-- SPDX-License-Identifier: MIT; $(sed -nE 's/^project\((.*) LANGUAGES.*/\1/p' CMakeLists.txt) -->" "$work/now.abi" >"$baseline"
+	sed "1a <!-- SPDX-License-Identifier: MIT; libvfiodirty VERSION $version -->" "$work/now.abi" >"$baseline"
 	echo "$baseline: $(wc -c <"$baseline") bytes"
 	exit
 fi
 check "nothing changed that programs rely on since$(sed -nE '2s/.*VERSION (.*) -->/ \1/p' "$baseline")" compatible "$baseline" include "$work/now.abi"
+check "functions that are new have a node of their own" no_latecomers "$baseline" "$work/now.abi"
 check "the library is built" abi_of_library
 check "and has what the headers promise" same "$work/library.abi" "$work/now.abi"
 check_itself

@@ -53,7 +53,7 @@ musl        unit tests and those of the migration engine with musl, and a static
 long        pairs of faults, more random operations, a minute of pins, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
 modelcheck  the law, in every order of events of a model, and what the model notices when a counter-measure is left out; only with --full, or if asked for
 analyze     the library path by path: gcc's analyzer; only with --full, or if asked for
-tidy        the same with clang-tidy; only if asked for
+tidy        the same with clang-tidy, of the examples and the model kernel too; only if asked for
 proof       Frama-C: range arithmetic and bitmaps keep their promises, for all arguments; only if asked for
 package     Debian packages: built twice with the same bytes, lintian, installed in a root of their own, programs against them; only if asked for
 coverage    lines and branches of the library that nothing reaches, and why; only if asked for

@@ -20,6 +20,8 @@ static struct {
 	const char *address;
 	char driver[64]; /* "" : it has none */
 	pid_t owner;	 /* who is to give it back */
+	/* for giving back, which a signal's handler may have to do: it must not put texts together */
+	char link[PATH_MAX], unbind[PATH_MAX], override[PATH_MAX], done[PATH_MAX], failed[PATH_MAX];
 } host;
 
 static bool write_text(const char *path, const char *text)
@@ -170,9 +172,15 @@ static void refuse_disk_in_use(void)
 
 static bool bound_to(const char *driver)
 {
-	char name[64];
+	char target[PATH_MAX];
+	ssize_t n = readlink(host.link, target, sizeof target - 1);
+	const char *name;
 
-	return link_name(device_path("/driver"), name, sizeof name) && !strcmp(name, driver);
+	if (n < 0)
+		return false;
+	target[n] = 0;
+	name = strrchr(target, '/');
+	return name && !strcmp(name + 1, driver);
 }
 
 /* The receiver inherits what is to be done at the end, but only the process that took the device gives it back. And it closes
@@ -181,16 +189,14 @@ static void give_back(void)
 {
 	if (getpid() != host.owner)
 		return;
-	syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0); /* musl has no function for it */
-	write_text(device_path("/driver/unbind"), host.address);
-	write_text(device_path("/driver_override"), "\n");
+	/* NOLINTNEXTLINE(bugprone-signal-handler): it is one system call; musl has no function for it */
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
+	write_text(host.unbind, host.address);
+	write_text(host.override, "\n");
 	write_text("/sys/bus/pci/drivers_probe", host.address);
-	if (host.driver[0] && !bound_to(host.driver))
-		dprintf(STDERR_FILENO, "demo: %s did not go back to its driver %s\n", host.address,
-			host.driver);
-	else
-		dprintf(STDERR_FILENO, "demo: %s is given back to %s\n", host.address,
-			host.driver[0] ? host.driver : "nobody");
+	const char *said = host.driver[0] && !bound_to(host.driver) ? host.failed : host.done;
+	if (write(STDERR_FILENO, said, strlen(said)) < 0)
+		return; /* nobody is listening */
 }
 
 static void interrupted(int number)
@@ -199,18 +205,30 @@ static void interrupted(int number)
 	_exit(128 + number);
 }
 
+static void prepare_to_give_back(void)
+{
+	snprintf(host.link, PATH_MAX, "%s", device_path("/driver"));
+	snprintf(host.unbind, PATH_MAX, "%s", device_path("/driver/unbind"));
+	snprintf(host.override, PATH_MAX, "%s", device_path("/driver_override"));
+	snprintf(host.done, PATH_MAX, "demo: %s is given back to %s\n", host.address,
+		 host.driver[0] ? host.driver : "nobody");
+	snprintf(host.failed, PATH_MAX, "demo: %s did not go back to its driver %s\n", host.address,
+		 host.driver);
+}
+
 static void take_over(void)
 {
+	prepare_to_give_back();
 	fprintf(stderr, "demo: taking %s from %s\n", host.address, host.driver[0] ? host.driver : "nobody");
 	host.owner = getpid();
 	atexit(give_back);
 	signal(SIGINT, interrupted);
 	signal(SIGTERM, interrupted);
 	signal(SIGPIPE, SIG_IGN);
-	if (!write_text(device_path("/driver_override"), "vfio-pci"))
-		die_errno(device_path("/driver_override"));
-	if (host.driver[0] && !write_text(device_path("/driver/unbind"), host.address))
-		die_errno(device_path("/driver/unbind"));
+	if (!write_text(host.override, "vfio-pci"))
+		die_errno(host.override);
+	if (host.driver[0] && !write_text(host.unbind, host.address))
+		die_errno(host.unbind);
 	if (!write_text("/sys/bus/pci/drivers_probe", host.address) || !bound_to("vfio-pci"))
 		die("%s: vfio-pci does not take it; is the module loaded (modprobe vfio-pci)?", host.address);
 }

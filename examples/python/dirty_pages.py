@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """A picture of dirty pages over time: one column a harvest, one row a page.
 
-usage: dirty_pages.py LIBRARY GROUP DEVICE OUTPUT.svg, e.g. dirty_pages.py libvfiodirty.so.0 1 vfdtest.0 dirty.svg
+usage: dirty_pages.py LIBRARY GROUP DEVICE OUTPUT.svg, e.g. dirty_pages.py libvfiodirty.so.1 1 vfdtest.0 dirty.svg
 
 The device is the test device of tests/kernel, told what to write and asked afterwards what it wrote: each column is
 compared with that. Python's own library is all that it needs."""

@@ -5,4 +5,4 @@
 # usage: guest.sh DIRTY_PAGES.PY
 
 read -r _ group device </run/vfdtest
-exec python3 -S "$1" /libvfiodirty.so.0 "$group" "$device" /out/dirty-pages.svg
+exec python3 -S "$1" /libvfiodirty.so "$group" "$device" /out/dirty-pages.svg

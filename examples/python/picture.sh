@@ -24,6 +24,6 @@ while read -r file; do
 done < <(imported)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-tests/kernel/run.sh --timeout 600 --out "$tmp" --file "$library:/libvfiodirty.so.0" --file "$(realpath "$python"):$python" \
+tests/kernel/run.sh --timeout 600 --out "$tmp" --file "$library:/libvfiodirty.so" --file "$(realpath "$python"):$python" \
 	"${files[@]}" --file "$here/guest.sh:/guest.sh" -- /bin/sh /guest.sh "$here/dirty_pages.py"
 cp "$tmp/dirty-pages.svg" "$output"

@@ -77,7 +77,7 @@ def sized(struct, **values):
 
 
 class Library:
-    def __init__(self, path="libvfiodirty.so.0"):
+    def __init__(self, path="libvfiodirty.so.1"):
         self.library = ctypes.CDLL(path)
         for name, arguments in CALLS.items():
             getattr(self.library, name).argtypes = arguments + [POINTER(Error)]

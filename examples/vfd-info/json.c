@@ -3,49 +3,31 @@
 /* JSON by hand: one function per kind of value, names and strings escaped. 64-bit numbers are strings of hexadecimal digits: many readers
  * keep numbers as doubles. */
 
+#include "../json.h"
 #include "info.h"
 
 #include <inttypes.h>
-
-/* Bytes that are not UTF-8 cannot be in JSON; a name in sysfs has none in practice, so all that is not ASCII becomes U+FFFD. */
-static void string(const char *s)
-{
-	putchar('"');
-	for (; *s; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c == '"' || c == '\\')
-			printf("\\%c", c);
-		else if (c < 0x20 || c == 0x7f)
-			printf("\\u%04x", c);
-		else if (c < 0x80)
-			putchar(c);
-		else
-			printf("\\ufffd");
-	}
-	putchar('"');
-}
 
 /* Between members: a comma, but not before the first. */
 static void name(bool *first, const char *n)
 {
 	printf("%s", *first ? "" : ", ");
 	*first = false;
-	string(n);
+	json_string(n);
 	printf(": ");
 }
 
 static void text(bool *first, const char *n, const char *value)
 {
 	name(first, n);
-	string(value);
+	json_string(value);
 }
 
 static void text_or_null(bool *first, const char *n, const char *value)
 {
 	name(first, n);
 	if (value[0])
-		string(value);
+		json_string(value);
 	else
 		printf("null");
 }

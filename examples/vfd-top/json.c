@@ -2,35 +2,18 @@
 
 /* One object. Log addresses are text in hexadecimal digits: many readers keep numbers as doubles. */
 
+#include "../json.h"
 #include "top.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-static void string(const char *s)
-{
-	putchar('"');
-	for (; *s; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c == '"' || c == '\\')
-			printf("\\%c", c);
-		else if (c < 0x20 || c == 0x7f)
-			printf("\\u%04x", c);
-		else if (c < 0x80)
-			putchar(c);
-		else
-			printf("\\ufffd");
-	}
-	putchar('"');
-}
-
 static void print_target(const struct target *t, const struct look *now)
 {
 	printf("{\"pid\": %d, \"command\": ", t->pid);
-	string(t->command);
+	json_string(t->command);
 	printf(", \"log\": ");
-	string(t->name);
+	json_string(t->name);
 	printf(", \"page_size\": %" PRIu64 ", \"owed\": {\"pages\": %" PRIu64 ", \"reported\": %" PRIu64
 	       "}, \"taken\": %" PRIu64 ", \"questions\": %" PRIu64,
 	       now->page_size, now->owed, now->reported, now->taken, now->asked);
@@ -50,7 +33,7 @@ static void print_sources(const struct rates *r)
 	for (unsigned i = 0; i < r->count; i++) {
 		const struct source *s = &r->sources[i];
 		printf("%s{\"who\": ", i ? ", " : "");
-		string(s->label.who);
+		json_string(s->label.who);
 		printf(", \"provenance\": \"%s\", \"reason\": \"%s\", \"granularity\": %" PRIu64
 		       ", \"pages\": %" PRIu64 ", \"pages_per_second\": %.1f, \"deferred_bytes\": %" PRIu64
 		       ", \"spoils\": %s}",
@@ -84,6 +67,6 @@ void print_json(const struct target *t, const struct look *now, const struct rat
 	       "\"converges\": %s, \"seconds\": %.3f, \"downtime_ms\": %.3f, \"text\": ",
 	       f->bandwidth, f->dirty, f->downtime_ms, f->converges ? "true" : "false", f->seconds,
 	       f->last_ms);
-	string(f->text);
+	json_string(f->text);
 	printf("}}\n");
 }

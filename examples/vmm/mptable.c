@@ -72,8 +72,8 @@ static void add_entries(const struct vm *vm, struct table *t)
 	}
 	add(t, &isa, sizeof isa);
 	add(t, &io, sizeof io);
-	for (uint8_t i = 0; i < IRQS; i++) {
-		struct interrupt line = { 3, 0, 0, ISA_BUS, i, io.id, i };
+	for (unsigned i = 0; i < IRQS; i++) {
+		struct interrupt line = { 3, 0, 0, ISA_BUS, (uint8_t)i, io.id, (uint8_t)i };
 		add(t, &line, sizeof line);
 	}
 	struct interrupt external = { 4, 3, 0, ISA_BUS, 0, 0, 0 }, nmi = { 4, 1, 0, ISA_BUS, 0, 0xff, 1 };

@@ -6,6 +6,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 . tests/tap.sh
+. tests/version.sh
 here=$PWD/tests/install build=$PWD/build/install
 
 need gcc cmake make pkg-config
@@ -88,7 +89,7 @@ check_contents() {
 	check "global in the archive: the same" same in_map global_in_archive
 	check "declared in the headers: the same" same in_map declared
 	check "every name begins with vfd_" eval '! in_map | grep -v ^vfd_'
-	check "soname" soname_is libvfiodirty.so.0
+	check "soname" soname_is "$soname"
 	check "needs libc only" needs_libc_only "$prefix/lib/libvfiodirty.so"
 	check "the stack is not executable" stack_is_data "$prefix/lib/libvfiodirty.so"
 	check "relocations are read-only, and done before the program begins" read_only_after_relocation "$prefix/lib/libvfiodirty.so"
@@ -143,12 +144,22 @@ build_and_run() {
 	"$@" "${warnings[@]}" -o "$tmp/$name" $(pkg-config "${kind[@]}" --cflags --libs libvfiodirty) && "$tmp/$name"
 }
 
-same_version() { [ "$(pkg-config --modversion libvfiodirty)" = "$("$tmp/c_shared" | head -n 1)" ]; }
+# Installed elsewhere than configured, the first one out of the way.
+another_prefix() {
+	local code=0
+	cmake --install "$build" --prefix "$tmp/other" >/dev/null && ! grep -rF "$prefix" "$tmp/other" && mv "$prefix" "$prefix.away" || return 1
+	PKG_CONFIG_PATH=$tmp/other/lib/pkgconfig LD_LIBRARY_PATH=$tmp/other/lib build_and_run elsewhere gcc -std=c11 "$here/consumer.c" || code=1
+	mv "$prefix.away" "$prefix"
+	return "$code"
+}
+
+same_version() { [ "$version" = "$(pkg-config --modversion libvfiodirty)" ] && [ "$(pkg-config --modversion libvfiodirty)" = "$("$tmp/c_shared" | head -n 1)" ]; }
 
 check_programs() {
 	check "C11, pkg-config, shared" build_and_run c_shared gcc -std=c11 "$here/consumer.c"
 	check "C11, pkg-config, static" build_and_run c_static gcc -std=c11 -static "$here/consumer.c"
 	check "pkg-config, header and library tell the same version" same_version
+	check "installed to another prefix than configured, C11, pkg-config" another_prefix
 	if command -v g++ >/dev/null; then
 		check "C++17, pkg-config, shared" build_and_run cxx_shared g++ -std=c++17 "$here/consumer.cpp"
 		check "C++17, pkg-config, static" build_and_run cxx_static g++ -std=c++17 -static "$here/consumer.cpp"

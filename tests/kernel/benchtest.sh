@@ -51,6 +51,34 @@ test_talk() {
 	check "nothing of the kernel's log is mixed in" [ "$(wc -l <"$tmp/talk.out")" = 3 ]
 }
 
+# One that is found here by LD_LIBRARY_PATH, in a directory that nobody looks into there
+test_library() {
+	mkdir "$tmp/lib"
+	echo 'int answer(void) { return 42; }' | "${CC:-gcc}" -xc -shared -fPIC -Wl,-soname,libbenchtest.so.1 -o "$tmp/lib/libbenchtest.so.1" -
+	echo 'int answer(void); int main(void) { return answer(); }' | "${CC:-gcc}" -o "$tmp/asks" -xc - -xnone "$tmp/lib/libbenchtest.so.1"
+	LD_LIBRARY_PATH=$tmp/lib run library -- "$tmp/asks"
+	check "a library that only the loader here finds goes in, and is found" code_is library 42
+	run missing -- "$tmp/asks"
+	check "one that it does not find is named" says missing.err 'libbenchtest.so.1 => not found'
+	check "with what to do" says missing.err 'LD_LIBRARY_PATH=DIRECTORY'
+	check "and that is 121" code_is missing 121
+}
+
+# What takes long says how far it is; what fails says why; all else is silent.
+test_patience() {
+	cat >"$tmp/patience" <<-END
+		. "$here/packages.sh"
+		far() { echo half-way; }
+		patiently far sh -c "\$1"
+	END
+	bash -euo pipefail "$tmp/patience" 'sleep 11; echo noise' >"$tmp/long.out" 2>"$tmp/long.err"
+	check "what takes ten seconds says how far it is, once" [ "$(grep -c half-way "$tmp/long.err")" = 1 ]
+	check "and nothing else" [ "$(cat "$tmp/long.out" "$tmp/long.err" | wc -l)" = 1 ]
+	bash -euo pipefail "$tmp/patience" 'echo why; exit 3' >"$tmp/fail.out" 2>"$tmp/fail.err" || echo $? >"$tmp/fail.code"
+	check "what fails says why" says fail.err '^why$'
+	check "and its code passes through" code_is fail 3
+}
+
 test_timeout() {
 	run slow --timeout 2 -- /bin/sleep 60
 	check "a timeout is 124" code_is slow 124
@@ -124,6 +152,8 @@ build_complainer
 case ${1:-} in
 '')
 	test_talk
+	test_library
+	test_patience
 	test_timeout
 	test_complaints
 	test_use

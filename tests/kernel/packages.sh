@@ -18,11 +18,33 @@ update_lists() {
 	as_root apt-get -q update >&2
 }
 
+megabytes() { echo "$((($1 + 999999) / 1000000)) MB"; } # rounded up
+
+# patiently FAR COMMAND...: what it says is shown only if it fails; every ten seconds FAR says how far it is. (read waits without a child,
+# which would hold our descriptors when it is over.)
+patiently() {
+	local far=$1 code=0 ticker log
+	shift
+	log=$(mktemp)
+	while kill -0 $$ 2>/dev/null && ! read -rt 10 _ <> <(:); do say "    $("$far")"; done >&2 &
+	ticker=$!
+	"$@" >"$log" 2>&1 </dev/null || code=$?
+	kill "$ticker" 2>/dev/null || true
+	wait "$ticker" 2>/dev/null || true
+	[ "$code" = 0 ] || cat "$log" >&2
+	rm "$log"
+	return "$code"
+}
+
+last_said() { tail -n 1 "$log" | sed -E 's,https?://[^ ]* ,,' | cut -c 1-70; }
+
 install_packages() {
+	local apt=(apt-get -q -y -o DPkg::Lock::Timeout=120 --no-install-recommends install "$@") size what="installing from apt"
 	[ "${VFD_INSTALL:-yes}" = yes ] || die "missing, and not to be installed: $*"
-	say "installing from apt: $*"
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 \
-		install --no-install-recommends "$@" >&2
+	size=$("${apt[@]}" --print-uris 2>/dev/null | awk "/^'/ { sum += \$3 } END { print sum + 0 }") || size=0
+	[ "$size" = 0 ] || what+=", $(megabytes "$size") to download"
+	say "$what: $*"
+	patiently last_said as_root env DEBIAN_FRONTEND=noninteractive "${apt[@]}"
 }
 
 # Install the packages whose command (or file, with its path) is missing: what:package ...
@@ -36,14 +58,21 @@ need_commands() {
 
 # download_debs DIR PACKAGE...
 download_debs() {
-	local dir=$1 sandbox=()
+	local dir=$1 apt=(apt-get -q) files file size total=0
 	shift
 	mkdir -p "$dir"
 	# as root, apt would want to fetch as a user who cannot write here
-	[ "$(id -u)" != 0 ] || sandbox=(-o APT::Sandbox::User=root)
-	say "downloading $*"
-	(cd "$dir" && apt-get -q "${sandbox[@]}" download "$@" >&2)
+	[ "$(id -u)" != 0 ] || apt+=(-o APT::Sandbox::User=root)
+	files=$("${apt[@]}" --print-uris download "$@" | grep "^'") || return
+	while read -r _ file size _; do
+		say "downloading ${file%%_*}, $(megabytes "$size")"
+		total=$((total + size))
+	done <<<"$files"
+	patiently arrived env -C "$dir" "${apt[@]}" download "$@"
 }
+
+# shellcheck disable=SC2154 # of who calls it: download_debs
+arrived() { echo "$(megabytes "$(du -sb "$dir" | cut -f 1)") of $(megabytes "$total")"; }
 
 # download DIR PACKAGE...: unpack packages into DIR without installing them.
 download() {

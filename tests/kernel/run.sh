@@ -21,8 +21,7 @@ usage: run.sh [options] -- PROGRAM [ARGS...]
   --device SPEC         one more QEMU -device, e.g. edu (repeatable)
   --bind VENDOR:DEVICE  bind such PCI devices to vfio-pci (repeatable)
   --file HOST:GUEST     copy a file or directory in (repeatable)
-  --env NAME=VALUE      set a variable for the program (repeatable), e.g.
-                        LD_LIBRARY_PATH=/usr/local/lib for libraries there
+  --env NAME=VALUE      set a variable for the program (repeatable)
   --modprobe NAME[:PARAMS]  load one more kernel module (repeatable)
   --out DIR             where what the program leaves in /out goes
   --append ARGS         more kernel parameters
@@ -31,6 +30,8 @@ usage: run.sh [options] -- PROGRAM [ARGS...]
   --instructions        its time is what it executes, a nanosecond an instruction, whatever
                         else the host does; one CPU
   --log FILE            keep the kernel's log there
+
+Libraries that the program needs go in with it, if the loader finds them here.
 
 exit: the program's own code, or
   120  the kernel complained (WARN, BUG, Oops, stall...); the lines are printed
@@ -80,15 +81,18 @@ parse() {
 
 quote() { printf "'%s' " "${1//\'/\'\\\'\'}"; }
 
-# Libraries keep their paths, so that the loader and any rpath find them.
+# Libraries keep their paths, so that the loader and any rpath find them. What the loader here knows from its cache or from LD_LIBRARY_PATH it
+# does not know there: so each has a link in /lib, where it looks last.
 add_libraries() {
-	local lib
+	local lib name
 	ldd "$1" >"$tmp/ldd" 2>/dev/null || return 0	# static, or a script
 	if grep 'not found' "$tmp/ldd" >&2; then
-		die "$1: a library is missing"
+		die "$1: a library is missing, here already: if it was just installed run ldconfig; one elsewhere is found with LD_LIBRARY_PATH=DIRECTORY $0 ..."
 	fi
-	sed -nE 's,^.*[[:space:]](/[^ ]+) \(0x[0-9a-f]+\)$,\1,p' "$tmp/ldd" | while read -r lib; do
+	mkdir -p "$stage/lib"
+	sed -nE 's,^[[:space:]]*(([^ /]+) => )?(/[^ ]+) \(0x[0-9a-f]+\)$,\3 \2,p' "$tmp/ldd" | while read -r lib name; do
 		[ -e "$stage$lib" ] || (cd / && cp -L --parents ".$lib" "$stage")
+		[ -z "$name" ] || [ -e "$stage/lib/$name" ] || ln -s "$lib" "$stage/lib/$name"
 	done
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "bitmap_oracle.h"
+#include "random.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -10,10 +11,7 @@ uint64_t rnd(void)
 {
 	static uint64_t seed = 1;
 
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
+	return xorshift(&seed);
 }
 
 uint64_t *guarded(size_t words)

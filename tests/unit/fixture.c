@@ -188,16 +188,22 @@ void fixture_end(struct fixture *f)
 
 /* ---- commands ---- */
 
-int map_pages(struct fixture *f, uint64_t iova, uint64_t memory, uint64_t count, uint32_t flags)
+struct vfd_mapping mapping_of(const struct fixture *f, uint64_t iova, uint64_t memory, uint64_t count)
 {
-	struct vfd_mapping mapping = {
-		.struct_size = sizeof mapping,
-		.flags = flags,
+	return (struct vfd_mapping){
+		.struct_size = sizeof(struct vfd_mapping),
+		.flags = RW,
 		.iova = iova * PAGE,
 		.size = count * PAGE,
 		.memory = f->memory + memory * PAGE,
 	};
+}
 
+int map_pages(struct fixture *f, uint64_t iova, uint64_t memory, uint64_t count, uint32_t flags)
+{
+	struct vfd_mapping mapping = mapping_of(f, iova, memory, count);
+
+	mapping.flags = flags;
 	return vfd_map(f->container, &mapping, &f->err);
 }
 
@@ -417,9 +423,13 @@ void forget_log(struct fixture *f)
 	model_forget(f->model);
 }
 
-static void add_set(struct fixture *f, enum model_set set, uint64_t *bitmap)
+/* device: NULL for all that there is */
+static void add_set(struct fixture *f, const char *device, enum model_set set, uint64_t *bitmap)
 {
-	model_pages(f->model, set, f->memory, PAGES * PAGE, bitmap);
+	if (device)
+		model_device_pages(f->model, device, set, f->memory, PAGES * PAGE, bitmap);
+	else
+		model_pages(f->model, set, f->memory, PAGES * PAGE, bitmap);
 }
 
 /* What the library says that it owes at the end: its own word, believed here because the end is checked without it. */
@@ -447,24 +457,34 @@ static void check_subset(const uint64_t *small, const uint64_t *large, const cha
 			      (int)p, what);
 }
 
-void check_law(struct fixture *f)
+void check_device_law(struct fixture *f, const char *device)
 {
 	uint64_t truth[WORDS] = { 0 }, known[WORDS];
 
 	logged(f, known);
-	add_set(f, MODEL_TRUTH, truth);
-	add_set(f, MODEL_HELD, known);
+	add_set(f, device, MODEL_TRUTH, truth);
+	add_set(f, device, MODEL_HELD, known);
 	add_deferred(f, known);
 	check_subset(truth, known, "written, but neither in the log nor to come: LOST");
 }
 
-void check_all_logged(struct fixture *f)
+void check_law(struct fixture *f)
+{
+	check_device_law(f, NULL);
+}
+
+void check_device_logged(struct fixture *f, const char *device)
 {
 	uint64_t truth[WORDS] = { 0 }, known[WORDS];
 
 	logged(f, known);
-	add_set(f, MODEL_TRUTH, truth);
+	add_set(f, device, MODEL_TRUTH, truth);
 	check_subset(truth, known, "written, but not in the log: LOST");
+}
+
+void check_all_logged(struct fixture *f)
+{
+	check_device_logged(f, NULL);
 }
 
 void check_exact(struct fixture *f)
@@ -472,9 +492,9 @@ void check_exact(struct fixture *f)
 	uint64_t returned[WORDS] = { 0 }, log[WORDS];
 
 	logged(f, log);
-	add_set(f, MODEL_RETURNED, returned);
+	add_set(f, NULL, MODEL_RETURNED, returned);
 	check_subset(returned, log, "returned by the kernel, but not in the log: LOST");
-	add_set(f, MODEL_SPOILED, returned);
+	add_set(f, NULL, MODEL_SPOILED, returned);
 	check_subset(log, returned, "in the log, but neither returned by the kernel nor spoiled by a fault");
 }
 
@@ -483,8 +503,8 @@ void check_precise(struct fixture *f)
 	uint64_t truth[WORDS] = { 0 }, returned[WORDS] = { 0 }, log[WORDS];
 
 	logged(f, log);
-	add_set(f, MODEL_TRUTH, truth);
-	add_set(f, MODEL_RETURNED, returned);
+	add_set(f, NULL, MODEL_TRUTH, truth);
+	add_set(f, NULL, MODEL_RETURNED, returned);
 	check_subset(truth, log, "written, but not in the log: LOST");
 	check_subset(log, returned, "in the log, but not returned by the kernel");
 	check_subset(returned, truth, "returned by the kernel, but never written");

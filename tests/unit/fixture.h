@@ -90,6 +90,8 @@ void fixture_club(struct fixture *f);
 void fixture_end(struct fixture *f);
 
 /* In pages. */
+struct vfd_mapping mapping_of(const struct fixture *f, uint64_t iova, uint64_t memory,
+			      uint64_t count); /* RW */
 int map_pages(struct fixture *f, uint64_t iova, uint64_t memory, uint64_t count, uint32_t flags);
 int unmap_pages(struct fixture *f, uint64_t iova, uint64_t count);
 /* Commands to a vfdtest device; fail the test on error. */
@@ -122,6 +124,9 @@ void forget_log(struct fixture *f);   /* take and commit everything, and let the
 void check_law(struct fixture *f);
 /* TRUTH is in the log: nothing more is to come. */
 void check_all_logged(struct fixture *f);
+/* The same for what this device wrote, by its own log. What type1 says of a physical group is no help: it says "everything". */
+void check_device_law(struct fixture *f, const char *device);
+void check_device_logged(struct fixture *f, const char *device);
 /* RETURNED is in the log, and the log in RETURNED and SPOILED. */
 void check_exact(struct fixture *f);
 /* All three sets are the same: no fault, nothing spoiled. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "index_oracle.h"
+#include "random.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -8,10 +9,7 @@ enum { MOST = 1 << 20 };
 
 uint64_t random_next(uint64_t *state)
 {
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state >> 9;
+	return xorshift(state) >> 9;
 }
 
 /* What goes along must belong to the entry it went with. */

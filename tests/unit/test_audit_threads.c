@@ -4,6 +4,7 @@
  * write behind the driver's back is found. */
 
 #include "fixture.h"
+#include "random.h"
 
 #include <endian.h>
 #include <linux/pci_regs.h>
@@ -21,10 +22,7 @@ static atomic_ulong stores, writes, remaps, rounds;
 
 static uint64_t next(uint64_t *seed, uint64_t below)
 {
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed % below;
+	return xorshift(seed) % below;
 }
 
 static const char *fail_text(const char *what, const struct vfd_error *err)

@@ -4,6 +4,7 @@
 
 #include "caps.h"
 #include "uapi.h"
+#include "random.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -16,10 +17,7 @@ static uint64_t seed = 88172645463325252;
 
 static uint64_t rnd(void)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
+	return xorshift(&seed);
 }
 
 /* `size` bytes that end at the page; the page before them cannot be read either if they fill one. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cover.h"
+#include "random.h"
 
 enum { UNITS = 64, ALIGN = 16, SOME = 300, FEW = 40, MANY = 65535 };
 
@@ -24,10 +25,7 @@ static uint64_t seed = 1;
 
 static uint64_t rnd(uint64_t below)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed % below;
+	return xorshift(&seed) % below;
 }
 
 /* ---- what is asked for, and what comes of it ---- */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "extents.h"
+#include "random.h"
 
 enum { PAGES = 1024, PAGE = 4096, MOST = 400 };
 
@@ -34,10 +35,7 @@ static uint64_t seed = 1;
 
 static uint64_t rnd(uint64_t below)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed % below;
+	return xorshift(&seed) % below;
 }
 
 /* Page i of the world: the first 600 lie in the first window, then 100 that are in none, then the second window. */

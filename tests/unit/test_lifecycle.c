@@ -196,6 +196,26 @@ static void track_two(const struct model_config *config, int number, const char 
 	OK(vfd_device_open(f->group2, name, &f->device2, &f->err));
 }
 
+static void names_the_other(bool second)
+{
+	track_two(&two_emulated, 8, NAME(1));
+	REFUSED(VFD_EDEVICES, vfd_container_close(&f->container, 0, &f->err));
+	ck_assert_ptr_nonnull(strstr(f->err.message, "2 devices are open (vfdtest."));
+	ck_assert_ptr_nonnull(strstr(f->err.message, ", ..."));
+	OK(vfd_device_close(second ? &f->device2 : &f->device, VFD_COLLECT, &f->err));
+	REFUSED(VFD_EDEVICES, vfd_container_close(&f->container, 0, &f->err));
+	ck_assert_ptr_nonnull(strstr(f->err.message, second ? NAME(0) : NAME(1)));
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+
+START_TEST(close_names_what_is_open)
+{
+	names_the_other(false);
+	names_the_other(true);
+}
+END_TEST
+
 START_TEST(first_of_two_leaves)
 {
 	track_two(&two_emulated, 8, NAME(1));
@@ -503,6 +523,7 @@ int main(void)
 	add_modes(suite, "100 times detached and attached", hundred_cycles);
 	add_modes(suite, "mappings change in between", mappings_change_between);
 	add_modes(suite, "a failed attach", attach_rolls_back);
+	add_modes(suite, "a close names what is open", close_names_what_is_open);
 	add_modes(suite, "the first of two groups leaves", first_of_two_leaves);
 	add_modes(suite, "the first of two is discarded", discarded_first_of_two);
 	add_modes(suite, "a container of two", container_of_two);

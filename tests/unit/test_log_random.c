@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "random.h"
+
 enum { PAGES = 1500, CONSUMERS = 4, OPEN = 300, REGIONS = 8 };
 
 /* ---- the model ---- */
@@ -63,10 +65,7 @@ static uint64_t state;
 
 static uint64_t rnd(void)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state >> 11;
+	return xorshift(&state) >> 11;
 }
 
 static int below(int n)

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <vfiodirty.h>
 
+#include "random.h"
+
 enum { PAGE = 4096, PAGES = 1000, WORDS = 40 };
 
 static const struct log_source kernel = { .provenance = VFD_REPORTED, .who = "test" };
@@ -20,10 +22,7 @@ static uint64_t seed = 1;
 
 static uint64_t rnd(void)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
+	return xorshift(&seed);
 }
 
 static struct vfd_log *make_log(void)

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "random.h"
+
 enum { PAGES = 1 << 14, WRITERS = 2, MERGERS = 2, CONSUMERS = 2, CHANNELS = 4, PAGE = 4096 };
 
 static long rounds = 3000;
@@ -33,10 +35,7 @@ static const uint64_t base = 37 * PAGE;
 
 static uint64_t next(uint64_t *state)
 {
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state >> 9;
+	return xorshift(state) >> 9;
 }
 
 static void expect(int ret)

@@ -9,20 +9,9 @@
 
 static struct fixture fixture, *f = &fixture;
 
-static struct vfd_mapping mapping_of(uint64_t iova, uint64_t memory, uint64_t count)
-{
-	return (struct vfd_mapping){
-		.struct_size = sizeof(struct vfd_mapping),
-		.flags = RW,
-		.iova = iova * PAGE,
-		.size = count * PAGE,
-		.memory = f->memory + memory * PAGE,
-	};
-}
-
 static int check(uint64_t iova, uint64_t memory, uint64_t count, struct vfd_map_cost *cost)
 {
-	struct vfd_mapping mapping = mapping_of(iova, memory, count);
+	struct vfd_mapping mapping = mapping_of(f, iova, memory, count);
 
 	*cost = (struct vfd_map_cost){ .struct_size = sizeof *cost };
 	return vfd_map_check(f->container, &mapping, cost, &f->err);
@@ -115,7 +104,7 @@ START_TEST(every_refusal)
 	ck_assert_int_eq(check_then_map(0xfee00, 100, 1), VFD_ERESERVED);
 	ck_assert_int_eq(check_then_map(100, PAGES - 1, 2), VFD_ENOREGION);
 	ck_assert_int_eq(check_then_map(100, 0, 0), VFD_EINVALID);
-	struct vfd_mapping mapping = mapping_of(100, 100, 1);
+	struct vfd_mapping mapping = mapping_of(f, 100, 100, 1);
 	mapping.flags |= VFD_MAP_LOG_ADDRESS;
 	REFUSED(VFD_EALIAS, vfd_map_check(f->container, &mapping, NULL, &f->err));
 	mapping.log_address = LOG_ADDRESS + 100 * PAGE;

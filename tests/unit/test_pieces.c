@@ -13,20 +13,9 @@
 
 static struct fixture fixture, *f = &fixture;
 
-static struct vfd_mapping mapping_of(uint64_t iova, uint64_t memory, uint64_t count)
-{
-	return (struct vfd_mapping){
-		.struct_size = sizeof(struct vfd_mapping),
-		.flags = RW,
-		.iova = iova * PAGE,
-		.size = count * PAGE,
-		.memory = f->memory + memory * PAGE,
-	};
-}
-
 static int map_cut(uint64_t iova, uint64_t memory, uint64_t count, uint64_t granule)
 {
-	struct vfd_mapping mapping = mapping_of(iova, memory, count);
+	struct vfd_mapping mapping = mapping_of(f, iova, memory, count);
 
 	mapping.granule = granule * PAGE;
 	return vfd_map(f->container, &mapping, &f->err);
@@ -85,7 +74,7 @@ END_TEST
 /* A region may end where a granule does. */
 START_TEST(across_regions)
 {
-	struct vfd_mapping mapping = mapping_of(64, 0, 128);
+	struct vfd_mapping mapping = mapping_of(f, 64, 0, 128);
 	struct vfd_region region = { .struct_size = sizeof region,
 				     .address = 3 * LOG_ADDRESS,
 				     .size = 64 * PAGE };
@@ -116,16 +105,16 @@ START_TEST(bad_granules)
 
 	fixture_begin(f, NULL);
 	REFUSED(VFD_EALIGN, map_cut(0, 0, 10, 3));
-	mapping = mapping_of(0, 0, 10);
+	mapping = mapping_of(f, 0, 0, 10);
 	mapping.granule = PAGE / 2;
 	REFUSED(VFD_EALIGN, vfd_map(f->container, &mapping, &f->err));
-	mapping = mapping_of(0, 0, 10); /* more than a container has room for, whatever its parameter */
+	mapping = mapping_of(f, 0, 0, 10); /* more than a container has room for, whatever its parameter */
 	mapping.flags |= VFD_MAP_UNLOGGED;
 	mapping.size = (UINT64_C(1) << 32) * PAGE;
 	mapping.granule = PAGE;
 	REFUSED(VFD_ELIMIT, vfd_map(f->container, &mapping, &f->err));
 	REFUSED(VFD_ELIMIT, vfd_map_check(f->container, &mapping, NULL, &f->err));
-	mapping = mapping_of(1, 0, 10);
+	mapping = mapping_of(f, 1, 0, 10);
 	mapping.granule = UINT64_C(1) << 63;
 	OK(vfd_map(f->container, &mapping, &f->err));
 	mapping.iova += 20 * PAGE;
@@ -150,7 +139,7 @@ START_TEST(foretold)
 	config.locked_limit = 100 * PAGE;
 	fixture_begin(f, &config);
 	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
-	mapping = mapping_of(4, 0, 48);
+	mapping = mapping_of(f, 4, 0, 48);
 	mapping.granule = 8 * PAGE; /* 4..7, 8..15, ... 48..51 */
 	REFUSED(-ENOSPC, vfd_map_check(f->container, &mapping, &cost, &f->err));
 	ck_assert_uint_eq(cost.entries_needed, 7);
@@ -302,7 +291,7 @@ START_TEST(neighbours_are_joined)
 
 	fixture_pieces(f, NULL, 0, 0, 0);
 	for (unsigned i = 0; i < 8; i++) /* in no order: 0, 5, 2, 7, 4, 1, 6, 3 */
-		list[i] = mapping_of(100 + i * 5 % 8 * 10, 50 + i * 5 % 8 * 10, 10);
+		list[i] = mapping_of(f, 100 + i * 5 % 8 * 10, 50 + i * 5 % 8 * 10, 10);
 	OK(map_list(list, 8, &entries));
 	ck_assert_uint_eq(entries, 1);
 	check_count(1);
@@ -331,7 +320,7 @@ START_TEST(not_neighbours)
 
 	fixture_begin(f, NULL);
 	for (int i = 0; i < 6; i++) {
-		struct vfd_mapping list[2] = { mapping_of(0, 0, 10), mapping_of(10, 10, 10) };
+		struct vfd_mapping list[2] = { mapping_of(f, 0, 0, 10), mapping_of(f, 10, 10, 10) };
 		list[0].flags |= VFD_MAP_LOG_ADDRESS;
 		list[0].log_address = LOG_ADDRESS;
 		list[1].flags |= VFD_MAP_LOG_ADDRESS;
@@ -400,7 +389,7 @@ START_TEST(as_far_as_the_limits_allow)
 	config.groups[0].ranges[1].last = 2048 * PAGE - 1;
 	fixture_begin(f, &config);
 	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
-	struct vfd_mapping windows[2] = { mapping_of(500, 0, 12), mapping_of(512, 12, 12) };
+	struct vfd_mapping windows[2] = { mapping_of(f, 500, 0, 12), mapping_of(f, 512, 12, 12) };
 	OK(map_list(windows, 2, &entries));
 	ck_assert_uint_eq(entries, 2);
 	check_count(2);
@@ -414,9 +403,9 @@ START_TEST(all_or_none)
 	uint64_t entries;
 
 	fixture_pieces(f, NULL, 0, 0, 0);
-	list[0] = mapping_of(100, 0, 10);
-	list[1] = mapping_of(200, 100, 10);
-	list[2] = mapping_of(300, 200, 10);
+	list[0] = mapping_of(f, 100, 0, 10);
+	list[1] = mapping_of(f, 200, 100, 10);
+	list[2] = mapping_of(f, 300, 200, 10);
 	model_on_call(f->model, write_to_the_first, NULL);
 	fail_map(3, EFAULT);
 	REFUSED(-EFAULT, map_list(list, 3, &entries));
@@ -429,12 +418,12 @@ START_TEST(all_or_none)
 	REFUSED(VFD_EOVERLAP, map_list(list, 3, &entries));
 	ck_assert_uint_eq(f->err.first, 205 * PAGE);
 	OK(unmap_pages(f, 205, 1));
-	list[2] = mapping_of(105, 200, 10);
+	list[2] = mapping_of(f, 105, 200, 10);
 	REFUSED(VFD_EOVERLAP, map_list(list, 3, &entries));
 	ck_assert(strstr(f->err.message, "of the list meets"));
-	list[2] = mapping_of(300, PAGES, 10);
+	list[2] = mapping_of(f, 300, PAGES, 10);
 	REFUSED(VFD_ENOREGION, map_list(list, 3, &entries));
-	list[2] = mapping_of(300, 200, 0);
+	list[2] = mapping_of(f, 300, 200, 0);
 	REFUSED(VFD_EINVALID, map_list(list, 3, &entries));
 	list[2].struct_size = 0;
 	REFUSED(VFD_EINVALID, map_list(list, 3, &entries));
@@ -455,7 +444,7 @@ START_TEST(shorter_structs)
 
 	fixture_begin(f, NULL);
 	for (unsigned i = 0; i < 2; i++) {
-		struct vfd_mapping mapping = mapping_of(i * 10, i * 10, 10);
+		struct vfd_mapping mapping = mapping_of(f, i * 10, i * 10, 10);
 		mapping.struct_size = size;
 		memcpy((char *)room + i * size, &mapping, size);
 	}

@@ -4,6 +4,7 @@
  * unmapped under a pin. */
 
 #include "fixture.h"
+#include "random.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -21,10 +22,7 @@ static _Atomic(uint64_t) copy[USED];
 
 static uint64_t next(uint64_t *seed, uint64_t below)
 {
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed % below;
+	return xorshift(seed) % below;
 }
 
 static _Atomic(uint64_t) *content(uint64_t page)

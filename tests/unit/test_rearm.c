@@ -107,41 +107,12 @@ static struct vfd_rearm rearm(uint32_t flags, uint64_t least, uint64_t budget, i
 	return result;
 }
 
-/* What this device wrote is in the log, or held by its own log, or owed at the end. */
-static void check_device(const char *device)
-{
-	uint64_t truth[WORDS] = { 0 }, known[WORDS];
-	struct index_cursor at;
-
-	logged(f, known);
-	model_device_pages(f->model, device, MODEL_TRUTH, f->memory, PAGES * PAGE, truth);
-	model_device_pages(f->model, device, MODEL_HELD, f->memory, PAGES * PAGE, known);
-	for (bool more = f->container && f->container->space.tracking &&
-			 index_seek(&f->container->space.table.iova, 0, &at);
-	     more; more = index_next(&at)) {
-		const struct mapping *m = at.item;
-		uint64_t first = (m->log_address - LOG_ADDRESS) / PAGE;
-		for (uint64_t p = first; p <= first + (m->where.last - m->where.first) / PAGE; p++)
-			if (mapping_tracked(m) && space_owes_all(&f->container->space, m))
-				known[p / 64] |= UINT64_C(1) << p % 64;
-	}
-	for (uint64_t p = 0; p < PAGES; p++)
-		ck_assert_msg(!(truth[p / 64] & ~known[p / 64] & UINT64_C(1) << p % 64),
-			      "page %d of %s: LOST", (int)p, device);
-}
-
 /* All is in the log at the end: nothing is held, and nothing owed. */
 static void end(void)
 {
-	uint64_t truth[WORDS] = { 0 }, known[WORDS];
-
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
-	logged(f, known);
-	model_device_pages(f->model, PCI_NAME, MODEL_TRUTH, f->memory, PAGES * PAGE, truth);
-	for (uint64_t p = 0; p < PAGES; p++)
-		ck_assert_msg(!(truth[p / 64] & ~known[p / 64] & UINT64_C(1) << p % 64), "page %d LOST",
-			      (int)p);
+	check_device_logged(f, PCI_NAME);
 	fixture_end(f);
 }
 
@@ -212,7 +183,7 @@ static void write_and_count(uint64_t pages)
 {
 	writes(PCI_NAME, NEW + 3);
 	writes(PCI_NAME, 7);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	OK(harvest(f, VFD_HARVEST_FINAL));
 	ck_assert_uint_eq(owed_pages(), pages);
 	ck_assert_uint_eq(reported(f), pages);
@@ -280,7 +251,7 @@ START_TEST(woken_without)
 	OK(vfd_plan_text(&plan, text, sizeof text, NULL, &f->err));
 	ck_assert_msg(strstr(text, "64 KiB unarmed"), "%s", text);
 	writes(PCI_NAME, NEW + 3);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	OK(harvest(f, 0));
 	ck_assert_uint_eq(owed_pages(), 0);
 	OK(harvest(f, VFD_HARVEST_FINAL));
@@ -301,7 +272,7 @@ START_TEST(written_before)
 	ck_assert_uint_eq(plan.rearms, 1);
 	ck_assert_uint_eq(plan.unarmed_bytes, 0);
 	ck_assert_uint_eq(plan.deferred_bytes, NEW_PAGES * PAGE);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	OK(harvest(f, VFD_HARVEST_FINAL));
 	ck_assert_uint_eq(owed_pages(), NEW_PAGES);
 	forget_log(f);
@@ -320,7 +291,7 @@ START_TEST(beside_a_running_one)
 	OK(vfd_device_resume(f->device, &f->err));
 	ck_assert_uint_eq(plan_of(f).rearms, 1);
 	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
-	check_device(OTHER);
+	check_device_law(f, OTHER);
 	write_and_count(4);
 	end();
 }
@@ -377,7 +348,7 @@ START_TEST(running)
 	ck_assert_uint_eq(did.assumed_bytes, (MAPPED / 2 + NEW_PAGES) * PAGE);
 	ck_assert_uint_eq(did.pages_new, MAPPED / 2 + NEW_PAGES);
 	ck_assert_uint_eq(did.unarmed_bytes, 0);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	for (uint64_t page = 0; page < PAGES; page++)
 		ck_assert_int_eq(is_logged(f, page),
 				 page < MAPPED / 2 || (page >= NEW_MEMORY && page < NEW_MEMORY + NEW_PAGES));
@@ -425,7 +396,7 @@ START_TEST(two_at_once)
 	struct vfd_rearm did = rearm(VFD_REARM_RUNNING, 0, 0, 0);
 	ck_assert_uint_eq(did.running, 2);
 	ck_assert_uint_eq(did.assumed_bytes, (MAPPED + NEW_PAGES) * PAGE);
-	check_device(OTHER);
+	check_device_law(f, OTHER);
 	forget_log(f);
 	writes(OTHER, NEW);
 	write_and_count(3);
@@ -449,7 +420,7 @@ static void look(struct model *model, const struct model_trace *call, uint64_t n
 	model_dma_write(model, PCI_NAME, (NEW + looks % NEW_PAGES) * PAGE, 8, looks);
 	looks++;
 	if (!on_its_way) /* from the kernel to the log */
-		check_device(PCI_NAME);
+		check_device_law(f, PCI_NAME);
 }
 
 START_TEST(at_each_moment)
@@ -459,7 +430,7 @@ START_TEST(at_each_moment)
 	looks = 0;
 	model_on_call(f->model, look, NULL);
 	ck_assert_uint_eq(rearm(VFD_REARM_RUNNING, 0, 0, 0).rearmed, 1);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	model_on_call(f->model, NULL, NULL);
 	ck_assert_uint_gt(looks, 8);
 	end();
@@ -484,17 +455,17 @@ START_TEST(start_fails)
 		ck_assert_uint_eq(did.rearmed, 0);
 		ck_assert_uint_eq(plan_of(f).rearms, 0);
 		ck_assert_uint_eq(plan_of(f).exact, 0);
-		check_device(PCI_NAME);
+		check_device_law(f, PCI_NAME);
 		OK(vfd_device_resume(f->device, &f->err));
 		writes(PCI_NAME, NEW + 4);
 		writes(PCI_NAME, 5);
-		check_device(PCI_NAME);
+		check_device_law(f, PCI_NAME);
 		OK(harvest(f, VFD_HARVEST_FINAL));
 		ck_assert_uint_eq(owed_pages(), MAPPED + NEW_PAGES);
 		writes(PCI_NAME, 6);
 		OK(vfd_track_start(f->container, NULL, NULL, &f->err)); /* once more */
 		ck_assert_uint_eq(plan_of(f).exact, 1);
-		check_device(PCI_NAME);
+		check_device_law(f, PCI_NAME);
 		end();
 	}
 }
@@ -514,7 +485,7 @@ START_TEST(too_much)
 	ck_assert_uint_eq(plan_of(f).exact, 1);
 	writes(PCI_NAME, 4);
 	writes(PCI_NAME, NEW);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	OK(harvest(f, 0));
 	ck_assert_uint_eq(owed_pages(), 2);
 	OK(harvest(f, VFD_HARVEST_FINAL));
@@ -535,7 +506,7 @@ START_TEST(pages_grow)
 	ck_assert_uint_eq(model_log_page_size(f->model, PCI_NAME), 0);
 	OK(vfd_device_resume(f->device, &f->err));
 	writes(PCI_NAME, NEW);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	end();
 }
 END_TEST
@@ -551,9 +522,9 @@ START_TEST(stop_fails)
 	ck_assert_uint_eq(rearm(VFD_REARM_RUNNING, 0, 0, -EIO).failed, 1);
 	writes(PCI_NAME, NEW + 1);
 	writes(PCI_NAME, 5);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	OK(harvest(f, VFD_HARVEST_FINAL));
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	ck_assert_uint_eq(owed_pages(), MAPPED + NEW_PAGES);
 	end();
 }
@@ -566,10 +537,10 @@ START_TEST(report_fails)
 	pause_and_map();
 	fault(REPORTS, EIO, 1, 1);
 	ck_assert_uint_eq(rearm(0, 0, 0, -EIO).rearmed, 0);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	OK(vfd_device_resume(f->device, &f->err));
 	writes(PCI_NAME, 9);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	end();
 }
 END_TEST
@@ -582,7 +553,7 @@ START_TEST(no_memory_to_read_into)
 	pause_and_map();
 	model_fault(f->model, (struct model_fault){ .call = MODEL_POPULATE, .error = ENOMEM });
 	ck_assert_uint_eq(rearm(0, 0, 0, -ENOMEM).rearmed, 0);
-	check_device(PCI_NAME);
+	check_device_law(f, PCI_NAME);
 	ck_assert_uint_eq(plan_of(f).exact, 1);
 	ck_assert_uint_eq(rearm(0, 0, 0, 0).rearmed, 1);
 	OK(vfd_device_resume(f->device, &f->err));
@@ -605,8 +576,8 @@ START_TEST(one_of_two_fails)
 	ck_assert_uint_eq(did.running, 1);
 	writes(PCI_NAME, NEW);
 	writes(OTHER, NEW + 1);
-	check_device(PCI_NAME);
-	check_device(OTHER);
+	check_device_law(f, PCI_NAME);
+	check_device_law(f, OTHER);
 	end();
 }
 END_TEST

@@ -18,6 +18,7 @@
 #include "log_internal.h"
 
 #include "heir.h"
+#include "random.h"
 
 #define PAGE	    UINT64_C(4096)
 #define LOG_ADDRESS UINT64_C(0x40000000)
@@ -360,10 +361,7 @@ static struct ledger *ledger;
 
 static uint64_t next(uint64_t *seed, uint64_t below)
 {
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed % below;
+	return xorshift(seed) % below;
 }
 
 /* Each its own pages, so that a count says it all */

@@ -95,7 +95,7 @@ START_TEST(group_before_device)
 	OK(harvest(f, 0));
 	REFUSED(VFD_EDEVICES, vfd_group_detach(&f->group, 0, &f->err));
 	REFUSED(VFD_EDEVICES, vfd_container_close(&f->container, 0, &f->err));
-	ck_assert_ptr_nonnull(strstr(f->err.message, "device"));
+	ck_assert_ptr_nonnull(strstr(f->err.message, NAME(0)));
 
 	device_writes(f, 0, 50, 1);
 	OK(vfd_device_resume(f->device, &f->err));
