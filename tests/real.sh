@@ -16,9 +16,9 @@ cd "$(dirname "$0")/.."
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
 [ ${#names[@]} -gt 0 ] || case ${VFD_KERNEL:-stock} in
-own) names=(real_devlog real_iommufd real_random_iommufd real_plug real_migration real_churn real_emulated) ;; # what stock kernels cannot do
+own) names=(real_devlog real_iommufd real_random_iommufd real_plug real_migration real_churn real_emulated real_hostile) ;; # what stock kernels cannot do
 debug) names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_iommufd real_plug real_migration real_churn real_random real_handover real_race) ;;
-*) names=(real_random random_model real_pins real_emulated real_plug real_edu real_audit real_limits real_memory real_plan real_devlog real_iommufd real_migration real_churn real_handover real_race real_seccomp real_unprivileged real_inject) ;;
+*) names=(real_random random_model real_pins real_emulated real_plug real_edu real_audit real_limits real_memory real_plan real_devlog real_iommufd real_migration real_churn real_handover real_race real_seccomp real_unprivileged real_hostile real_inject) ;;
 esac
 skipped=0 seed=${VFD_SEED:-1}
 
@@ -60,6 +60,7 @@ options() {
 	real_devlog | real_plug | real_unprivileged) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
 	real_migration) echo "--device edu --bind 1234:11e8 --ndevices 4 $(modules "$1")" ;;
 	real_churn) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
+	real_hostile) echo "--smp 2 --ndevices 2" ;;
 	real_random) echo "--ndevices 2 --timeout 360" ;;
 	*) echo "--ndevices 4" ;;
 	esac
