@@ -59,17 +59,18 @@ static int probe_kind(const struct adopting *a)
 	int rc = c->sys->ioctl(c->sys, c->fd, VFIO_IOMMU_DIRTY_PAGES, &probe);
 	if (rc == -ENOTTY)
 		return fail(a->err, VFD_EUNSUPPORTED, op,
-			    "this is iommufd's compatibility container (or no container): it has no dirty "
-			    "tracking");
+			    "descriptor %d is no container, or that of iommufd's compatibility, which has no "
+			    "dirty tracking",
+			    a->what->container_fd);
 	if (rc != -EACCES && rc != -EINVAL)
 		return fail_sys(a->err, rc < 0 ? -rc : EINVAL, op,
-				"descriptor %d does not answer as a VFIO container", c->fd);
+				"descriptor %d does not answer as a VFIO container", a->what->container_fd);
 	rc = backend_refresh(&c->space.backend);
 	if (rc)
 		return fail_sys(
 			a->err, -rc, "VFIO_IOMMU_GET_INFO",
 			"descriptor %d is no type1 container with its IOMMU set (sPAPR is not supported)",
-			c->fd);
+			a->what->container_fd);
 	if (c->sys->ioctl(c->sys, c->fd, VFIO_IOMMU_DIRTY_PAGES, &probe) == -EACCES) {
 		c->kind = VFD_KIND_TYPE1_V1;
 		c->space.can_track = false;
@@ -100,6 +101,36 @@ static struct vfd_group *find_group(const struct vfd_container *c, int number)
 	return NULL;
 }
 
+/* Which group it is nothing tells; but the record could not be ended by a descriptor that is of none. */
+static int check_group(const struct adopting *a, const struct vfd_adopt_group *declared, int fd)
+{
+	const struct sys *sys = a->container->sys;
+	struct vfio_group_status status = { .argsz = sizeof status };
+	int rc = sys->ioctl(sys, fd, VFIO_GROUP_GET_STATUS, &status);
+
+	if (rc < 0)
+		return fail_sys(a->err, -rc, "VFIO_GROUP_GET_STATUS",
+				"descriptor %d, declared as group %d, does not answer as one", declared->fd,
+				declared->number);
+	if (!(status.flags & VFIO_GROUP_FLAGS_CONTAINER_SET))
+		return fail(a->err, VFD_EINVALID, op,
+			    "descriptor %d, declared as group %d, is a group that is in no container",
+			    declared->fd, declared->number);
+	return 0;
+}
+
+static int adopt_group_fd(const struct adopting *a, const struct vfd_adopt_group *declared, int *out)
+{
+	int rc = own_fd(a, declared->fd, "group", out);
+
+	if (rc)
+		return rc;
+	rc = check_group(a, declared, *out);
+	if (rc)
+		a->container->sys->close(a->container->sys, *out);
+	return rc;
+}
+
 static int adopt_group(const struct adopting *a, const struct vfd_adopt_group *declared)
 {
 	if (find_group(a->container, declared->number))
@@ -109,7 +140,7 @@ static int adopt_group(const struct adopting *a, const struct vfd_adopt_group *d
 		return VFD_ENOMEMORY;
 	int rc = a->container->kind == VFD_KIND_NOIOMMU ? 0 : group_classify(g, a->err);
 	if (!rc)
-		rc = own_fd(a, declared->fd, "group", &g->fd);
+		rc = adopt_group_fd(a, declared, &g->fd);
 	if (rc) {
 		free(g);
 		return rc;

@@ -6,7 +6,7 @@
 # VFD_KERNEL says which kernel: tests/kernel/README.md.
 # random_model needs no kernel: it plays a million random operations on the model, as real_random plays
 # VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice; real_churn once; real_race
-# VFD_SECONDS (3). real_handover kills VFD_KILLS (60) processes.
+# VFD_SECONDS (3). real_handover kills VFD_KILLS (60) processes. real_inject takes one of VFD_STRIDE (23) faults, VFD_SEED says which.
 # Prints their checks in TAP, then: N passed, N failed, N skipped.
 set -euo pipefail
 
@@ -16,9 +16,9 @@ cd "$(dirname "$0")/.."
 build=${VFD_REAL_BUILD:-build/release}
 names=("$@")
 [ ${#names[@]} -gt 0 ] || case ${VFD_KERNEL:-stock} in
-own) names=(real_devlog real_iommufd real_random_iommufd real_plug real_migration real_churn real_emulated) ;; # what stock kernels cannot do
+own) names=(real_devlog real_iommufd real_random_iommufd real_plug real_migration real_churn real_emulated real_hostile) ;; # what stock kernels cannot do
 debug) names=(real_emulated real_edu real_audit real_limits real_memory real_plan real_pins real_devlog real_iommufd real_plug real_migration real_churn real_random real_handover real_race) ;;
-*) names=(real_random random_model real_pins real_emulated real_plug real_edu real_audit real_limits real_memory real_plan real_devlog real_iommufd real_migration real_churn real_handover real_race real_seccomp) ;;
+*) names=(real_random random_model real_pins real_emulated real_plug real_edu real_audit real_limits real_memory real_plan real_devlog real_iommufd real_migration real_churn real_handover real_race real_seccomp real_unprivileged real_hostile real_inject) ;;
 esac
 skipped=0 seed=${VFD_SEED:-1}
 
@@ -48,14 +48,19 @@ options() {
 	case $1 in
 	real_edu | real_audit | real_limits) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
 	real_handover) echo "--smp 2 --ndevices 1 --timeout 300" ;;
+	real_inject)
+		echo "--smp 2 --ndevices 2 --device edu --device edu --bind 1234:11e8 --timeout ${VFD_INJECT_TIMEOUT:-600}"
+		echo "--file $(command -v strace):/usr/bin/strace --file $build/tests/inject/inject_life:/usr/bin/inject_life"
+		;;
 	real_race) echo "--smp 2 --ndevices 3 --timeout $((${VFD_SECONDS:-3} + 120))" ;;
 	real_memory) echo "--device edu --bind 1234:11e8 --ndevices 1 --append hugepages=16 $(modules "$1")" ;;
 	real_pins) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
 	real_random_iommufd) echo "--no-viommu --timeout 360" ;;
 	real_iommufd) echo "--no-viommu --append hugepages=8 --ndevices 2" ;;
-	real_devlog | real_plug) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
+	real_devlog | real_plug | real_unprivileged) echo "--device edu --bind 1234:11e8 --ndevices 2" ;;
 	real_migration) echo "--device edu --bind 1234:11e8 --ndevices 4 $(modules "$1")" ;;
 	real_churn) echo "--smp 2 --device edu --bind 1234:11e8 --ndevices 1 --timeout 300" ;;
+	real_hostile) echo "--smp 2 --ndevices 2" ;;
 	real_random) echo "--ndevices 2 --timeout 360" ;;
 	*) echo "--ndevices 4" ;;
 	esac
@@ -88,8 +93,17 @@ start() {
 	real_handover) in_guest "$1" "${VFD_KILLS:-60}" ;;
 	real_random) in_guest "$1" "${VFD_OPERATIONS:-100000}" "$seed" ;;
 	real_random_iommufd) in_guest "$1" "${VFD_OPERATIONS:-20000}" "$seed" iommufd ;;
+	real_inject) inject ;;
 	*) in_guest "$1" ;;
 	esac
+}
+
+# A program that is linked with the shared library, and another that runs it under strace. With each kind of life, or those in VFD_KINDS.
+inject() {
+	command -v strace >/dev/null || { skip "faults by strace" "strace is not installed" && tap_end && return; }
+	# shellcheck disable=SC2046,SC2086 # words
+	tests/kernel/run.sh $(options real_inject) -- "$build/tests/inject/inject_drive" /usr/bin/strace /usr/bin/inject_life \
+		"${VFD_STRIDE:-23}" "$seed" ${VFD_KINDS:-own adopted physical}
 }
 
 # Exact with emulated groups only; then with a physical one, whose pages are deferred.

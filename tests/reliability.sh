@@ -86,6 +86,8 @@ proofs() { awk '/^# [0-9]+ \/ [0-9]+ goals proved/ { proved += $2; all += $4 } E
 
 races() { sed -nE 's/^# ([0-9]+ device writes in [0-9]+ s, reckoned [0-9]+ times: .*)/\1/p' | head -n 1; }
 
+by_strace() { sed -nE 's/^# ([0-9]+ faults by strace: .*)/\1/p' | tail -n 1; }
+
 # A process that stops after each instruction: how many there were, and after how many of them its heir was asked
 steps() {
 	sed -nE 's/^# .*[^0-9]([0-9]+) instructions, (killed after|after) ([0-9]+) of them.*/\1 \3/p; s/^# ([0-9]+) instructions, after ([0-9]+) of them.*/\1 \2/p' |
@@ -121,6 +123,8 @@ page() {
 	row "planted bugs that the fuzz targets find within a minute" "$(of planted planted)" "$(commit_of planted)" \
 		"tests/fuzz/run.sh --planted >build/results/planted.log"
 	figure "instructions after which a process was killed while it used a log, and its heir owed all" gcc steps
+	figure "faults that strace injected into the shared library, on the real kernel" real by_strace
+	figure "the same, every call in every way" long by_strace
 	figure "kills of the process that harvests, on the real kernel" real kills
 	figure "everything at once on the real kernel" real races
 	row "the same with KASAN and lockdep" "$(of races races)" "$(commit_of races)" \

@@ -50,7 +50,7 @@ examples    the examples, on the real kernel
 mutants     the library broken on purpose: do the tests notice?
 cross       unit tests for aarch64, s390x and i386, emulated; only with --full, or if asked for
 musl        unit tests and those of the migration engine with musl, and a static program; only with --full, or if asked for
-long        pairs of faults, more random operations, a minute of pins, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
+long        pairs of faults, all single ones by strace on the real kernel, more random operations, a minute of pins, a million mappings, ten million bitmaps, the tests of the bench; only with --full, or if asked for
 modelcheck  the law, in every order of events of a model, and what the model notices when a counter-measure is left out; only with --full, or if asked for
 analyze     the library path by path: gcc's analyzer; only with --full, or if asked for
 tidy        the same with clang-tidy, of the examples and the model kernel too; only if asked for
@@ -127,6 +127,7 @@ step_long() {
 	VFD_PAIRS=211 VFD_TEST_TIMEOUT=1800 tests/unit.sh release test_faults
 	on_bench tests/kernel/benchtest.sh
 	VFD_SEED=2 VFD_SECONDS=60 on_bench tests/real.sh real_random random_model real_pins
+	VFD_STRIDE=1 VFD_INJECT_TIMEOUT=5400 on_bench tests/real.sh real_inject
 	local kernel
 	kernel=$(reporting_kernel)
 	[ -z "$kernel" ] || VFD_KERNEL=$kernel on_bench tests/real.sh real_devlog real_churn

@@ -49,6 +49,7 @@ needs() {
 		cpio                cpio             bench real examples long speed $ours
 		xz                  xz-utils         bench real examples long speed $ours
 		modprobe            kmod             bench real examples long speed $ours
+		strace              strace           real long
 		flex                flex             $ours
 		bison               bison            $ours
 		bc                  bc               $ours

@@ -161,8 +161,9 @@ struct vfd_adoption {
  * mappings exactly as they were made: nothing finds out if not, and bits of a large page that only half a declared mapping covers could be
  * lost. The address space goes with the last group that is detached, or with its last descriptor. VFD_ADOPT_DUP is VFD_EUNSUPPORTED.
  *
- * @return 0; VFD_EINVALID; VFD_EUNSUPPORTED; VFD_ENOREGION / VFD_EALIAS / VFD_EOVERLAP (a declared mapping); VFD_ECUT (a mapping
- * exists that was not declared; first..last of the error narrow it down); -errno of fcntl or the probes; VFD_ENOMEMORY
+ * @return 0; VFD_EINVALID (also: a declared group is in no container); VFD_EUNSUPPORTED (also: a descriptor that is no container); VFD_ENOREGION
+ * / VFD_EALIAS / VFD_EOVERLAP (a declared mapping); VFD_ECUT (a mapping exists that was not declared; first..last of the error narrow it
+ * down); -errno of fcntl or the probes (a descriptor that is no group, or no device); VFD_ENOMEMORY
  */
 VFD_API int vfd_container_adopt(const struct vfd_adoption *adoption, struct vfd_container **container,
 				struct vfd_error *err);

@@ -267,6 +267,52 @@ START_TEST(type1_v1_by_pins)
 }
 END_TEST
 
+/* With the last group goes what a record could be of. */
+START_TEST(type1_v1_left)
+{
+	owner_opens(NULL, VFIO_TYPE1_IOMMU, 0);
+	OK(adopt());
+	OK(vfd_group_find(f->container, 7, &f->group, &f->err));
+	OK(vfd_group_detach(&f->group, 0, &f->err));
+	REFUSED(VFD_EUNSUPPORTED, vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_container_close(&f->container, 0, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+/* There is no record to be paused while a group behind an IOMMU leaves. */
+START_TEST(type1_v1_beside_an_iommu)
+{
+	owner_opens(&mixed, VFIO_TYPE1_IOMMU, 0);
+	owner_maps(0, 0, 0, 128);
+	OK(adopt());
+	OK(vfd_group_attach(f->container, 20, &f->group2, &f->err));
+	OK(vfd_group_detach(&f->group2, 0, &f->err));
+	ck_assert_uint_eq(info_of(f).attached, 1);
+	ck_assert_uint_eq(model_mapping_count(f->model, vfd_container_fd(f->container)), 1);
+	OK(vfd_container_close(&f->container, 0, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+/* Who wants no dirty pages: its record is left to run, and goes with the container. */
+START_TEST(without_a_log)
+{
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, 0);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	owner.mappings[0].flags |= VFD_MAP_UNLOGGED;
+	owner_starts();
+	owner.adoption.log = NULL;
+	OK(adopt());
+	ck_assert_uint_eq(info_of(f).tracking, 0);
+	ck_assert(model_tracking(f->model, vfd_container_fd(f->container)));
+	REFUSED(VFD_ESTATE, vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
 START_TEST(no_iommu)
 {
 	const struct model_config config = {
@@ -452,6 +498,50 @@ START_TEST(bad_declarations)
 }
 END_TEST
 
+/* What the owner has, and what else there is, each in another's place. */
+START_TEST(descriptors_in_the_wrong_place)
+{
+	owner_opens(&two_emulated, VFIO_TYPE1v2_IOMMU, 0);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	owner_starts();
+	device_writes(f, 0, 100, 1);
+	const int pagemap = sys()->open(sys(), "/proc/self/pagemap", 0);
+	const int empty = sys()->open(sys(), "/dev/vfio/vfio", 0);
+	const int alone = sys()->open(sys(), "/dev/vfio/8", 0);
+	const int right[] = { owner.container, owner.group, owner.device };
+	const int wrong[] = { owner.container, owner.group, owner.device, pagemap, empty, alone, 77, -1 };
+
+	for (int place = 0; place < 3; place++)
+		for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+			if (wrong[i] == right[place])
+				continue;
+			owner.adoption.container_fd = place == 0 ? wrong[i] : right[0];
+			owner.declared_group.fd = place == 1 ? wrong[i] : right[1];
+			owner.declared_device.fd = place == 2 ? wrong[i] : right[2];
+			int rc = adopt();
+			ck_assert_msg(rc < 0, "descriptor %d in place %d is adopted", wrong[i], place);
+			ck_assert(rc == f->err.code && f->err.message[0]);
+			ck_assert_uint_eq(model_counts(f->model).descriptors, 6);
+			ck_assert(model_tracking(f->model, owner.container));
+			check_law(f);
+		}
+	owner.declared_device.fd = owner.device;
+	owner.declared_group.fd = alone;
+	REFUSED(VFD_EINVALID, adopt());
+	ck_assert_ptr_nonnull(strstr(f->err.message, "in no container"));
+	owner.declared_group.fd = owner.group;
+	sys()->close(sys(), pagemap);
+	sys()->close(sys(), empty);
+	sys()->close(sys(), alone);
+	OK(adopt()); /* and now all is well */
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_precise(f);
+	ck_assert_uint_eq(reported(f), 1);
+	fixture_end(f);
+}
+END_TEST
+
 /* Any call of the adoption fails: the owner goes on as before. */
 START_TEST(every_call_fails_once)
 {
@@ -490,12 +580,16 @@ int main(void)
 	add_case(suite, "not tracking yet", not_tracking_yet);
 	add_case(suite, "type1 v1", type1_v1);
 	add_case(suite, "type1 v1, pins", type1_v1_by_pins);
+	add_case(suite, "type1 v1, left", type1_v1_left);
+	add_case(suite, "type1 v1, beside an IOMMU", type1_v1_beside_an_iommu);
+	add_case(suite, "without a log", without_a_log);
 	add_case(suite, "no IOMMU", no_iommu);
 	add_case(suite, "iommufd's container", other_kinds_are_refused);
 	add_case(suite, "IOMMU not set", no_iommu_set);
 	add_case(suite, "an undeclared mapping", undeclared_mapping);
 	add_case(suite, "bits of undeclared mappings", bits_of_others_are_not_read);
 	add_case(suite, "bad declarations", bad_declarations);
+	add_case(suite, "descriptors in the wrong place", descriptors_in_the_wrong_place);
 	add_case(suite, "every call fails once", every_call_fails_once);
 	return run_suite(suite);
 }

@@ -405,6 +405,56 @@ START_TEST(mappings_come_and_go)
 }
 END_TEST
 
+/* What is known of those around it stays where it is. */
+START_TEST(a_mapping_between_others)
+{
+	open_device(&one_physical);
+	OK(map_pages(f, 0, 0, 8, RW));
+	OK(map_pages(f, 100, 100, 8, RW));
+	OK(vfd_audit_create(f->container, 0, &audit, &f->err));
+	dma(3);
+	dma(104);
+	ck_assert_uint_eq(look(0), 0);
+	OK(map_pages(f, 50, 50, 8, RW));
+	ck_assert_uint_eq(look(0), 2 * PAGE);
+	ck_assert_uint_eq(result.audited_bytes, 24 * PAGE);
+	end();
+}
+END_TEST
+
+/* Neighbours in IOVA and in memory, but not in the log: what is found has the address of its own region. */
+START_TEST(neighbours_in_two_regions)
+{
+	enum { HALF = 8 };
+	char *memory =
+		mmap(NULL, 2 * HALF * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	open_device(&one_physical);
+	for (uint64_t i = 0; i < 2; i++) {
+		const struct vfd_region region = { .struct_size = sizeof region,
+						   .address = LOG_ADDRESS + (4 - i) * PAGES * PAGE,
+						   .size = HALF * PAGE,
+						   .memory = memory + i * HALF * PAGE };
+		const struct vfd_mapping mapping = { .struct_size = sizeof mapping,
+						     .flags = RW,
+						     .iova = i * HALF * PAGE,
+						     .size = HALF * PAGE,
+						     .memory = region.memory };
+		OK(vfd_region_add(f->log, &region, &f->err));
+		OK(vfd_map(f->container, &mapping, &f->err));
+	}
+	OK(vfd_audit_create(f->container, 0, &audit, &f->err));
+	dma(HALF - 1);
+	dma(HALF);
+	ck_assert_uint_eq(look(VFD_AUDIT_FINAL), 2 * PAGE);
+	ck_assert_uint_eq(result.count, 2);
+	ck_assert_uint_eq(found[0].log_address, LOG_ADDRESS + (4 * PAGES + HALF - 1) * PAGE);
+	ck_assert_uint_eq(found[1].log_address, LOG_ADDRESS + 3 * PAGES * PAGE);
+	end();
+	munmap(memory, 2 * HALF * PAGE);
+}
+END_TEST
+
 /* Without room nothing is lost. */
 START_TEST(more_than_there_is_room_for)
 {
@@ -769,6 +819,8 @@ int main(void)
 	tcase_add_test(tcase, aliases_are_one);
 	tcase_add_test(tcase, in_any_order);
 	tcase_add_test(tcase, mappings_come_and_go);
+	tcase_add_test(tcase, a_mapping_between_others);
+	tcase_add_test(tcase, neighbours_in_two_regions);
 	tcase_add_test(tcase, more_than_there_is_room_for);
 	tcase_add_test(tcase, memory_that_is_gone);
 	tcase_add_test(tcase, page_sizes_of_the_log);

@@ -123,6 +123,26 @@ START_TEST(kernels_every_length)
 }
 END_TEST
 
+/* A bit in one word, in each word of any number of them: nobody looks past it. */
+START_TEST(kernels_one_word)
+{
+	const struct bitmap_ops *ops;
+	uint64_t w[64] = { 0 };
+
+	for (unsigned i = 0; (ops = bitmap_ops_at(i)); i++)
+		for (size_t n = 1; n <= 64; n++) {
+			ck_assert_msg(!ops->nonzero(w, n), "%s: %zu words of 0", ops->name, n);
+			for (size_t at = 0; at < n; at++) {
+				w[at] = UINT64_C(1) << (at * 7 + n) % 64;
+				uint64_t mask = ops->nonzero(w, n);
+				w[at] = 0;
+				ck_assert_msg(mask == UINT64_C(1) << at, "%s: word %zu of %zu: %#llx",
+					      ops->name, at, n, (unsigned long long)mask);
+			}
+		}
+}
+END_TEST
+
 /* The same in words: each shift, from 0 to 2 words on, to 400 bits and to a chunk */
 START_TEST(kernels_extract_every_offset_and_length)
 {
@@ -227,6 +247,7 @@ int main(void)
 	tcase_add_test(tcase, extract_every_offset_and_length);
 	tcase_add_test(tcase, extract_every_target);
 	tcase_add_test(tcase, kernels_every_length);
+	tcase_add_test(tcase, kernels_one_word);
 	tcase_add_test(tcase, kernels_extract_every_offset_and_length);
 	tcase_add_test(tcase, runs_every_offset_and_length);
 	tcase_add_test(tcase, runs_of_many_words);

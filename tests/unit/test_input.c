@@ -488,6 +488,13 @@ START_TEST(plan_text)
 	ck_assert_uint_eq(strlen(text), sizeof text - 1);
 	ck_assert_int_eq(strncmp(text, exact, sizeof text - 1), 0);
 	REFUSED(VFD_EINVALID, vfd_plan_text(&plan, NULL, 5, NULL, &f->err));
+	plan.unarmed_bytes = 4096;
+	OK(vfd_plan_text(&plan, exact, sizeof exact, NULL, &f->err));
+	ck_assert_ptr_nonnull(strstr(exact, "4 KiB unarmed"));
+	plan.struct_size =
+		offsetof(struct vfd_plan, unarmed_bytes); /* of a program that knows no such thing */
+	OK(vfd_plan_text(&plan, exact, sizeof exact, NULL, &f->err));
+	ck_assert_ptr_null(strstr(exact, "unarmed"));
 	fixture_end(f);
 }
 END_TEST

@@ -876,6 +876,22 @@ START_TEST(adopted)
 }
 END_TEST
 
+/* Its owner has nothing mapped; what is mapped later is the library's. */
+START_TEST(adopted_empty)
+{
+	struct vfd_mapping mappings[2];
+	struct vfd_adoption what = owned(mappings, &one_iommu);
+
+	what.mapping_count = 0;
+	what.mappings = NULL;
+	OK(adopt(&what));
+	ck_assert_uint_eq(info_of(f).mappings, 0);
+	OK(map_pages(f, 500, 500, 10, RW));
+	ck_assert_uint_eq(info_of(f).mappings, 1);
+	end();
+}
+END_TEST
+
 START_TEST(adopted_wrongly)
 {
 	struct vfd_mapping mappings[2];
@@ -1195,6 +1211,7 @@ int main(void)
 	add_case(suite, "chosen in doubt", chosen_in_doubt);
 	add_case(suite, "older options", older_options);
 	add_case(suite, "adopted", adopted);
+	add_case(suite, "adopted, with nothing mapped", adopted_empty);
 	add_case(suite, "adopted wrongly", adopted_wrongly);
 	add_case(suite, "mapped but not told", mapped_but_not_told);
 	add_case(suite, "unmapped but not told", unmapped_but_not_told);

@@ -409,6 +409,29 @@ START_TEST(test_questions)
 }
 END_TEST
 
+static int allow_addresses(void)
+{
+	static const struct vfd_iova_range low = { 0, UINT64_C(0xffffffff) };
+
+	return vfd_iova_allow(f->container, &low, 1, &f->err);
+}
+
+static void allow_none(void)
+{
+	OK(vfd_iova_allow(f->container, NULL, 0, &f->err));
+}
+
+START_TEST(test_addresses)
+{
+	const struct model_config config = { .iommufd = true };
+
+	fixture_begin_on(f, &config, 0, VFD_BACKEND_IOMMUFD);
+	model_on_call(f->model, note_kernel, NULL);
+	ck_assert_uint_gt(refuse_each(allow_addresses, allow_none), 0);
+	fixture_end(f);
+}
+END_TEST
+
 START_TEST(test_mappings)
 {
 	fixture_track(f, NULL);
@@ -442,5 +465,6 @@ int main(void)
 	add_case(suite, "pin sets and audits", test_pins);
 	add_case(suite, "mappings and areas", test_mappings);
 	add_case(suite, "questions", test_questions);
+	add_case(suite, "addresses that stay usable", test_addresses);
 	return run_suite(suite);
 }

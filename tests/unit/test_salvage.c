@@ -307,6 +307,44 @@ START_TEST(another_page_size_is_refused)
 }
 END_TEST
 
+/* The checksum is right: it is of what never changes. */
+static void refused_table(uint64_t regions)
+{
+	const uint64_t before = dead->super->regions;
+
+	dead->super->regions = regions;
+	REFUSED(VFD_EINVALID, salvage(NULL));
+	ck_assert_msg(strstr(heir_err.message, "region table's offset"), "%s", heir_err.message);
+	dead->super->regions = before;
+}
+
+static void refused_count(uint64_t count)
+{
+	struct region_table *table = table_in_force(dead);
+	const uint64_t before = table->count;
+
+	table->count = count;
+	REFUSED(VFD_EINVALID, salvage(NULL));
+	ck_assert_msg(strstr(heir_err.message, "number of regions"), "%s", heir_err.message);
+	table->count = before;
+}
+
+START_TEST(impossible_numbers_are_refused)
+{
+	dead_begin();
+	mark(3, 30);
+	refused_table(0);
+	refused_table(dead->super->regions + 8);
+	refused_table(ARENA);
+	refused_table(UINT64_MAX - 63);
+	refused_count(UINT64_MAX / sizeof(struct region));
+	refused_count(ARENA / sizeof(struct region) + 1);
+	refused_count(ARENA / sizeof(struct region));
+	OK(salvage(NULL));
+	dead_end();
+}
+END_TEST
+
 /* Whatever an arena holds, nothing outside of it is read: a page that cannot be touched lies on both sides. */
 START_TEST(a_hostile_arena_harms_nobody)
 {
@@ -518,6 +556,7 @@ int main(void)
 				       more_questions_than_room_mean_everything,
 				       regions_come_and_go_whole,
 				       what_is_no_dead_log_is_refused,
+				       impossible_numbers_are_refused,
 				       another_page_size_is_refused,
 				       a_hostile_arena_harms_nobody,
 				       killed_at_any_instant };
