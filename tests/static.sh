@@ -82,6 +82,7 @@ known() {
 		lib/audit_set.c tidy -Wanalyzer-null-argument: fill() counts areas only when there are some
 		lib/container.c drain_all -Wanalyzer-null-dereference: container_close_gate() refuses NULL
 		lib/container.c unset_groups -Wanalyzer-null-dereference: likewise
+		lib/container.c first_open -Wanalyzer-null-dereference: likewise
 		lib/container.c vfd_container_close -Wanalyzer-null-dereference: likewise
 		lib/iommufd.c table_room -Wanalyzer-malloc-leak: the address space keeps it
 		lib/log_inbox.c first_page -Wanalyzer-null-dereference: cursor_next() found a region
