@@ -84,7 +84,12 @@ kills() { sed -nE 's/^# ([0-9]+ kills: [0-9]+ with pages to salvage, [0-9]+ whil
 
 proofs() { awk '/^# [0-9]+ \/ [0-9]+ goals proved/ { proved += $2; all += $4 } END { if (all) printf "%d of %d", proved, all }'; }
 
-races() { sed -nE 's/^# ([0-9]+ device writes in [0-9]+ s, reckoned [0-9]+ times: .*)/\1/p' | head -n 1; }
+# Of all runs in the log
+races() {
+	sed -nE 's/^# ([0-9]+) device writes in ([0-9]+) s, reckoned ([0-9]+) times: ([0-9]+) lost, ([0-9]+) differ.*/\1 \2 \3 \4 \5/p' |
+		awk '{ writes += $1; time += $2; times += $3; lost += $4; differ += $5 }
+			END { if (NR) printf "%d device writes in %d s, reckoned %d times: %d lost, %d differ", writes, time, times, lost, differ }'
+}
 
 by_strace() { sed -nE 's/^# ([0-9]+ faults by strace: .*)/\1/p' | tail -n 1; }
 
@@ -128,7 +133,7 @@ page() {
 	figure "kills of the process that harvests, on the real kernel" real kills
 	figure "everything at once on the real kernel" real races
 	row "the same with KASAN and lockdep" "$(of races races)" "$(commit_of races)" \
-		"VFD_KERNEL=debug VFD_SECONDS=1800 tests/real.sh real_race >build/results/races.log"
+		"VFD_KERNEL=debug VFD_SECONDS=1800 tests/real.sh real_race >>build/results/races.log"
 	figure "goals that Frama-C proves of range arithmetic and bitmaps" proof proofs
 	figure "lines of lib/ that tests reach" coverage first '.* - lines of lib.* reached: ([0-9.]+ %).*'
 	figure "branches of lib/ that tests reach" coverage first '.* - branches: ([0-9.]+ %).*'
