@@ -298,7 +298,57 @@ START_TEST(few_ranges)
 }
 END_TEST
 
+/* Who was exact stays so when no device is open any more: by its log, or by its driver's word. */
+START_TEST(the_plan_of_a_closed_one)
+{
+	for (int pins = 0; pins < 2; pins++) {
+		track_one();
+		if (pins)
+			OK(vfd_device_pins_all(f->device, &f->err));
+		OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+		struct vfd_plan plan = plan_of(f);
+		ck_assert_uint_eq(plan.entry_count, 1);
+		ck_assert_str_eq(plan.entries[0].device, "");
+		ck_assert_uint_eq(plan.entries[0].source, pins ? VFD_SOURCE_PINS : VFD_SOURCE_DEVLOG);
+		ck_assert_uint_eq(plan.exact, 1);
+		end_one();
+	}
+}
+END_TEST
+
+/* Read in two questions, for nobody wants the bits of all that is not mapped between. */
+START_TEST(far_apart)
+{
+	const uint64_t far = UINT64_C(1) << 24; /* pages */
+
+	track_one();
+	OK(map_pages(f, far, MAPPED, 32, RW));
+	ck_assert_uint_eq(plan_of(f).unarmed_bytes, 0);
+	writes(PCI_NAME, 3, 1);
+	writes(PCI_NAME, far + 5, 2);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 3);
+	ck_assert(is_logged(f, MAPPED + 5));
+	end_one();
+}
+END_TEST
+
 /* ---- what devices do differently ---- */
+
+/* Ranges that are apart in the kernel's list touch when they are rounded to pages so large. */
+START_TEST(pages_larger_than_a_hole)
+{
+	how.page_min = UINT64_C(2) << 20;
+	open_one();
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(plan_of(f).entries[0].granularity, UINT64_C(2) << 20);
+	ck_assert_uint_eq(f->container->space.recorders->count, 1);
+	writes(PCI_NAME, 3, 1);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), MAPPED);
+	end_one();
+}
+END_TEST
 
 /* A tracked page that starts below the range would not be logged. */
 START_TEST(larger_pages)
@@ -839,6 +889,9 @@ int main(void)
 	add_trap(suite, 33, "a bitmap that is not there", no_memory_to_read_into);
 	add_trap(suite, 34, "room for all bits", room_for_all_bits);
 	add_case(suite, "many in a question", many_in_a_question);
+	add_case(suite, "the plan of a closed one", the_plan_of_a_closed_one);
+	add_case(suite, "far apart", far_apart);
+	add_case(suite, "pages larger than a hole", pages_larger_than_a_hole);
 	add_trap(suite, 44, "larger pages", larger_pages);
 	add_trap(suite, 45, "pages by 64", pages_by_64);
 	add_trap(suite, 46, "REPORT fails", report_fails);

@@ -236,6 +236,27 @@ START_TEST(the_plan)
 }
 END_TEST
 
+/* What counted for a device that is closed still counts; its driver's word is more than the record. */
+START_TEST(the_plan_of_closed_ones)
+{
+	track(&one_iommu);
+	OK(vfd_device_pins_all(f->device, &f->err));
+	ck_assert_uint_eq(plan_of(f).entries[0].source, VFD_SOURCE_PINS);
+	end();
+	track(&logging);
+	OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+	ck_assert_uint_eq(plan_of(f).entries[0].source, VFD_SOURCE_DEVLOG);
+	end();
+	track(&blind);
+	OK(vfd_device_close(&f->device, VFD_DISCARD, &f->err));
+	struct vfd_plan plan = plan_of(f);
+	ck_assert_uint_eq(plan.entries[0].source, VFD_SOURCE_DEFERRED);
+	ck_assert_msg(strstr(plan.entries[0].why, "was open"), "%s", plan.entries[0].why);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
 /* A device whose IOMMU sets no bits is owed for, once. */
 START_TEST(no_dirty_bits)
 {
@@ -1178,6 +1199,7 @@ int main(void)
 	add_case(suite, "few calls", few_calls);
 	add_case(suite, "shared table", shared_table);
 	add_case(suite, "the plan", the_plan);
+	add_case(suite, "the plan of closed ones", the_plan_of_closed_ones);
 	add_case(suite, "no dirty bits", no_dirty_bits);
 	add_case(suite, "its own log", its_own_log);
 	add_case(suite, "its log begins by half", its_log_begins_by_half);

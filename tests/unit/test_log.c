@@ -220,6 +220,38 @@ START_TEST(identity_goes_by_iova)
 }
 END_TEST
 
+/* A bit in every word, so that whole chunks are counted at once; and those that nobody reported one by one. */
+START_TEST(full_chunks_are_counted)
+{
+	enum { PAGES = 3 * 4096 };
+	static uint64_t words[PAGES / 64];
+	struct vfd_log_options o = { .struct_size = sizeof o, .flags = VFD_LOG_IDENTITY };
+	struct vfd_bitmap bitmap = { .struct_size = sizeof bitmap,
+				     .provenance = VFD_REPORTED,
+				     .page_size = PAGE,
+				     .bits = PAGES,
+				     .words = words };
+	struct vfd_count count;
+	struct vfd_log *log;
+
+	OK(vfd_log_create(&o, &log, &err));
+	OK(add_region(log, 0, (uint64_t)PAGES * PAGE, NULL));
+	for (unsigned i = 0; i < PAGES / 64; i++)
+		words[i] = UINT64_C(5) << i % 60;
+	OK(vfd_log_merge(log, &bitmap, NULL, &err));
+	for (int assumed = 0; assumed < 2; assumed++) {
+		OK(vfd_consumer_count(vfd_log_consumer(log), 0, UINT64_MAX, &count, &err));
+		ck_assert_uint_eq(count.owed, 2 * (PAGES / 64) + (assumed ? 62 : 0));
+		ck_assert_uint_eq(count.reported, 2 * (PAGES / 64));
+		OK(vfd_consumer_count(vfd_log_consumer(log), 4000 * PAGE, (uint64_t)PAGES * PAGE - 1, &count,
+				      &err));
+		ck_assert_uint_ge(count.owed, 2 * (PAGES - 4032) / 64);
+		OK(mark_pages(log, 5000 / 64 * 64, 64));
+	}
+	OK(vfd_log_destroy(&log, VFD_DISCARD, &err));
+}
+END_TEST
+
 /* ---- batches ---- */
 
 START_TEST(spans_exclude_and_shrink)
@@ -1173,6 +1205,7 @@ int main(void)
 	tcase_add_test(tcase, destroy_says_how_much_is_owed);
 	tcase_add_test(tcase, users_and_holds_keep_things);
 	tcase_add_test(tcase, identity_goes_by_iova);
+	tcase_add_test(tcase, full_chunks_are_counted);
 	tcase_add_test(tcase, spans_exclude_and_shrink);
 	tcase_add_test(tcase, no_more_than_256_batches);
 	tcase_add_test(tcase, one_page_of_many_stripes);

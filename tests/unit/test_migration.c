@@ -116,6 +116,23 @@ START_TEST(senseless)
 }
 END_TEST
 
+/* Its state could not be set, so bus mastering was turned off; then it could. A register of it that is written is looked at again. */
+START_TEST(silenced_in_two_ways)
+{
+	uint32_t word = 7;
+
+	migration_begin(&stop_copy);
+	model_fault(f->model, failing_set(EIO, 0));
+	OK(vfd_device_quiesce(devices[0], &f->err));
+	ck_assert_uint_eq(about(0).state, VFD_MIG_RUNNING);
+	OK(set_one(0, VFD_MIG_STOP));
+	OK(vfd_device_write(devices[0], 0, 0, &word, sizeof word, &f->err));
+	ck_assert_uint_eq(about(0).state, VFD_MIG_STOP);
+	OK(set_one(0, VFD_MIG_RUNNING));
+	migration_end();
+}
+END_TEST
+
 /* ---- every arc ---- */
 
 /* RESUMING is left only with data. */
@@ -1007,5 +1024,6 @@ int main(void)
 	add_case(suite, "too much data", too_much_data);
 	add_case(suite, "pressed back", pressed_back);
 	add_case(suite, "no descriptor", no_descriptor);
+	add_case(suite, "silenced in two ways", silenced_in_two_ways);
 	return run_suite(suite);
 }

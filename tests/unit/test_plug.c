@@ -370,6 +370,24 @@ START_TEST(taken_away_but_held)
 }
 END_TEST
 
+/* The handle stays; a record is not said to be lost, for none is expected any more. */
+START_TEST(the_plan_when_all_is_gone)
+{
+	fixture_track(f, NULL);
+	device_writes(f, 0, 5, 1);
+	OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+	model_unplug(f->model, 7);
+	harvest(f, 0); /* finds out */
+	ck_assert(!f->container->space.attached);
+	struct vfd_plan plan = plan_of(f);
+	ck_assert_uint_eq(plan.entry_count, 1);
+	ck_assert_uint_eq(plan.deferred_bytes, 0);
+	ck_assert_ptr_null(strstr(plan.entries[0].why, "lost"));
+	check_all_logged(f);
+	fixture_end(f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("plug");
@@ -380,5 +398,6 @@ int main(void)
 	add_modes_but(suite, "taken away but held",
 		      "a closed device is detached: it reaches nothing, whoever holds it",
 		      taken_away_but_held);
+	add_case(suite, "the plan when all is gone", the_plan_when_all_is_gone);
 	return run_suite(suite);
 }

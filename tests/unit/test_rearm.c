@@ -156,6 +156,24 @@ START_TEST(placed_where_it_looks)
 }
 END_TEST
 
+/* What its log watches lies above all that is wished for. */
+START_TEST(placed_below_what_it_looks_at)
+{
+	const struct vfd_placement low = { .struct_size = sizeof low,
+					   .first = 16 * PAGE,
+					   .last = 100 * PAGE - 1 };
+	struct vfd_mapping mapping = { .struct_size = sizeof mapping, .flags = RW, .size = 16 * PAGE };
+
+	track_one(1024);
+	mapping.memory = f->memory + MAPPED * PAGE;
+	OK(unmap_pages(f, 1024 + MAPPED / 2, MAPPED / 2));
+	OK(vfd_map_anywhere(f->container, &mapping, &low, &f->err));
+	ck_assert_uint_lt(mapping.iova / PAGE, 100);
+	ck_assert_uint_eq(plan_of(f).unarmed_bytes, 16 * PAGE);
+	end();
+}
+END_TEST
+
 /* One looks everywhere, one where something is mapped: what both have. */
 START_TEST(placed_where_both_look)
 {
@@ -605,6 +623,7 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, reset_how, NULL);
 	tcase_add_test(tcase, placed_where_it_looks);
+	tcase_add_test(tcase, placed_below_what_it_looks_at);
 	tcase_add_test(tcase, placed_where_both_look);
 	tcase_add_test(tcase, resumed);
 	tcase_add_test(tcase, nothing_to_do);
