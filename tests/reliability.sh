@@ -129,7 +129,8 @@ page() {
 		"tests/fuzz/run.sh --planted >build/results/planted.log"
 	figure "instructions after which a process was killed while it used a log, and its heir owed all" gcc steps
 	figure "faults that strace injected into the shared library, on the real kernel" real by_strace
-	figure "the same, every call in every way" long by_strace
+	row "the same, every call in every way" "$(of injected by_strace)" "$(commit_of injected)" \
+		"VFD_STRIDE=1 VFD_INJECT_TIMEOUT=5400 tests/real.sh real_inject >build/results/injected.log"
 	figure "kills of the process that harvests, on the real kernel" real kills
 	figure "everything at once on the real kernel" real races
 	row "the same with KASAN and lockdep" "$(of races races)" "$(commit_of races)" \

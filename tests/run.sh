@@ -127,7 +127,6 @@ step_long() {
 	VFD_PAIRS=211 VFD_TEST_TIMEOUT=1800 tests/unit.sh release test_faults
 	on_bench tests/kernel/benchtest.sh
 	VFD_SEED=2 VFD_SECONDS=60 on_bench tests/real.sh real_random random_model real_pins
-	VFD_STRIDE=1 VFD_INJECT_TIMEOUT=5400 on_bench tests/real.sh real_inject
 	local kernel
 	kernel=$(reporting_kernel)
 	[ -z "$kernel" ] || VFD_KERNEL=$kernel on_bench tests/real.sh real_devlog real_churn

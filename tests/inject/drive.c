@@ -10,6 +10,7 @@
 #include "run.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -78,7 +79,7 @@ static void count(struct tally *t, const struct outcome *out, bool injected, boo
 static void explain(const struct programs *p, const struct site *site, int error, const struct outcome *out)
 {
 	printf("# %s, %s: call %u of %s (%s: %s) is %s: exit code %d: %s\n", p->kind, p->policy, site->nth,
-	       site->call, site->name, site->argument, strerrorname_np(error), out->code, out->line);
+	       site->call, site->name, site->argument, strerror(error), out->code, out->line);
 }
 
 /* ---- all faults of one kind of life, some of them ---- */
@@ -188,9 +189,10 @@ static const char *name_of(const struct plan *plan, unsigned name)
 static void say(const char *kind, const char *name, const struct tally *t)
 {
 	ok(!t->lost && !t->stale && !t->left && !t->bad_end,
-	   "%s: %s: %lu faults: %lu lost pages, %lu differ, %lu left descriptors, %lu ended badly; %lu calls "
-	   "failed, %lu faults "
-	   "were of no consequence, %lu steps undone, %lu pages added",
+	   "%s: %s: %" PRIu64 " faults: %" PRIu64 " lost pages, %" PRIu64 " differ, %" PRIu64
+	   " left descriptors, %" PRIu64 " ended badly; %" PRIu64 " calls "
+	   "failed, %" PRIu64 " faults "
+	   "were of no consequence, %" PRIu64 " steps undone, %" PRIu64 " pages added",
 	   kind, name, t->faults, t->lost, t->stale, t->left, t->bad_end, t->failed, t->unnoticed, t->undone,
 	   t->added);
 }
@@ -278,11 +280,14 @@ int main(int argc, char **argv)
 	}
 	/* whether a device has bits just now decides how often it is asked: a few may come elsewhere, or too late */
 	ok(total.faults && (total.not_injected + total.elsewhere) * 20 <= total.faults,
-	   "strace says (INJECTED), and of the call that was meant: %lu faults, of which %lu were not "
-	   "injected, %lu elsewhere",
+	   "strace says (INJECTED), and of the call that was meant: %" PRIu64 " faults, of which %" PRIu64
+	   " were not "
+	   "injected, %" PRIu64 " elsewhere",
 	   total.faults, total.not_injected, total.elsewhere);
-	ok(total.failed && total.unnoticed < total.faults, "calls of the library failed: %lu", total.failed);
-	printf("# %lu faults by strace: %lu lost pages, %lu left descriptors, %lu ended badly; %lu calls of "
+	ok(total.failed && total.unnoticed < total.faults, "calls of the library failed: %" PRIu64,
+	   total.failed);
+	printf("# %" PRIu64 " faults by strace: %" PRIu64 " lost pages, %" PRIu64
+	       " left descriptors, %" PRIu64 " ended badly; %" PRIu64 " calls of "
 	       "the library failed\n",
 	       total.faults, total.lost + total.stale, total.left, total.bad_end, total.failed);
 	printf("# they took %u s\n", (unsigned)(time(NULL) - begin));

@@ -54,9 +54,28 @@ static void end_peer(pid_t child)
 	waitpid(child, NULL, 0);
 }
 
+static void reads(void)
+{
+	static uint64_t words[8];
+	static _Alignas(8) unsigned char arg[sizeof(struct vfio_iommu_type1_dirty_bitmap) +
+					     sizeof(struct vfio_iommu_type1_dirty_bitmap_get)];
+	const struct vfio_iommu_type1_dirty_bitmap head = { .argsz = sizeof arg,
+							    .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP };
+	const struct vfio_iommu_type1_dirty_bitmap_get get = {
+		.iova = RIG_IOVA + PEER_PAGE * RIG_PAGE,
+		.size = 256 * RIG_PAGE,
+		.bitmap = { .pgsize = RIG_PAGE, .size = sizeof words, .data = (__u64 *)words },
+	};
+
+	memcpy(arg, &head, sizeof head);
+	memcpy(arg + sizeof head, &get, sizeof get);
+	ioctl(raw.container, VFIO_IOMMU_DIRTY_PAGES, arg);
+}
+
 /* Mappings of its own, and bits read of them */
 static void maps_and_reads(void)
 {
+<<<<<<< HEAD
 	static uint64_t words[8];
 	struct {
 		__u32 argsz, flags; /* struct vfio_iommu_type1_dirty_bitmap */
@@ -67,9 +86,11 @@ static void maps_and_reads(void)
 			   .size = 256 * RIG_PAGE,
 			   .bitmap = { .pgsize = RIG_PAGE, .size = sizeof words, .data = (__u64 *)words } } };
 
+=======
+>>>>>>> inject
 	raw_map(&raw, &rig, PEER_PAGE, 100);
 	raw_map(&raw, &rig, PEER_PAGE + 128, 60);
-	ioctl(raw.container, VFIO_IOMMU_DIRTY_PAGES, &arg);
+	reads();
 	raw_unmap(&raw, PEER_PAGE, 100);
 	raw_unmap(&raw, PEER_PAGE + 128, 60);
 }

@@ -319,7 +319,7 @@ END_TEST
 /* Read in two questions, for nobody wants the bits of all that is not mapped between. */
 START_TEST(far_apart)
 {
-	const uint64_t far = UINT64_C(1) << 24; /* pages */
+	const uint64_t far = UINT64_C(1) << 19; /* pages; in the same range of the IOMMU */
 
 	track_one();
 	OK(map_pages(f, far, MAPPED, 32, RW));
@@ -329,6 +329,23 @@ START_TEST(far_apart)
 	OK(harvest(f, 0));
 	ck_assert_uint_eq(owed_pages(), 3);
 	ck_assert(is_logged(f, MAPPED + 5));
+	end_one();
+}
+END_TEST
+
+/* More mappings than one look at the table takes; many of the same memory. */
+START_TEST(more_mappings_than_in_a_window)
+{
+	enum { MORE = 4200 };
+
+	track_one();
+	for (uint64_t i = 0; i < MORE; i++)
+		OK(map_pages(f, 1000 + 2 * i, MAPPED + i % MAPPED, 1, RW));
+	writes(PCI_NAME, 1000, 1);
+	writes(PCI_NAME, 1000 + 2 * (MORE - 1), 1);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 2);
+	ck_assert(is_logged(f, MAPPED) && is_logged(f, MAPPED + (MORE - 1) % MAPPED));
 	end_one();
 }
 END_TEST
@@ -891,6 +908,7 @@ int main(void)
 	add_case(suite, "many in a question", many_in_a_question);
 	add_case(suite, "the plan of a closed one", the_plan_of_a_closed_one);
 	add_case(suite, "far apart", far_apart);
+	add_case(suite, "more mappings than in a window", more_mappings_than_in_a_window);
 	add_case(suite, "pages larger than a hole", pages_larger_than_a_hole);
 	add_trap(suite, 44, "larger pages", larger_pages);
 	add_trap(suite, 45, "pages by 64", pages_by_64);
