@@ -178,6 +178,9 @@ add_port() {
 	qemu+=(-chardev "file,id=$1,path=$tmp/$1" -device "virtserialport,chardev=$1,name=$1")
 }
 
+# The guest's time stamp counter is the host's. Left to measure it by itself on a busy host, it was wrong by a factor of up to six, and so was its time.
+tsc_khz() { "${CC:-gcc}" -O1 -o "$tmp/tsc" "$here/tsc.c" && "$tmp/tsc"; }
+
 build_command() {
 	local d
 	local cmdline="console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable no_timer_check"
@@ -185,6 +188,7 @@ build_command() {
 	# of a breakpoint after that is gone. Nearly all is patched at boot: so the other CPUs begin after it, see guest-init.sh.
 	# lpj: or each of them measures its speed for half a second, in vain; delays go by the TSC, and are at least as long as asked up to 3 GHz.
 	cmdline+=" maxcpus=1 lpj=12000000"
+	[ "$threads" = single ] || cmdline+=" tsc_early_khz=$(tsc_khz)"
 	# Emulation is twenty times slower, and a busy host may not run the guest for seconds: what counts as a stall is scaled.
 	cmdline+=" rcupdate.rcu_cpu_stall_timeout=300 rcupdate.rcu_exp_cpu_stall_timeout=0 workqueue.watchdog_thresh=300"
 	cmdline+=" watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"

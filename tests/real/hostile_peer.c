@@ -75,19 +75,6 @@ static void reads(void)
 /* Mappings of its own, and bits read of them */
 static void maps_and_reads(void)
 {
-<<<<<<< HEAD
-	static uint64_t words[8];
-	struct {
-		__u32 argsz, flags; /* struct vfio_iommu_type1_dirty_bitmap */
-		struct vfio_iommu_type1_dirty_bitmap_get get;
-	} arg = { .argsz = sizeof arg,
-		  .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
-		  .get = { .iova = RIG_IOVA + PEER_PAGE * RIG_PAGE,
-			   .size = 256 * RIG_PAGE,
-			   .bitmap = { .pgsize = RIG_PAGE, .size = sizeof words, .data = (__u64 *)words } } };
-
-=======
->>>>>>> inject
 	raw_map(&raw, &rig, PEER_PAGE, 100);
 	raw_map(&raw, &rig, PEER_PAGE + 128, 60);
 	reads();
