@@ -13,7 +13,9 @@ pid=$!
 until "$top" --once --json --interval 0.2 "$pid" 2>/dev/null | grep -qE "$pattern" || [ ! -e "/proc/$pid/exe" ]; do
 	usleep 100000
 done
-"$top" --once --interval 2 --bandwidth 100 "$pid" >"/out/$name-top" 2>&1
-"$top" --once --json --bandwidth 100 "$pid" >"/out/$name-top.json" 2>&1
+# both at once: a program on a fast machine is soon over
+"$top" --once --interval 2 --bandwidth 100 "$pid" >"/out/$name-top" 2>&1 &
+"$top" --once --json --interval 0.3 --bandwidth 100 "$pid" >"/out/$name-top.json" 2>&1
 wait "$pid"
 echo $? >"/out/$name.code"
+wait
