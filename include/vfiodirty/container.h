@@ -16,9 +16,9 @@
  * its record (detaching the last group, closing the container, stopping) succeeds only when drained. Otherwise it
  * returns VFD_EDIRTY, having made no system call; VFD_COLLECT drains first, VFD_DISCARD drops.
  *
- * Threads: any thread may call anything. Attach, detach, adopt, close, start and stop exclude every other call on
- * the container (the kernel has a use-after-free there); map, unmap and harvest run in parallel, except where
- * their ranges meet. A handle must not be used after the call that ends it.
+ * Threads: any thread may call anything. Attach, detach, opening and closing devices, close, start and stop wait until
+ * no other call on the container runs, and no other begins meanwhile (the kernel has a use-after-free there). Map, unmap and
+ * harvest run in parallel, except where their ranges meet. A handle must not be used after the call that ends it.
  *
  * Fork: in a child every call returns VFD_EFORKED, save vfd_container_release().
  */
