@@ -30,13 +30,13 @@ extern "C" {
 /** The library's own codes. The values are part of the ABI. */
 enum vfd_code {
 	VFD_OK = 0,
-	VFD_EINVALID = -4097,	  /**< an argument makes no sense: NULL, zero size, unknown flag */
-	VFD_ESTATE = -4098,	  /**< the right call at the wrong moment; the message says what must be done first */
-	VFD_EDIRTY = -4099,	  /**< dirty pages would be lost: pass VFD_COLLECT, or VFD_DISCARD if they may be lost */
-	VFD_EPINNED = -4100,	  /**< a pin holds part of the range */
-	VFD_EDEVICES = -4101,	  /**< devices are still open; the message names them */
-	VFD_EALIAS = -4102,	  /**< the stated log address is not the memory's log address */
-	VFD_EFORKED = -4103,	  /**< called in a child after fork(); only release is allowed there */
+	VFD_EINVALID = -4097, /**< an argument makes no sense: NULL, zero size, unknown flag */
+	VFD_ESTATE = -4098,   /**< the right call at the wrong moment; the message says what comes first */
+	VFD_EDIRTY = -4099,   /**< dirty pages would be lost: collect them, or pass VFD_DISCARD */
+	VFD_EPINNED = -4100,  /**< a pin holds part of the range */
+	VFD_EDEVICES = -4101, /**< devices are still open; the message names the first */
+	VFD_EALIAS = -4102,   /**< the stated log address is not the memory's log address */
+	VFD_EFORKED = -4103,  /**< called in a child after fork(); only release is allowed there */
 	VFD_EUNSUPPORTED = -4104, /**< this kernel, container or device cannot do it */
 	VFD_EOVERLAP = -4105,	  /**< the range meets one that is there already */
 	VFD_ENOTMAPPED = -4106,	  /**< nothing is mapped in the range */
