@@ -31,8 +31,12 @@ static void send_owed(struct vfd_consumer *consumer)
 	check(vfd_take(consumer, 0, UINT64_MAX, UINT64_MAX, &batch, &err));
 	if (!batch.id)
 		return;
-	while (!vfd_batch_runs(consumer, &batch, &run, 1, &count, &err) && count)
+	for (;;) {
+		check(vfd_batch_runs(consumer, &batch, &run, 1, &count, &err));
+		if (!count)
+			break;
 		memcpy(copy + run.address, run.memory, run.size);
+	}
 	printf("sent %llu pages\n", (unsigned long long)batch.pages);
 	check(vfd_commit(consumer, &batch, 0, UINT64_MAX, &err));
 }

@@ -60,8 +60,12 @@ uint64_t copy_owed(struct copy *c)
 	check(vfd_take(consumer, 0, UINT64_MAX, UINT64_MAX, &batch, &failure));
 	if (!batch.id)
 		return 0;
-	while (!vfd_batch_runs(consumer, &batch, &run, 1, &count, &failure) && count)
+	for (;;) {
+		check(vfd_batch_runs(consumer, &batch, &run, 1, &count, &failure));
+		if (!count)
+			break;
 		memcpy(c->copy + run.address, run.memory, run.size);
+	}
 	check(vfd_commit(consumer, &batch, 0, UINT64_MAX, &failure));
 	return batch.pages;
 }

@@ -80,8 +80,12 @@ static uint64_t send_owed(struct migration *m)
 	check(vfd_take(m->consumer, 0, UINT64_MAX, UINT64_MAX, &batch, &nvme_error));
 	if (!batch.id)
 		return 0;
-	while (!vfd_batch_runs(m->consumer, &batch, &run, 1, &count, &nvme_error) && count)
+	for (;;) {
+		check(vfd_batch_runs(m->consumer, &batch, &run, 1, &count, &nvme_error));
+		if (!count)
+			break;
 		memcpy(m->copy + run.address, run.memory, run.size);
+	}
 	check(vfd_commit(m->consumer, &batch, 0, UINT64_MAX, &nvme_error));
 	return batch.pages;
 }

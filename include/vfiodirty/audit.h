@@ -22,9 +22,9 @@
  * (-EBUSY); the first store of a CPU to each page after each check faults in the kernel, and splits the page table entry of a transparent huge
  * page; a check reads all the memory. 9 bytes are kept per page. Nothing of this outlasts it.
  *
- * What looks like a device: stores of other processes into shared memory; DMA of devices that are not this log's, as direct I/O and
- * registered buffers make; discarding (MADV_DONTNEED) what is mapped.
- * What is not seen: writes between the last check and an unmap; in hugetlb memory a CPU's store excuses the whole huge page.
+ * These look like writes of a device: stores of other processes into shared memory; DMA of devices that do not belong to this log, for
+ * example by direct I/O or registered buffers; discarding mapped memory (MADV_DONTNEED).
+ * Not seen are writes between the last check and an unmap. In hugetlb memory a CPU's store excuses the whole huge page.
  */
 
 #include <vfiodirty/container.h>
@@ -75,10 +75,10 @@ enum vfd_audit_flags {
 };
 
 /**
- * Look once more, and say what was found. A change that this check is the first to see is found by the next one, if nobody has marked the page
- * until then: drivers that mark at completion (vfd_log_mark()) have so long. With VFD_AUDIT_FINAL it is found at once.
+ * Look again, and tell what was found. If this check is the first to see a change, the next check reports it, unless somebody has marked the
+ * page until then; so a driver may also mark (vfd_log_mark()) when a request completes. With VFD_AUDIT_FINAL it is reported at once.
  *
- * Each finding is told once. Mapping, unmapping, pinning and marking go on meanwhile; calls that change groups or devices wait.
+ * Each finding is reported once. Mapping, unmapping, pinning and marking go on meanwhile; calls that change groups or devices wait.
  *
  * @param flags 0 or VFD_AUDIT_FINAL
  * @param[out] findings room for `capacity` of them, in the order of their memory; may be NULL if capacity is 0
@@ -90,7 +90,7 @@ VFD_API int vfd_audit_check(struct vfd_audit *audit, unsigned flags, struct vfd_
 			    size_t capacity, struct vfd_audit_result *result, struct vfd_error *err);
 
 /**
- * End it. What was not told is forgotten. An audit ends with its container, too: do not use it when that was closed.
+ * End an audit. Findings that were not reported are forgotten. An audit also ends with its container: do not use it after that was closed.
  *
  * @param audit address of the handle; set to NULL on success. A handle that is NULL already is VFD_EINVALID.
  * @return 0; VFD_EINVALID; VFD_EFORKED

@@ -16,9 +16,9 @@
  * its record (detaching the last group, closing the container, stopping) succeeds only when drained. Otherwise it
  * returns VFD_EDIRTY, having made no system call; VFD_COLLECT drains first, VFD_DISCARD drops.
  *
- * Threads: any thread may call anything. Attach, detach, adopt, close, start and stop exclude every other call on
- * the container (the kernel has a use-after-free there); map, unmap and harvest run in parallel, except where
- * their ranges meet. A handle must not be used after the call that ends it.
+ * Threads: any thread may call anything. Attach, detach, opening and closing devices, close, start and stop wait until
+ * no other call on the container runs, and no other begins meanwhile (the kernel has a use-after-free there). Map, unmap and
+ * harvest run in parallel, except where their ranges meet. A handle must not be used after the call that ends it.
  *
  * Fork: in a child every call returns VFD_EFORKED, save vfd_container_release().
  */
@@ -34,8 +34,8 @@ struct vfd_container;
 struct vfd_group;
 struct vfd_device;
 
-/** Addresses by which vfd_mapping_find() looks. The table is ordered by IOVA always; each other order costs some 30 bytes and
- * 200 to 300 ns a mapping, and must be asked for when the container is opened or adopted, in `flags`. */
+/** Kinds of address by which vfd_mapping_find() can look. The table is always ordered by IOVA. Each other order costs some 30 bytes and
+ * 200 to 300 ns for each mapping, and must be asked for in `flags` when the container is opened or adopted. */
 enum vfd_find {
 	VFD_FIND_IOVA = 0,
 	VFD_FIND_MEMORY = 1u << 8, /**< by process address */
@@ -47,7 +47,7 @@ enum vfd_open_flags {
 	VFD_OPEN_FINE =
 		1u
 		<< 0, /**< iommufd: no page table entry is larger than a page, so that a dirty bit never stands for more. Page
-			  *   tables take more memory, and the IOMMU more misses. A kernel that refuses is said in the plan.
+			  *   tables take more memory, and the IOMMU more misses. If the kernel refuses, the plan says so.
 			  *   Elsewhere it changes nothing. */
 };
 
@@ -73,7 +73,7 @@ struct vfd_container_options {
 	uint32_t device_count; /**< of the next; 0: decide without them */
 	const char *const *
 		devices; /**< with VFD_BACKEND_AUTO: all that will be in it, as "0000:3b:00.0". Each is opened and closed again, to
-			   *   ask for its IOMMU, which resets most; who cannot be asked counts as one without dirty bits. */
+			   *   ask about its IOMMU, which resets most devices. One that cannot be asked counts as one without dirty bits. */
 };
 
 /**
@@ -148,18 +148,18 @@ struct vfd_adoption {
 /**
  * Take over a container that has its IOMMU set. The library works on close-on-exec duplicates; without
  * VFD_ADOPT_DUP the given descriptors are closed on success (use vfd_container_fd() and its like from then on); on failure they
- * are as they were. Tracking that is on already is kept, never restarted; what its owner harvested before is
- * the owner's business. From now on the owner must not call GET_BITMAP and STOP itself.
+ * are as they were. Tracking that is on already is kept, never restarted. Bits that the owner read before are not in the log: they are
+ * for the owner to copy. From now on the owner must not call GET_BITMAP and STOP itself.
  *
  * Type1 v1 and no-IOMMU containers: mappings work, vfd_track_start() is VFD_EUNSUPPORTED unless all devices pin what they write
- * (vfd_device_pins_all()). What the owner maps or unmaps itself later, the library does not learn; vfd_map() there is -EEXIST. sPAPR and iommufd's
+ * (vfd_device_pins_all()). The library does not learn what the owner maps or unmaps itself later; vfd_map() there is -EEXIST. sPAPR and iommufd's
  * compatibility container are VFD_EUNSUPPORTED.
  *
- * iommufd: an address space (IOAS) with its mappings, and without devices: no call tells which page table records, so a device that the
- * owner attached would be in none that can be believed. Close it before, and open it with vfd_device_open() after: mappings stay where they
- * are. Nothing is tracked before vfd_track_start(); what was written until then is for the owner to copy (vfd_mark_initial()). Declare
- * mappings exactly as they were made: nothing finds out if not, and bits of a large page that only half a declared mapping covers could be
- * lost. The address space goes with the last group that is detached, or with its last descriptor. VFD_ADOPT_DUP is VFD_EUNSUPPORTED.
+ * iommufd: an address space (IOAS) can be taken over with its mappings, but without devices, because no call tells whether the page table
+ * of a device records. Close the devices before, and open them with vfd_device_open() after; mappings stay where they are. Nothing is
+ * tracked before vfd_track_start(); what was written until then is for the owner to copy (vfd_mark_initial()). Declare mappings exactly
+ * as they were made. The library cannot check that, and if a declared mapping covers only half of a large page, that page's bits could
+ * be lost. The address space ends when the last group is detached, or its last descriptor is closed. VFD_ADOPT_DUP is VFD_EUNSUPPORTED.
  *
  * @return 0; VFD_EINVALID (also: a declared group is in no container); VFD_EUNSUPPORTED (also: a descriptor that is no container); VFD_ENOREGION
  * / VFD_EALIAS / VFD_EOVERLAP (a declared mapping); VFD_ECUT (a mapping exists that was not declared; first..last of the error narrow it
@@ -170,8 +170,8 @@ VFD_API int vfd_container_adopt(const struct vfd_adoption *adoption, struct vfd_
 
 /**
  * Close a container and everything in it: its devices, groups and mappings; their handles end with it.
- * While tracking this destroys the kernel's record, so it obeys the rule at the top of this file. What the kernel
- * cannot refuse any more is not an error: after success nothing of the container is left.
+ * While tracking this destroys the kernel's record, so it obeys the rule at the top of this file. After success nothing of the container
+ * is left.
  *
  * @param container address of the handle; set to NULL on success. A handle that is NULL already is VFD_EINVALID.
  * @param flags 0 (devices must be closed, groups may be attached), VFD_COLLECT or VFD_DISCARD
@@ -180,8 +180,8 @@ VFD_API int vfd_container_adopt(const struct vfd_adoption *adoption, struct vfd_
 VFD_API int vfd_container_close(struct vfd_container **container, unsigned flags, struct vfd_error *err);
 
 /**
- * In a child after fork(): unmap and close what was inherited, with no ioctl, so that the parent's
- * detach is not refused for ever. All handles of the container end. In the process that opened it: VFD_ESTATE.
+ * In a child after fork(): unmap and close what was inherited, with no ioctl. Otherwise the child keeps devices open, and
+ * the parent's detach is refused (EBUSY). All handles of the container end. In the process that opened it: VFD_ESTATE.
  */
 VFD_API int vfd_container_release(struct vfd_container **container, struct vfd_error *err);
 
@@ -235,17 +235,17 @@ VFD_API int vfd_container_info(struct vfd_container *container, struct vfd_conta
 			       struct vfd_error *err);
 
 /**
- * Name IOVAs that must stay usable, whatever devices come: one whose IOMMU cannot reach some of them is refused when it is opened
- * (EADDRINUSE), where without this the ranges of vfd_container_info() would become narrower. For programs whose memory has its place
- * before their devices are known, like a guest's. Needs iommufd (IOMMU_IOAS_ALLOW_IOVAS, in the kernel iopt_set_allow_iova()).
+ * Name IOVAs that must stay usable, whatever devices come. A device whose IOMMU cannot reach all of them is then refused when it is opened
+ * (EADDRINUSE); without this call the ranges of vfd_container_info() would become narrower. This is for programs that place their memory
+ * before they know all devices, as a guest's memory is. Needs iommufd (IOMMU_IOAS_ALLOW_IOVAS, in the kernel iopt_set_allow_iova()).
  *
- * They replace those named before, and hold for the address space that is there and for those that the container makes later.
- * Excludes other calls on the container.
+ * The ranges replace those named before. They hold for the present address space, and for those that the container makes later.
+ * No other call on the container runs meanwhile.
  *
  * @param ranges ascending and apart; copied
  * @param count how many; 0: none any more, ranges may be NULL
  * @return 0; VFD_EINVALID (the message says which range, and why), VFD_EUNSUPPORTED (type1 has no such list), VFD_ENOMEMORY,
- * -EADDRINUSE (a device that is there cannot reach some), or what else the kernel said. Those named before then hold on.
+ * -EADDRINUSE (a device that is attached cannot reach some), or what else the kernel said. On failure the ranges named before stay.
  */
 VFD_API int vfd_iova_allow(struct vfd_container *container, const struct vfd_iova_range *ranges, size_t count,
 			   struct vfd_error *err);
@@ -265,7 +265,7 @@ VFD_API int vfd_iova_allow(struct vfd_container *container, const struct vfd_iov
 VFD_API int vfd_group_attach(struct vfd_container *container, int number, struct vfd_group **group,
 			     struct vfd_error *err);
 
-/** As vfd_group_attach(), for the group of a device: "0000:3b:00.0", or its name on the platform or mdev bus. */
+/** Like vfd_group_attach(), for the group of a device: "0000:3b:00.0", or its name on the platform or mdev bus. */
 VFD_API int vfd_group_attach_device(struct vfd_container *container, const char *device,
 				    struct vfd_group **group, struct vfd_error *err);
 
@@ -273,19 +273,20 @@ VFD_API int vfd_group_attach_device(struct vfd_container *container, const char 
  * Detach a group: the lossless way. For the last group, with VFD_COLLECT: quiesce each device, harvest with the
  * devices open, close them (drivers unpin), harvest again, and only then UNSET. Mappings are remembered.
  *
- * A group that is not the last leaves the kernel's record alive; its devices must be closed or a flag be given.
+ * If the group is not the last, the kernel's record stays; devices of the group must be closed, or a flag be passed.
  *
  * @param group address of the handle; set to NULL on success
  * @param flags 0, VFD_COLLECT or VFD_DISCARD; with either, devices of the group that are open are closed, and their
- * handles end, when the call succeeds. If it fails after they were closed their handles stay, say VFD_ESTATE to
- * everything, and must still be given to vfd_device_close().
+ * handles end, when the call succeeds. If it fails after they were closed, their handles stay: every call with one
+ * returns VFD_ESTATE, but vfd_device_close(), to which it must still be given.
  * @return 0; VFD_EDEVICES; VFD_EDIRTY; -EBUSY (something holds a device: the message says what; nothing was lost and
- * tracking is still on); VFD_EINVALID; VFD_EFORKED; VFD_ELOST never: a lost record is assumed dirty and the detach goes on
+ * tracking is still on); VFD_EINVALID; VFD_EFORKED; never VFD_ELOST: if the record was lost, everything is assumed dirty, and the detach goes on
  */
 VFD_API int vfd_group_detach(struct vfd_group **group, unsigned flags, struct vfd_error *err);
 
 /**
- * The handle of a group that is attached: of an adopted container, for one. It is the same handle for all, and ends for all.
+ * The handle of a group that is attached already, for example in an adopted container. All callers have the same handle: when one of them
+ * ends it, it has ended for all.
  *
  * @param number N of /dev/vfio/N
  * @return 0; VFD_EINVALID (it is not attached); VFD_EFORKED
@@ -303,10 +304,10 @@ VFD_API int vfd_group_fd(const struct vfd_group *group);
 /**
  * Map memory for devices.
  *
- * The kernel cannot cut a mapping. With a `granule` it is given several, which begin and end at multiples of the granule in IOVA (but the
- * first and the last, which end where all of it does): any part of whole granules can be unmapped later, and each is a mapping of its own to
- * vfd_mapping_find(), and an entry of the kernel's limited table. All are made, or none; what devices wrote to those that were made and
- * taken back is in the log.
+ * The kernel cannot unmap a part of a mapping. With a `granule` the library makes several mappings, which begin and end at multiples of the
+ * granule in IOVA (the first one begins, and the last one ends, where the whole does). Later any whole granules can be unmapped. Each
+ * is a mapping of its own for vfd_mapping_find(), and takes an entry of the kernel's limited table. All are made, or none; what devices
+ * wrote to those that were made and removed again is in the log.
  *
  * Memory may be anonymous, huge pages, memfd, tmpfs or hugetlbfs. Behind a real IOMMU the kernel (6.4 and later) refuses to let devices write
  * to a shared mapping of a file elsewhere; and VFD_MAP_WRITE needs memory that the process may write. The message of -EFAULT says which it
@@ -332,13 +333,13 @@ VFD_API int vfd_map(struct vfd_container *container, const struct vfd_mapping *m
  * with the same flags and granule, become one. For programs with more pages than the kernel has entries (65 535 unless dma_entry_limit
  * says otherwise): that is 128 GiB in pages of 2 MiB, each mapped alone.
  *
- * What was joined can only be unmapped together; a `granule`, the same for all, says at which multiples it is cut again. All from the
- * lowest to the highest IOVA of the list belongs to the call: others that meet it wait until it returns.
+ * What was joined can only be unmapped together; with a `granule`, the same for all, it is cut at multiples of that. Other calls that
+ * touch any IOVA between the lowest and the highest of the list wait until this one returns.
  *
- * @param mappings in any order; each has its own struct_size, which also says where the next one begins. 2^31 - 1 pages are the most
- * for each mapping that it comes to; one region of the log and one window of the IOMMU hold each.
+ * @param mappings in any order; each has its own struct_size, which also says where the next one begins. A joined mapping has at most
+ * 2^31 - 1 pages, and lies in one region of the log and in one window of the IOMMU.
  * @param count not 0
- * @param[out] entries may be NULL; how many mappings it came to
+ * @param[out] entries may be NULL; how many mappings were made
  * @return as vfd_map(); VFD_EOVERLAP also when two of the list meet
  */
 VFD_API int vfd_map_list(struct vfd_container *container, const struct vfd_mapping *mappings, size_t count,
@@ -354,20 +355,20 @@ struct vfd_placement {
 	uint32_t flags;	      /**< enum vfd_placement_flags */
 	uint64_t
 		align; /**< bytes, a power of two. 0: the library's choice, so that harvests stay exact and the IOMMU can use large
-			 *   pages: IOVA and memory are congruent modulo the largest power of two that is not above the size, up to
-			 *   1 GiB, if it is 2 MiB or more, the memory begins at a multiple of 64 pages, and there is room for that;
-			 *   else the IOVA is a multiple of that power of two */
+			 *   pages. Let N be the largest power of two that is not above the size, at most 1 GiB. IOVA and memory are
+			 *   congruent modulo N if N is at least 2 MiB, the memory begins at a multiple of 64 pages, and there is
+			 *   room for that; else the IOVA is a multiple of N */
 	uint64_t first; /**< lowest IOVA allowed; 0: 64 KiB (to go lower name at least 1) */
 	uint64_t
 		last; /**< highest IOVA allowed, inclusive: 2^32 - 1 for a device with 32 address bits; 0: no limit */
 };
 
 /**
- * Map memory at an IOVA of the library's choice: free, in the ranges that the kernel allows, as wanted. Never an address that is mapped,
- * also not one that another thread is mapping right now; one that was unmapped is used again.
+ * Map memory at an IOVA that the library chooses: a free one, in a range that the kernel allows and `placement` asks for. It never chooses
+ * an address that is mapped, or that another thread is mapping right now; it does choose one again after it was unmapped.
  *
- * Where devices log their own DMA, IOVAs that all their logs watch are preferred, in the range wished for: a mapping elsewhere is owed as a
- * whole (vfd_track_rearm()).
+ * If devices log their own DMA, the library prefers IOVAs that all their logs watch, because a mapping elsewhere is owed as a whole
+ * (vfd_track_rearm()).
  *
  * The first such call on a container, and the first after groups came or went, reads the table of mappings once; from then on every map
  * and unmap costs a little more.
@@ -421,7 +422,7 @@ VFD_API int vfd_unmap_all(struct vfd_container *container, struct vfd_error *err
 /**
  * The mapping that contains an address. Never waits for the kernel, nor for other lookups.
  *
- * Several mappings may stand for the same memory: then it is the one whose memory begins last (at the highest address), and of several
+ * Several mappings may contain the same memory. Then the answer is the one whose memory begins at the highest address, and of several
  * such the one with the lowest IOVA. IOVAs are unique.
  *
  * @param by what `address` is; other than VFD_FIND_IOVA it must have been among the flags at vfd_container_open()

@@ -29,7 +29,8 @@ VFD_API int vfd_device_open(struct vfd_group *group, const char *name, struct vf
 			    struct vfd_error *err);
 
 /**
- * The handle of a device that is open: of an adopted container, for one. It is the same handle for all, and ends for all.
+ * The handle of a device that is open already, for example in an adopted container. All callers have the same handle: when one of them
+ * ends it, it has ended for all.
  *
  * @param name as it was given to vfd_device_open(), or declared
  * @return 0; VFD_EINVALID (no such device is open in the container); VFD_EFORKED
@@ -40,10 +41,10 @@ VFD_API int vfd_device_find(struct vfd_container *container, const char *name, s
 /**
  * Close a device: interrupts off, areas unmapped, fd closed. While tracking, and unless drained:
  *
- *  - flags 0: VFD_EDIRTY, nothing done: a device that may still write would take its last pages along if the kernel
- *    removed it before the next harvest;
+ *  - flags 0: VFD_EDIRTY, and nothing is done: if the kernel removed the device before the next harvest, the last pages that it wrote
+ *    would be lost;
  *  - VFD_COLLECT: quiesce, harvest, close, harvest again (a driver may unpin at close);
- *  - VFD_DISCARD: just close. What the container's record still holds is not lost by this.
+ *  - VFD_DISCARD: only close. The container's record is not lost by this.
  *
  * @param device address of the handle; set to NULL on success. NULL already: VFD_EINVALID.
  */
@@ -101,8 +102,8 @@ VFD_API int vfd_device_map(struct vfd_device *device, uint32_t index, uint64_t o
 VFD_API int vfd_device_unmap(struct vfd_device *device, void *memory, struct vfd_error *err);
 
 /**
- * Read from or write to a region by the fd. All of it, or an error. Turning on PCI bus mastering this way ends
- * "quiesced".
+ * Read from or write to a region through the fd: all of it, or the call fails. If this turns PCI bus mastering on, the device is no longer
+ * quiesced.
  *
  * @return 0; VFD_EINVALID; VFD_ENOMEMORY (nothing was read or written); -errno; -EIO when the device accepted only part
  */
@@ -114,9 +115,9 @@ VFD_API int vfd_device_write(struct vfd_device *device, uint32_t index, uint64_t
 /**
  * Deliver interrupts to eventfds.
  *
- * One of them is told when the kernel wants the device back (unbind, hot-unplug): VFIO_PCI_REQ_IRQ_INDEX of a PCI device, an index of
- * its own driver's of a mediated one. The kernel waits until the device is closed: vfd_device_close() with VFD_COLLECT, then
- * vfd_group_detach(). Nothing is lost meanwhile.
+ * One interrupt says that the kernel wants the device back (unbind, hot-unplug): VFIO_PCI_REQ_IRQ_INDEX of a PCI device; for a mediated
+ * device the index that its driver documents. The kernel then waits until the device is closed: call vfd_device_close() with VFD_COLLECT,
+ * then vfd_group_detach(). Nothing is lost meanwhile.
  *
  * @param irq VFIO_PCI_MSIX_IRQ_INDEX ...
  * @param start first vector
@@ -133,24 +134,24 @@ VFD_API int vfd_device_irq_unmask(struct vfd_device *device, uint32_t irq, uint3
 /** Turn off all vectors of an interrupt index. */
 VFD_API int vfd_device_irq_disable(struct vfd_device *device, uint32_t irq, struct vfd_error *err);
 
-/** Reset it (VFIO_DEVICE_RESET). VFD_EUNSUPPORTED if the device says it cannot, and does not migrate. Afterwards it counts as able to write; its
- * migration state is RUNNING, and a data session has ended. */
+/** Reset a device (VFIO_DEVICE_RESET). VFD_EUNSUPPORTED if it neither has a reset nor migrates. Afterwards it counts as able to write, its
+ * migration state is RUNNING, and its data session has ended. */
 VFD_API int vfd_device_reset(struct vfd_device *device, struct vfd_error *err);
 
 /**
- * Make a device unable to write: into its migration state STOP if it has one (STOP_COPY from PRE_COPY, so that its data is not lost); else PCI bus
- * mastering off and read back; else reset. Idempotent.
+ * Make a device unable to write. If it has migration states, it is put into STOP (from PRE_COPY into STOP_COPY, so that its data is not
+ * lost); else PCI bus mastering is turned off, and read back; else it is reset. Calling it again changes nothing.
  *
- * A device that was stopped by its state or a reset wakes when its registers are written. vfd_device_write() counts it as able to
- * write from then on; writes through a mapped area nobody can see: call vfd_device_resume() before those.
+ * A device that was stopped by its state or by a reset can wake when its registers are written. After vfd_device_write() it counts as able
+ * to write. The library cannot see writes through a mapped area: call vfd_device_resume() before those.
  *
  * @return 0; VFD_EUNSUPPORTED (neither migration states nor bus mastering nor reset); VFD_ENOMEMORY; -errno
  */
 VFD_API int vfd_device_quiesce(struct vfd_device *device, struct vfd_error *err);
 
-/** Undo vfd_device_quiesce(): the migration state RUNNING, or bus mastering on, where there is such a thing. The container is no longer drained.
- * Before it wakes, logs of quiesced devices are started anew for what was mapped meanwhile (vfd_track_rearm()). If that fails the device
- * wakes all the same: vfd_track_plan() says that its log does not count. */
+/** Undo vfd_device_quiesce(): the migration state becomes RUNNING, or bus mastering is turned on, if the device has one of them. The
+ * container is no longer drained. Before the device wakes, logs of quiesced devices are started again for what was mapped meanwhile
+ * (vfd_track_rearm()). If that fails, the device wakes all the same, and vfd_track_plan() says that its log does not count. */
 VFD_API int vfd_device_resume(struct vfd_device *device, struct vfd_error *err);
 
 #ifdef __cplusplus

@@ -6,9 +6,12 @@
  * @file error.h
  * Every function that can fail returns 0 or a negative code:
  *
- *  - `-errno` (-1 .. -4095): the kernel said no, and this is what it said;
- *  - below -4095: the library refused, made no system call that could lose a dirty page,
- *    and changed nothing (but VFD_EPARTIAL, which says what it changed).
+ *  - `-errno` (-1 .. -4095): a system call failed with this errno, or would fail with it (vfd_map_check(), -EACCES of vfd_pin());
+ *  - below -4095: a code of the library, see below.
+ *
+ * After an error no dirty page is lost, whatever the code. Most of the library's codes are refusals: nothing was changed. The exceptions
+ * are VFD_ESHORT, VFD_ELOST and VFD_EPARTIAL; calls that work through several mappings or devices (vfd_unmap(),
+ * vfd_migration_cancel()); and calls with VFD_COLLECT, which may have collected pages and closed devices before they failed.
  *
  * The last parameter of such a function is a `struct vfd_error *` (NULL if the text is not wanted). It
  * belongs to the caller, needs no preparation, is written only on failure and points to nothing that must be
@@ -24,16 +27,16 @@
 extern "C" {
 #endif
 
-/** The library's own refusals. The values are part of the ABI. */
+/** The library's own codes. The values are part of the ABI. */
 enum vfd_code {
 	VFD_OK = 0,
-	VFD_EINVALID = -4097,	  /**< an argument makes no sense: NULL, zero size, unknown flag */
-	VFD_ESTATE = -4098,	  /**< right call, wrong moment; the message says what comes first */
-	VFD_EDIRTY = -4099,	  /**< dirty pages would be lost; collect them, or discard by name */
-	VFD_EPINNED = -4100,	  /**< a pin holds part of the range */
-	VFD_EDEVICES = -4101,	  /**< devices are still open; the message names them */
-	VFD_EALIAS = -4102,	  /**< the stated log address is not the memory's log address */
-	VFD_EFORKED = -4103,	  /**< called in a child after fork(); only release is allowed there */
+	VFD_EINVALID = -4097, /**< an argument makes no sense: NULL, zero size, unknown flag */
+	VFD_ESTATE = -4098,   /**< the right call at the wrong moment; the message says what comes first */
+	VFD_EDIRTY = -4099,   /**< dirty pages would be lost: collect them, or pass VFD_DISCARD */
+	VFD_EPINNED = -4100,  /**< a pin holds part of the range */
+	VFD_EDEVICES = -4101, /**< devices are still open; the message names the first */
+	VFD_EALIAS = -4102,   /**< the stated log address is not the memory's log address */
+	VFD_EFORKED = -4103,  /**< called in a child after fork(); only release is allowed there */
 	VFD_EUNSUPPORTED = -4104, /**< this kernel, container or device cannot do it */
 	VFD_EOVERLAP = -4105,	  /**< the range meets one that is there already */
 	VFD_ENOTMAPPED = -4106,	  /**< nothing is mapped in the range */
@@ -46,7 +49,7 @@ enum vfd_code {
 	VFD_ELIMIT = -4113,    /**< a fixed table is full; the message names it */
 	VFD_ENOMEMORY = -4114, /**< no memory for the library's own records, or to ask the kernel */
 	VFD_ELOST = -4115,     /**< the kernel's record vanished; what it may have held is assumed dirty */
-	VFD_EPARTIAL = -4116,  /**< all or nothing failed, and part could not be undone: first..last */
+	VFD_EPARTIAL = -4116,  /**< an all-or-nothing call failed, and a part of it could not be undone */
 };
 
 #define VFD_ERROR_TEXT 384

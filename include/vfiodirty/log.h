@@ -106,32 +106,34 @@ VFD_API int vfd_log_release(struct vfd_log **log, struct vfd_error *err);
 /** What vfd_log_salvage() found. */
 struct vfd_salvage {
 	uint32_t struct_size; /**< sizeof(struct vfd_salvage) */
-	uint32_t interrupted; /**< questions to the kernel that were on their way */
+	uint32_t interrupted; /**< reads of the kernel's record that the process had begun and not finished */
 	uint64_t regions;     /**< of the dead log */
-	uint64_t pages; /**< that were clean in `log` before, of all below; for the log's own consumer */
+	uint64_t pages; /**< pages that the own consumer of `log` is owed now, and was not owed before */
 	uint64_t
-		pages_assumed; /**< of those: because of questions that were on their way (VFD_WHY_INTERRUPTED) */
+		pages_assumed; /**< of those: because of reads that were not finished (VFD_WHY_INTERRUPTED) */
 };
 
 /**
- * Owe to every consumer of `log` what a dead log still owed, or had in open batches: after its process was killed, at whatever
- * instant, someone else who has its arena (a memfd, mapped) loses no page that the kernel had handed over. What was asked of the kernel
- * and not merged yet is assumed dirty. What the kernel still keeps is got by vfd_container_adopt() with the dead process' descriptors.
+ * Take over the log of a process that was killed, at whatever instant. Its log must be in an arena that others can map (a memfd). All
+ * that the dead log still owed, or had in open batches, is then owed to every consumer of `log`: no page is lost that the kernel had
+ * handed over. What the process was just reading from the kernel is assumed dirty. What the kernel still keeps can be read after
+ * vfd_container_adopt() with the descriptors of the dead process.
  *
- * The regions of the dead log must lie in regions of `log`, which has the same page size. Reports keep saying who made pages dirty, where
- * that was legible. The arena is only read, and not trusted: whatever is in it, nothing outside of it is touched; but if it was tampered
- * with, pages may be missing. The dead process must not run any more, nor anybody else change the arena. Salvaging twice does no harm.
+ * The regions of the dead log must lie in regions of `log`, and both have the same page size. vfd_consumer_causes() still says who made
+ * the pages dirty, where that could be read. The arena is only read, and it is not trusted: whatever is in it, nothing outside of it is
+ * touched; but if somebody changed it, pages may be missing. The process must be dead, and nobody may write to the arena meanwhile.
+ * Salvaging twice does no harm.
  *
- * All of the dead log's planes are read: half a byte per page and consumer. An arena that is a file with holes gets memory for them by that;
- * fallocate it, and seal it against being cut, before the log is created: a page that cannot be had then kills the process (SIGBUS).
+ * All bits of the dead log are read: half a byte per page and consumer. If the arena is a file with holes, reading fills them; if there is
+ * no memory for that, the reader is killed (SIGBUS). So before the log is created, fallocate the file, and seal it against shrinking.
  *
- * @param arena the dead log's arena, 4096-aligned, which need not be where it was; it stays the caller's
+ * @param arena the dead log's arena, 4096-aligned, at any address; it stays the caller's
  * @param arena_size bytes, as it was when the log was created
- * @param consumer whose pages: the name of one of the dead log's consumers ("main" is the one that it was born with); NULL: of all
+ * @param consumer whose pages: the name of one of the dead log's consumers (its own is "main"); NULL: of all
  * @param[out] result may be NULL
  * @return 0; VFD_EINVALID (NULL, not aligned, no log in it, another version's, or damaged; page sizes differ; no such consumer);
- * VFD_ESTATE (the log was destroyed: it owes nothing; or `log` lives in that arena); VFD_ENOREGION (a region of the dead log is in none of `log`:
- * nothing was owed); VFD_EFORKED
+ * VFD_ESTATE (the log was destroyed: it owes nothing; or `log` lives in that arena); VFD_ENOREGION (a region of the dead log lies in no
+ * region of `log`: nothing was done); VFD_EFORKED
  */
 VFD_API int vfd_log_salvage(struct vfd_log *log, const void *arena, uint64_t arena_size, const char *consumer,
 			    struct vfd_salvage *result, struct vfd_error *err);
@@ -192,12 +194,12 @@ VFD_API int vfd_consumer_remove(struct vfd_consumer **consumer, unsigned flags, 
 
 /**
  * Owe every page of every region to one consumer, labelled VFD_INITIAL: the first full copy. Start tracking
- * before it, or a page written in between is lost to the copy.
+ * before this call, or the copy misses pages that are written in between.
  */
 VFD_API int vfd_mark_initial(struct vfd_consumer *consumer, struct vfd_error *err);
 
 /**
- * Owe a range to every consumer, labelled VFD_SOFTWARE: for those who know what was written.
+ * Owe a range to every consumer, labelled VFD_SOFTWARE: for programs that know what was written.
  * Rounded outwards to pages of the log. Nothing is marked unless the whole range lies in regions.
  *
  * @param address first log address
@@ -219,7 +221,7 @@ struct vfd_bitmap {
 };
 
 /**
- * Owe every page that has a bit set to every consumer. Any ratio of page sizes; rounded outwards.
+ * Owe every page that has a bit set to every consumer. The page sizes may differ in any ratio; ranges are rounded outwards.
  * Nothing is merged unless all set bits lie in regions.
  *
  * @param[out] pages_new pages of the log that were clean before, counted for the log's own consumer; may be NULL
@@ -243,20 +245,21 @@ struct vfd_count {
 VFD_API int vfd_consumer_count(struct vfd_consumer *consumer, uint64_t first, uint64_t last,
 			       struct vfd_count *count, struct vfd_error *err);
 
-/** Why pages are owed that no source reported exactly, and who reported the others. */
+/** Who reported pages that are owed, or why they are owed although nobody did. */
 struct vfd_cause {
-	uint32_t provenance; /**< enum vfd_provenance */
-	uint32_t reason;     /**< enum vfd_reason; VFD_WHY_NONE unless VFD_ASSUMED */
-	uint64_t first;	     /**< log addresses that it spans, inclusive; neighbours are merged, so not all */
-	uint64_t last;	     /**< pages between need have this cause */
+	uint32_t provenance;  /**< enum vfd_provenance */
+	uint32_t reason;      /**< enum vfd_reason; VFD_WHY_NONE unless VFD_ASSUMED */
+	uint64_t first;	      /**< the span of log addresses, inclusive. Neighbouring spans are merged, so */
+	uint64_t last;	      /**< pages between them may have other causes */
 	uint64_t granularity; /**< bytes that one bit of the source stands for; 0 if it has none */
-	uint64_t pages; /**< pages in first..last owed now and (REPORTED) reported, (others) not reported.
-			       *   Causes may overlap, so these do not add up to a total. */
-	char who[32];	/**< the source or culprit, e.g. "group 7", "kvm", "caller" */
+	uint64_t
+		pages; /**< pages owed in first..last: those reported for VFD_REPORTED, the others for every other
+			       *   provenance. Spans may overlap, so the sum of all causes can be more than is owed. */
+	char who[32]; /**< the source or culprit, e.g. "group 7", "kvm", "caller" */
 };
 
 /**
- * List the causes of what is owed to a consumer. Bounded: at most 64 are kept, neighbours merge.
+ * List the causes of what is owed to a consumer. At most 64 are kept; if there are more, the closest ones are merged.
  *
  * @param[out] causes room for `capacity` entries; may be NULL if capacity is 0
  * @param[out] count how many there are, which may be more than capacity
@@ -305,7 +308,7 @@ VFD_API int vfd_batch_runs(struct vfd_consumer *consumer, struct vfd_batch *batc
 			   size_t capacity, size_t *count, struct vfd_error *err);
 
 /**
- * The receiver has them: pages of the batch in first..last are no longer owed, unless dirtied again since.
+ * The receiver has the pages of the batch in first..last: they are no longer owed, unless they became dirty again after the take.
  * When its last page is resolved the batch is closed and its id becomes invalid.
  *
  * @param first,last as in vfd_consumer_count(); 0 and UINT64_MAX: the whole batch
@@ -314,7 +317,7 @@ VFD_API int vfd_batch_runs(struct vfd_consumer *consumer, struct vfd_batch *batc
 VFD_API int vfd_commit(struct vfd_consumer *consumer, const struct vfd_batch *batch, uint64_t first,
 		       uint64_t last, struct vfd_error *err);
 
-/** Not delivered: pages of the batch in first..last are owed again. Else as vfd_commit(). */
+/** The pages of the batch in first..last were not delivered: they are owed again. Otherwise as vfd_commit(). */
 VFD_API int vfd_rollback(struct vfd_consumer *consumer, const struct vfd_batch *batch, uint64_t first,
 			 uint64_t last, struct vfd_error *err);
 

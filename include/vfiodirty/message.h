@@ -4,12 +4,12 @@
 
 /**
  * @file message.h
- * Messages: what a program may want to write into its own journal, because nothing else would tell it afterwards. Something was assumed
- * dirty, a device's log failed, a loss was refused, the kernel had to be asked twice. The library prints nothing; a container
- * tells the function that was named for it, and without one it tells nobody, at the cost of a load and a branch.
+ * Messages: what a program may want to write into its own journal, because nothing else tells it. Examples: pages were assumed dirty, a
+ * device's log failed, a loss was refused, the kernel had to be asked twice. The library prints nothing. It calls a function that the
+ * program named for the container; if there is none, a message costs a load and a branch.
  *
- * They are no errors: what a call returns, and its `struct vfd_error`, are all that a program needs. And they are not the log of dirty
- * pages, which is struct vfd_log.
+ * Messages are not errors: what a call returns, and its `struct vfd_error`, are all that a program needs. And they have nothing to do with
+ * the log of dirty pages, struct vfd_log.
  */
 
 #include <vfiodirty/container.h>
@@ -71,25 +71,27 @@ struct vfd_message {
 	char text[VFD_MESSAGE_TEXT]; /**< one sentence with all of it, without a newline; cut if too long */
 };
 
-/** What a program is told by. */
+/** The function that is called with each message; `opaque` is what vfd_container_messages() was given. */
 typedef void (*vfd_message_fn)(const struct vfd_message *message, void *opaque);
 
 /**
- * Name the function that is told what happens in a container; it takes the place of the one before.
+ * Name the function (fn) that gets the messages of a container. It replaces the one before.
  *
- * It is called by the thread that made the call in which it happened, before that call returns, with no lock held: so it may call
- * the library for this container and for others, and may name another function, or none. It must not end a handle that the
- * interrupted call works on, nor the container. During vfd_container_close() that succeeds, all that it calls for the container is refused
- * with VFD_ESTATE, and it returns when no thread is in the function any more. What its own calls have to say it is told after it returned: it is never entered twice by one thread for one
- * container. It is by several threads at once, if they call the library at once.
+ * fn runs in the thread that called the library, before that call returns, and no lock is held. So fn may call the library, for this
+ * container and for others, and may name another function or none. It must not end a handle that the interrupted call works on, nor the
+ * container. Messages of calls that fn itself makes come after it has returned: one thread is never twice in fn for one container. Several
+ * threads are in it at once if they call the library at once.
  *
- * Until then up to 64 messages wait in the container. When there is no place, what matters least gives way, and their number is
- * told by the next message, of the kind VFD_MSG_DROPPED. Nothing is allocated but by this function.
+ * Until fn is called up to 64 messages wait in the container. If there is no room, the least important ones are dropped; the next message,
+ * of kind VFD_MSG_DROPPED, says how many. Only vfd_container_messages() itself allocates memory.
  *
- * When it has returned, the function before is not running in any other thread, nor will it be called again; waiting messages
- * of levels that are still wanted go to the new one. Within a callback it does not wait for other threads that may run the function before.
+ * When vfd_container_messages() has returned, no other thread is in the function before, and it is not called again. Waiting messages of
+ * levels that are still wanted go to the new one. (Called within fn, it does not wait for other threads that may be in the function before.)
  *
- * In a child after fork() nothing is told. A child that was forked inside of the function may return from it.
+ * While a vfd_container_close() that succeeds calls fn, calls of fn for that container are refused with VFD_ESTATE. The close returns when
+ * no thread is in fn any more.
+ *
+ * In a child after fork() there are no messages. A child that was forked inside of fn may return from it.
  *
  * @param level the least important that is wanted (enum vfd_level); not read if fn is NULL
  * @param fn NULL: nobody is told any more, and what waits is dropped

@@ -19,8 +19,8 @@
  * were quiesced). In every other state, and when its state is not known, it counts as able to write, and it does so from before
  * the system call that can wake it. Its own log of its DMA is read before a state change that may end it.
  *
- * A register write (vfd_device_write(), not of PCI configuration space) may wake a stopped device: it then counts as able to
- * write until it was running and stopped again. What is written through a mapped area nobody can see: do not.
+ * A register write (vfd_device_write(), not of PCI configuration space) may wake a stopped device: it then counts as able to write until
+ * it was running and stopped again. Do not write through a mapped area of a stopped device: the library cannot see that.
  *
  * Threads and fork as in container.h. The states of a device are changed by one thread at a time; another one may read or write its data.
  */
@@ -38,10 +38,10 @@ enum vfd_migration_state {
 	VFD_MIG_ERROR = 0,	  /**< it has failed, and only vfd_device_reset() leads out of this */
 	VFD_MIG_STOP = 1,	  /**< silent: no DMA, no interrupts, nothing changes */
 	VFD_MIG_RUNNING = 2,	  /**< at work */
-	VFD_MIG_STOP_COPY = 3,	  /**< silent, and its state can be read, to the end */
+	VFD_MIG_STOP_COPY = 3,	  /**< silent, and all of its state can be read */
 	VFD_MIG_RESUMING = 4,	  /**< silent, and its state is written */
 	VFD_MIG_RUNNING_P2P = 5,  /**< at work, but leaves other devices alone */
-	VFD_MIG_PRE_COPY = 6,	  /**< at work, and what it has of its state can be read already */
+	VFD_MIG_PRE_COPY = 6,	  /**< at work, and a part of its state can be read already */
 	VFD_MIG_PRE_COPY_P2P = 7, /**< both */
 };
 
@@ -78,14 +78,15 @@ VFD_API int vfd_migration_info(struct vfd_device *device, struct vfd_migration_i
 			       struct vfd_error *err);
 
 /**
- * Bring devices to a state, all or none, over as many arcs as the kernel takes. They may be of different containers. Several that work leave each other alone
- * (P2P, where they can) before the first is stopped, and take what others send before the first one works again.
+ * Bring devices to a state, all or none, over as many intermediate states as the kernel takes. They may be in different containers. Before
+ * the first of several running devices is stopped, all of them stop DMA to each other (state P2P, if they have it); before the first one
+ * runs again, all of them accept such DMA.
  *
- * When one fails, all are brought back to where they were. Not where a data session ended on the way, which cannot be taken up again: those
- * that precopied are then all RUNNING (RUNNING_P2P), and one that was in STOP_COPY or RESUMING and has left it is in STOP. A device that failed to
- * take in its data (RESUMING) may stay there, or be in ERROR. Data sessions that ended are closed.
+ * If one fails, all are brought back to where they were. But a data session that ended on the way cannot be continued: then all devices
+ * that were in PRE_COPY become RUNNING (RUNNING_P2P), and one that has left STOP_COPY or RESUMING becomes STOP. A device that did not
+ * accept its data (RESUMING) may stay there, or be in ERROR. Data sessions that ended are closed.
  *
- * Where a device cannot do P2P, it is stopped, or started, without that step: if devices do DMA to each other, all should be able to.
+ * A device without P2P states is stopped, or started, without that step. If devices do DMA to each other, all should have them.
  *
  * @param devices `count` of them, open
  * @param state enum vfd_migration_state, not ERROR
@@ -107,15 +108,15 @@ enum vfd_migration_cancel_flags {
  * A device in ERROR, or one that was given incomplete data, cannot go there without a reset.
  *
  * @param flags 0 or VFD_MIG_RESET
- * @return 0: all run; VFD_EINVALID, VFD_EUNSUPPORTED: nothing was done; VFD_ESTATE (one is in ERROR), -errno: the first failure, of which
- * vfd_migration_info() of each device says what came; VFD_EFORKED
+ * @return 0: all run; VFD_EINVALID, VFD_EUNSUPPORTED: nothing was done; VFD_ESTATE (one is in ERROR), -errno: the first failure; the
+ * others were still brought to RUNNING if they could, and vfd_migration_info() tells the state of each; VFD_EFORKED
  */
 VFD_API int vfd_migration_cancel(struct vfd_device *const *devices, size_t count, unsigned flags,
 				 struct vfd_error *err);
 
 /**
- * Read the next bytes of a device's state, in STOP_COPY, PRE_COPY or PRE_COPY_P2P. To the library they are opaque, and not to be
- * reordered; how they were cut into reads means nothing.
+ * Read the next bytes of a device's state, in STOP_COPY, PRE_COPY or PRE_COPY_P2P. The library does not know what they mean. Their order
+ * must be kept; into which pieces reads cut them does not matter.
  *
  * It waits for the device unless the descriptor is nonblocking. A change of the state, from another thread, ends the wait; closing the
  * device waits for it.
@@ -129,10 +130,10 @@ VFD_API int vfd_migration_read(struct vfd_device *device, void *data, size_t siz
 			       struct vfd_error *err);
 
 /**
- * Give a device in RESUMING the next bytes of another's state. Whether they make sense the driver may say only when RESUMING is left.
+ * Give a device in RESUMING the next bytes of another device's state. The driver may check them only when RESUMING is left.
  *
  * @param[out] done bytes taken, at least one. Set on success only.
- * @return 0; -EAGAIN (it takes no more for now: the descriptor is nonblocking), -EINTR (call again); -EINVAL (it refuses them), -ENOMEM, -EFBIG
+ * @return 0; -EAGAIN (the descriptor is nonblocking, and the device takes no more for now), -EINTR (call again); -EINVAL (it refuses them), -ENOMEM, -EFBIG
  * (too many); -errno; VFD_EINVALID; VFD_ESTATE (not in RESUMING); VFD_EFORKED
  */
 VFD_API int vfd_migration_write(struct vfd_device *device, const void *data, size_t size, size_t *done,
@@ -152,7 +153,7 @@ struct vfd_migration_precopy {
 VFD_API int vfd_migration_precopy(struct vfd_device *device, struct vfd_migration_precopy *info,
 				  struct vfd_error *err);
 
-/** The descriptor of a device's data, to poll(2) it or make it nonblocking; -1 if there is none. Not yours to close, and gone with the state. */
+/** The descriptor of a device's data, to poll(2) it or make it nonblocking; -1 if there is none. Do not close it; it ends with the state. */
 VFD_API int vfd_migration_fd(const struct vfd_device *device);
 
 /** "STOP_COPY" and the like. Static text, never NULL. */

@@ -6,13 +6,13 @@
  * @file pin.h
  * Pins: holds on mapped memory while a device may access it, for drivers in user space.
  *
- * What is pinned cannot be unmapped, nor can its container be closed or its last group detached: those calls return VFD_EPINNED. While
- * tracking, a page pinned for writing is owed (VFD_SOFTWARE) when it is pinned, at each harvest in between, and when it is unpinned: what
- * the kernel itself says of pages that a mediated device has pinned. A driver that pins everything its device writes thereby tracks
- * exactly on hardware that cannot: see vfd_device_pins_all().
+ * Pinned memory cannot be unmapped, and while anything is pinned tracking cannot be stopped, nor the container closed, nor its last group
+ * detached: those calls return VFD_EPINNED. While tracking, a page pinned for writing is owed (VFD_SOFTWARE) when it is pinned, at each
+ * harvest in between, and when it is unpinned; the kernel treats pages that a mediated device has pinned in the same way. So a driver that
+ * pins everything its device writes is tracked exactly, even on hardware that keeps no record: see vfd_device_pins_all().
  *
- * Pins live in *pin sets*. A set is used by one thread at a time, one per queue or thread; different sets do not disturb each other. It
- * ends with its container: let no thread use it when that is closed.
+ * Pins belong to *pin sets*. Only one thread may use a set at a time: make one for each queue or thread; different sets do not disturb each
+ * other. A set ends with its container: no thread may use it when that is closed.
  * vfd_pin() and vfd_unpin() allocate nothing, take no lock and make no system call, unless a mapping was made or removed since.
  */
 
@@ -84,8 +84,8 @@ struct vfd_pin {
 };
 
 /**
- * Pin process memory. It must lie in mappings that follow each other without a gap in memory, IOVA and log address, and in one region of the log; else
- * vfd_pin_list() splits it.
+ * Pin process memory. It must lie in mappings that follow each other without a gap in memory, IOVA and log address, and in one region of the
+ * log. If it does not, use vfd_pin_list(), which makes several pins.
  *
  * @param memory any address in memory mapped in the container, which was opened with VFD_FIND_MEMORY
  * @param size bytes, not 0
@@ -108,8 +108,8 @@ struct vfd_pin_part {
 };
 
 /**
- * Pin a scatter list, all of it or nothing. A part that goes on in another mapping becomes several pins. Of a list that fails, what could be
- * pinned was pinned for a moment: pages pinned for writing while tracking is on are in the log then.
+ * Pin a scatter list, all of it or nothing. A part that lies in several mappings becomes several pins. If the call fails, some parts may
+ * have been pinned for a moment; if tracking is on, and they were pinned for writing, their pages are in the log.
  *
  * @param[out] pins room for `capacity` of them, in the order of the parts
  * @param[out] filled how many; on failure 0
@@ -120,8 +120,8 @@ VFD_API int vfd_pin_list(struct vfd_pinset *set, const struct vfd_pin_part *part
 			 struct vfd_error *err);
 
 /**
- * Let go of pins, all of which the same set gave. A pin that is not held (unpinned already, never pinned) changes nothing: the others
- * are let go, and the call fails.
+ * Unpin, by the set that made the pins. If one of them is not held (unpinned already, never pinned), all others are unpinned, and the call
+ * fails.
  *
  * @return 0; VFD_EINVALID (names the first pin that was not held); VFD_EFORKED
  */
@@ -140,8 +140,8 @@ struct vfd_translation {
 };
 
 /**
- * Translate a process address (needs VFD_FIND_MEMORY), or an IOVA, without pinning. What is not pinned may be unmapped by another thread at
- * any time: the answer is as good as vfd_pinset_generation() says. A device must be given pinned addresses only.
+ * Translate a process address (needs VFD_FIND_MEMORY), or an IOVA, without pinning. Another thread may unmap it at any time, so the answer
+ * is true only while vfd_pinset_generation() is the same. Give a device pinned addresses only.
  *
  * @return 0; VFD_ENOTMAPPED; VFD_ESTATE; VFD_EINVALID; VFD_EFORKED
  */
@@ -150,12 +150,13 @@ VFD_API int vfd_translate(struct vfd_pinset *set, const void *memory, struct vfd
 VFD_API int vfd_translate_iova(struct vfd_pinset *set, uint64_t iova, struct vfd_translation *out,
 			       struct vfd_error *err);
 
-/** A number that moves whenever a mapping of the container is made, removed, or about to be removed. While it is the same as a
- * translation's the translation holds. 0 if NULL. */
+/** A number that changes whenever a mapping of the container is made, removed, or about to be removed. A translation is true as long as this
+ * is equal to its `generation`. 0 if NULL. */
 VFD_API uint64_t vfd_pinset_generation(const struct vfd_pinset *set);
 
 /**
- * As vfd_unmap(), but where that would say VFD_EPINNED wait for the pins to go, at most so long. No new pin is let in meanwhile.
+ * Like vfd_unmap(), but where that returns VFD_EPINNED, wait until the memory is unpinned, at most so long. It cannot be pinned again
+ * meanwhile.
  *
  * @param nanoseconds 0: as vfd_unmap()
  * @return as vfd_unmap(); VFD_EPINNED when the time is over; then mappings before first of the error are gone

@@ -4,7 +4,7 @@
 
 /**
  * @file track.h
- * Dirty tracking: start, harvest, stop, and the plan that says who answers for which device.
+ * Dirty tracking: start, harvest, stop, and the plan, which says who reports what each device writes.
  *
  * Start before the first full copy (vfd_mark_initial()), harvest once per round, and at the end pause the devices and
  * harvest once more with VFD_HARVEST_FINAL.
@@ -36,10 +36,10 @@ struct vfd_plan_entry {
 	char why[192];	      /**< which rule decided, in words */
 };
 
-/** Which source answers for which device, and how precisely. */
+/** Which source reports what a device writes, and how precisely. */
 struct vfd_plan {
 	uint32_t struct_size;	 /**< sizeof(struct vfd_plan), set by the caller */
-	uint32_t exact;		 /**< 1: every device is answered for exactly */
+	uint32_t exact;		 /**< 1: what every device writes is reported exactly */
 	uint32_t entry_count;	 /**< entries filled in below */
 	uint32_t entry_total;	 /**< entries there are */
 	uint64_t deferred_bytes; /**< owed once, at the final harvest */
@@ -61,11 +61,11 @@ struct vfd_track_options {
 };
 
 /**
- * Turn dirty tracking on. In a container without groups it is remembered, and turned on by the first attach before
- * any mapping. Already on: what was lost (the kernel's record, a device's log that failed) is begun anew; what it missed stays owed.
+ * Turn dirty tracking on. In a container without groups it is remembered, and the first attach turns it on before it makes any mapping.
+ * If it is on already, whatever failed is started again (the kernel's record that was lost, a device's log); what was missed stays owed.
  *
- * Beside a physical group, or in a v1 container, devices that log their own DMA have their logs started. Open them before: until a device
- * is known to log, nothing is known of its group, and all that is mapped is owed at the end.
+ * Beside a physical group, or in a v1 container, this starts the logs of devices that log their own DMA. So open them before: as long as
+ * the library does not know that the devices of a group log, all that is mapped is owed at the end.
  *
  * @param options NULL for the defaults
  * @param[out] plan may be NULL
@@ -97,8 +97,8 @@ struct vfd_harvest {
 };
 
 /**
- * Move the kernel's bits into the log. Whatever arrived before an error is in the log; what the failure may have
- * spoiled is owed, labelled VFD_ASSUMED with the reason; and the error is returned. Calling it again is always safe.
+ * Move the kernel's bits into the log. If it fails, whatever arrived before is in the log, and what the failure may have spoiled is owed,
+ * labelled VFD_ASSUMED with the reason. Calling it again is always safe.
  *
  * @param flags 0 or VFD_HARVEST_FINAL
  * @param[out] result may be NULL; filled in on failure too
@@ -109,11 +109,11 @@ VFD_API int vfd_track_harvest(struct vfd_container *container, unsigned flags, s
 			      struct vfd_error *err);
 
 /**
- * The same for the mappings that start in the IOVA range first..last (inclusive), so that several threads can share the harvest of
- * one large container. They do not wait for each other if their ranges do not meet, and a mapping that starts at a multiple of 64
- * pages is the first of each range. A mapping is read whole, also if it ends behind last.
+ * Harvest only the mappings that start in the IOVA range first..last (inclusive), so that several threads can share the harvest of
+ * one large container. The threads do not wait for each other if their ranges do not meet, and if the first mapping of each range starts
+ * at a multiple of 64 pages. A mapping is read whole, even if it ends behind last.
  *
- * It owes nothing that is deferred, and never makes the container drained: vfd_track_harvest() does.
+ * Deferred memory does not become owed by this, and the container does not become drained: that takes vfd_track_harvest().
  *
  * @param[out] result may be NULL; of this call alone; filled in on failure too
  * @return as vfd_track_harvest(); VFD_EINVALID (last is before first)
@@ -147,20 +147,20 @@ struct vfd_rearm {
 };
 
 /**
- * Start the logs of devices anew, for what was mapped since they were started and lies outside of what they watch (*unarmed*). Until
- * then such mappings are owed as a whole, once, at the final harvest.
+ * Start the logs of devices again, so that they also watch what was mapped since they were started (*unarmed* mappings). Until then such
+ * mappings are owed as a whole, once, at the final harvest.
  *
- * A log can be given other ranges only by stopping it, and what a device writes until it is started again is in no record. A quiesced
- * device (vfd_device_quiesce()) writes nothing: its log is read, stopped and started, and nothing is assumed. vfd_device_resume() does
- * that by itself. With VFD_REARM_RUNNING the logs of the others are started anew too, all at once; everything that is mapped
- * writable is then assumed (VFD_WHY_REARMED) and in the log when the call returns. That is worth it when what is unarmed is
- * too much for the final harvest: `unarmed_bytes` says how much that is, `budget` how much may be sent again for it in all.
+ * To get other ranges a log must be stopped, and what the device writes until it is started again is in no record. A quiesced device
+ * (vfd_device_quiesce()) writes nothing: its log is read, stopped and started, and nothing has to be assumed. vfd_device_resume() does that
+ * by itself. With VFD_REARM_RUNNING the logs of running devices are started again too, all at once; then everything that is mapped
+ * writable is assumed (VFD_WHY_REARMED), and in the log when the call returns. That is worth it when too many bytes are unarmed for the
+ * final harvest. The option `unarmed_bytes` says how many are too many, and `budget` limits what may be assumed for this in all.
  *
  * vfd_map_anywhere() avoids all this: it prefers IOVAs that are watched.
  *
  * @param options NULL for the defaults: quiesced devices only
  * @param[out] result may be NULL; filled in on failure too
- * @return 0, also when there was nothing to do, or running devices were left alone: result->unarmed_bytes tells; VFD_ESTATE (tracking is
+ * @return 0, also if there was nothing to do, or running devices were left alone (see result->unarmed_bytes); VFD_ESTATE (tracking is
  * off); VFD_EINVALID; VFD_EFORKED; -errno of a device's REPORT, STOP or START: what it can write is owed at the end, and the
  * other devices were still armed
  */
@@ -177,7 +177,7 @@ VFD_API int vfd_track_rearm(struct vfd_container *container, const struct vfd_re
  */
 VFD_API int vfd_track_stop(struct vfd_container *container, unsigned flags, struct vfd_error *err);
 
-/** The plan as it is now. Works without tracking too: what would be the answer. */
+/** The plan as it is now. While tracking is off: the plan as it would be. */
 VFD_API int vfd_track_plan(struct vfd_container *container, struct vfd_plan *plan, struct vfd_error *err);
 
 /**
