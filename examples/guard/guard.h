@@ -67,6 +67,7 @@ struct file {
 	struct file *next;
 	enum file_kind kind;
 	unsigned fds, areas; /* what holds it open in this process: descriptors, mapped areas */
+	unsigned calls;	     /* ioctls on it that are under way: its descriptor may be closed meanwhile */
 	unsigned below;	     /* files that belong to this one: a container's groups, a group's devices */
 	int fd;		     /* one of its descriptors */
 	struct file *owner;  /* a device's group or iommufd; the container of a group that is attached */

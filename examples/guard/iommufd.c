@@ -154,6 +154,7 @@ static int set_dirty(struct file *file, int fd, unsigned long request, struct ab
 	*(on ? &count_starts : &count_stops) += 1;
 	if (loss_any(&loss))
 		loss_report(&loss);
+	t = table_find(file, d->hwpt_id); /* another thread may have destroyed it meanwhile */
 	if (t && on)
 		record_start(&t->record, moment);
 	else if (t)
@@ -169,11 +170,12 @@ static int get_dirty(struct file *file, int fd, unsigned long request, struct ab
 		.file = file,
 		.why = "it said 0, but the bitmap cannot be written: the bits are cleared, and went nowhere"
 	};
-	struct table *t = table_find(file, g->hwpt_id);
+	struct table *t;
 	uint64_t last = g->iova + g->length - 1, moment = now();
 	bool bad = g->page_size && !memory_writable(g->data, (g->length / g->page_size + 63) / 64 * 8);
 	int result = kernel_ioctl(fd, request, g);
 
+	t = table_find(file, g->hwpt_id); /* another thread may have destroyed it meanwhile */
 	if (result < 0 || !t)
 		return result;
 	count_gets++;

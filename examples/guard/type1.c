@@ -345,7 +345,7 @@ static void device_gone(struct file *device)
 
 void after_release(struct file *file)
 {
-	if (file->fds || file->areas)
+	if (file->fds || file->areas || file->calls)
 		return;
 	if (file->kind == DEVICE) {
 		device_gone(file);

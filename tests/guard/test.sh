@@ -52,6 +52,7 @@ names_the_line() {
 }
 
 silent lossless unmap-bits dup fork paused
+GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.perturb=165 silent close-in-call # what is freed is no pointer any more
 
 finds unmap unmap "IOVA 0x0..0x3ffff, 64 pages: never collected"
 names_the_line unmap

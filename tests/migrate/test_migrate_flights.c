@@ -34,7 +34,7 @@ static void *listen_only(void *opaque)
 
 static int harvest_nothing(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *err)
 {
-	(void)opaque, (void)final, (void)sum, (void)err;
+	(void)opaque, (void) final, (void)sum, (void)err;
 	return 0;
 }
 
