@@ -147,6 +147,8 @@ void record_start(struct record *record, uint64_t moment);
 /* --collect: read what is about to be destroyed, and keep it. */
 void keep(struct loss *loss, struct range *set);
 void keep_between(struct loss *loss, uint64_t first, uint64_t last);
+/* The call failed after all: what was read has to be told, or the program never hears of it. Returns the result, errno as it was. */
+int kept_in_vain(struct loss *loss, int result);
 extern bool keeping;
 
 /* ---- calls ---------------------------------------------------------------------------------------------------------- */

@@ -91,7 +91,7 @@ static int unmap(struct file *file, int fd, unsigned long request, struct abi_io
 	lose(file, space, first, last, &loss);
 	result = kernel_ioctl(fd, request, u);
 	if (result < 0)
-		return result;
+		return kept_in_vain(&loss, result);
 	count_unmaps++;
 	if (loss_any(&loss))
 		loss_report(&loss);
@@ -150,7 +150,7 @@ static int set_dirty(struct file *file, int fd, unsigned long request, struct ab
 	lose_table(t, &loss);
 	result = kernel_ioctl(fd, request, d);
 	if (result < 0)
-		return result;
+		return kept_in_vain(&loss, result);
 	*(on ? &count_starts : &count_stops) += 1;
 	if (loss_any(&loss))
 		loss_report(&loss);
@@ -213,7 +213,10 @@ static int destroy(struct file *file, int fd, unsigned long request, struct abi_
 
 	lose_table(t, &loss);
 	result = kernel_ioctl(fd, request, d);
-	if (result < 0 || !t)
+	if (result < 0)
+		return kept_in_vain(&loss, result);
+	t = table_find(file, d->id); /* another thread may have been before */
+	if (!t)
 		return result;
 	if (loss_any(&loss))
 		loss_report(&loss);

@@ -236,6 +236,14 @@ static void case_thread(void)
 	lossless();
 }
 
+/* Refused, so that nothing is lost; unless somebody has read it before. Of fake.c only, which refuses then. */
+static void case_busy(void)
+{
+	if (!ioctl(group, VFIO_GROUP_UNSET_CONTAINER, 16))
+		exit(99);
+	lossless();
+}
+
 static void *get_slowly(void *opaque)
 {
 	struct {
@@ -528,6 +536,7 @@ static const struct {
 	{ "dup", case_dup },
 	{ "fork", case_fork },
 	{ "thread", case_thread },
+	{ "busy", case_busy },
 	{ "close-in-call", case_close_in_call },
 	{ "log-stop", case_log_stop },
 	{ "log-again", case_log_again },

@@ -167,6 +167,10 @@ int ioctl(int fd, unsigned long request, ...)
 		return dirty_pages(arg);
 	if (request == VFIO_DEVICE_FEATURE && is(fd, "/dev/vfio/devices/"))
 		return feature(arg);
+	if (request == VFIO_GROUP_UNSET_CONTAINER && arg == (void *)16) { /* as if a device were open */
+		errno = EBUSY;
+		return -1;
+	}
 	if (request == VFIO_GROUP_GET_DEVICE_FD)
 		return make("/dev/vfio/devices/fake", true);
 	if (_IOC_TYPE(request) == VFIO_TYPE && is(fd, "/dev/vfio/"))
