@@ -90,6 +90,13 @@ int cdev_probe(const struct backend *backend, const char *name, struct vfd_error
 	return can == 1 ? 0 : fail(err, VFD_EUNSUPPORTED, open_op, "device %s: %s", name, why);
 }
 
+/* It was in the address space itself, whose writes are in no record; EFAULT: for a moment, before the kernel took it out. */
+static void attached_in_vain(struct space *space, const struct iommufd_attached *to)
+{
+	if (space->tracking && to->table == space->backend.iommufd->ioas)
+		space_owe_all(space, VFD_WHY_NO_TRACKING);
+}
+
 /* With a device come limits on where may be mapped, and a page size. */
 int cdev_attach(struct vfd_device *d, struct vfd_error *err)
 {
@@ -99,6 +106,8 @@ int cdev_attach(struct vfd_device *d, struct vfd_error *err)
 				&to);
 
 	place_forget(space);
+	if (rc == -EFAULT)
+		attached_in_vain(space, &to);
 	if (rc)
 		return fail_sys(
 			err, -rc, "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "device %s%s", d->name,
@@ -108,5 +117,8 @@ int cdev_attach(struct vfd_device *d, struct vfd_error *err)
 				: "");
 	d->recorded = to.recorded;
 	d->unrecorded_why = to.why;
-	return track_recheck(space, err);
+	rc = track_recheck(space, err);
+	if (rc)
+		attached_in_vain(space, &to);
+	return rc;
 }

@@ -81,9 +81,9 @@ static int reset(struct vfd_device *d, struct vfd_error *err)
 	if (!(d->flags & VFIO_DEVICE_FLAGS_RESET) && !d->migration.flags)
 		return fail(err, VFD_EUNSUPPORTED, op, "device %s has neither bus mastering nor a reset",
 			    d->name);
-	int rc = sys->ioctl(sys, d->fd, VFIO_DEVICE_RESET, NULL);
-	if (d->recorder.armed) /* the log may have ended with it */
+	if (d->recorder.armed) /* the log may end with it: said before, for who unmaps meanwhile */
 		recorder_fail(&d->group->container->space, &d->recorder);
+	int rc = sys->ioctl(sys, d->fd, VFIO_DEVICE_RESET, NULL);
 	device_was_reset(d);
 	return rc < 0 ? fail_sys(err, -rc, "VFIO_DEVICE_RESET", "device %s", d->name) : 0;
 }

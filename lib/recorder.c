@@ -256,7 +256,7 @@ bool recorder_read_out(struct space *space, struct recorder *r)
 
 void recorder_ends(struct space *space, struct recorder *r)
 {
-	r->over = true;
 	if (!recorder_read_out(space, r))
 		recorder_fail(space, r);
+	r->over = true; /* only now: one that is over, and has not failed, is taken for read by who unmaps */
 }

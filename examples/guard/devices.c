@@ -141,7 +141,7 @@ static int log_start(struct file *file, int fd, unsigned long request, struct vf
 	int result = kernel_ioctl(fd, request, feature);
 
 	if (result < 0)
-		return result;
+		return kept_in_vain(&loss, result);
 	count_starts++;
 	if (loss_any(&loss))
 		loss_report(&loss);
@@ -156,7 +156,7 @@ static int log_stop(struct file *file, int fd, unsigned long request, struct vfi
 	int result = kernel_ioctl(fd, request, feature);
 
 	if (result < 0)
-		return result;
+		return kept_in_vain(&loss, result);
 	count_stops++;
 	if (loss_any(&loss))
 		loss_report(&loss);

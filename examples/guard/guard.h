@@ -67,6 +67,7 @@ struct file {
 	struct file *next;
 	enum file_kind kind;
 	unsigned fds, areas; /* what holds it open in this process: descriptors, mapped areas */
+	unsigned calls;	     /* ioctls on it that are under way: its descriptor may be closed meanwhile */
 	unsigned below;	     /* files that belong to this one: a container's groups, a group's devices */
 	int fd;		     /* one of its descriptors */
 	struct file *owner;  /* a device's group or iommufd; the container of a group that is attached */
@@ -146,6 +147,8 @@ void record_start(struct record *record, uint64_t moment);
 /* --collect: read what is about to be destroyed, and keep it. */
 void keep(struct loss *loss, struct range *set);
 void keep_between(struct loss *loss, uint64_t first, uint64_t last);
+/* The call failed after all: what was read has to be told, or the program never hears of it. Returns the result, errno as it was. */
+int kept_in_vain(struct loss *loss, int result);
 extern bool keeping;
 
 /* ---- calls ---------------------------------------------------------------------------------------------------------- */

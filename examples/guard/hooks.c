@@ -96,26 +96,38 @@ int kernel_ioctl(int fd, unsigned long request, void *arg)
 
 /* ---- ioctl ---------------------------------------------------------------------------------------------------------------- */
 
-static int followed_ioctl(int fd, unsigned long request, void *arg)
+static int ioctl_on(struct file *file, int fd, unsigned long request, void *arg)
 {
-	struct file *file = file_of(fd);
-	int error = errno;
-
-	if (!file)
-		file = file_identify(fd);
-	errno = error;
-	switch (file ? (int)file->kind : 0) {
+	switch ((int)file->kind) {
 	case CONTAINER:
 		return container_ioctl(file, fd, request, arg);
 	case GROUP:
 		return group_ioctl(file, fd, request, arg);
 	case DEVICE:
 		return device_ioctl(file, fd, request, arg);
-	case IOMMUFD:
-		return iommufd_ioctl(file, fd, request, arg);
 	default:
-		return kernel_ioctl(fd, request, arg);
+		return iommufd_ioctl(file, fd, request, arg);
 	}
+}
+
+/* The lock is not held in the kernel: another thread may close the file there, and it goes when all calls are back. */
+static int followed_ioctl(int fd, unsigned long request, void *arg)
+{
+	struct file *file = file_of(fd);
+	int error = errno, result;
+
+	if (!file)
+		file = file_identify(fd);
+	errno = error;
+	if (!file)
+		return kernel_ioctl(fd, request, arg);
+	file->calls++;
+	result = ioctl_on(file, fd, request, arg);
+	error = errno;
+	file->calls--;
+	after_release(file);
+	errno = error;
+	return result;
 }
 
 HOOK int ioctl(int fd, request_t number, ...)

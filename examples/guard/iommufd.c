@@ -91,7 +91,7 @@ static int unmap(struct file *file, int fd, unsigned long request, struct abi_io
 	lose(file, space, first, last, &loss);
 	result = kernel_ioctl(fd, request, u);
 	if (result < 0)
-		return result;
+		return kept_in_vain(&loss, result);
 	count_unmaps++;
 	if (loss_any(&loss))
 		loss_report(&loss);
@@ -150,10 +150,11 @@ static int set_dirty(struct file *file, int fd, unsigned long request, struct ab
 	lose_table(t, &loss);
 	result = kernel_ioctl(fd, request, d);
 	if (result < 0)
-		return result;
+		return kept_in_vain(&loss, result);
 	*(on ? &count_starts : &count_stops) += 1;
 	if (loss_any(&loss))
 		loss_report(&loss);
+	t = table_find(file, d->hwpt_id); /* another thread may have destroyed it meanwhile */
 	if (t && on)
 		record_start(&t->record, moment);
 	else if (t)
@@ -169,11 +170,12 @@ static int get_dirty(struct file *file, int fd, unsigned long request, struct ab
 		.file = file,
 		.why = "it said 0, but the bitmap cannot be written: the bits are cleared, and went nowhere"
 	};
-	struct table *t = table_find(file, g->hwpt_id);
+	struct table *t;
 	uint64_t last = g->iova + g->length - 1, moment = now();
 	bool bad = g->page_size && !memory_writable(g->data, (g->length / g->page_size + 63) / 64 * 8);
 	int result = kernel_ioctl(fd, request, g);
 
+	t = table_find(file, g->hwpt_id); /* another thread may have destroyed it meanwhile */
 	if (result < 0 || !t)
 		return result;
 	count_gets++;
@@ -211,7 +213,10 @@ static int destroy(struct file *file, int fd, unsigned long request, struct abi_
 
 	lose_table(t, &loss);
 	result = kernel_ioctl(fd, request, d);
-	if (result < 0 || !t)
+	if (result < 0)
+		return kept_in_vain(&loss, result);
+	t = table_find(file, d->id); /* another thread may have been before */
+	if (!t)
 		return result;
 	if (loss_any(&loss))
 		loss_report(&loss);

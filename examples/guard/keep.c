@@ -4,6 +4,7 @@
 
 #include "guard.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
 #include <stdlib.h>
@@ -130,4 +131,18 @@ void keep(struct loss *loss, struct range *set)
 void keep_between(struct loss *loss, uint64_t first, uint64_t last)
 {
 	range_each(loss->record->ranges, first, last, read_one, loss);
+}
+
+int kept_in_vain(struct loss *loss, int result)
+{
+	int error = errno;
+
+	loss->kind = "kept";
+	loss->why =
+		"the call failed, and destroyed nothing; but --collect had read these pages before it, and "
+		"has them alone";
+	if (loss->exact_pages)
+		loss_report(loss);
+	errno = error;
+	return result;
 }

@@ -86,6 +86,7 @@ static int unmap(struct file *file, int fd, unsigned long request, struct vfio_i
 		return result;
 	}
 	int error = errno;
+	kept_in_vain(&loss, result);
 	if (bits && error == EFAULT)
 		half_unmapped(file, taken);
 	range_put(&file->record.ranges, taken);
@@ -153,7 +154,7 @@ static int stop(struct file *file, int fd, unsigned long request, void *arg)
 		report(&loss);
 		record_forget(&file->record);
 	}
-	return result;
+	return result ? kept_in_vain(&loss, result) : 0;
 }
 
 static int dirty_pages(struct file *file, int fd, unsigned long request, struct get *arg)
@@ -239,7 +240,7 @@ static int unset_container(struct file *group, int fd, unsigned long request, vo
 		report(&loss);
 		detached(group);
 	}
-	return result;
+	return result ? kept_in_vain(&loss, result) : 0;
 }
 
 static int get_device(struct file *group, int fd, unsigned long request, char *name)
@@ -345,7 +346,7 @@ static void device_gone(struct file *device)
 
 void after_release(struct file *file)
 {
-	if (file->fds || file->areas)
+	if (file->fds || file->areas || file->calls)
 		return;
 	if (file->kind == DEVICE) {
 		device_gone(file);

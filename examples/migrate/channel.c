@@ -277,8 +277,9 @@ int channel_round(struct channel *c, struct mig_error *err)
 	struct vfd_batch batch = { 0 };
 	int rc;
 
-	while (!(rc = take(c, &batch, err)) && batch.id)
-		if ((rc = wait_for_flights(c, FLIGHTS - 1, err)) || (rc = fly(c, &batch, err)))
+	/* room first: what is taken and then not sent nobody would roll back */
+	while (!(rc = wait_for_flights(c, FLIGHTS - 1, err)) && !(rc = take(c, &batch, err)) && batch.id)
+		if ((rc = fly(c, &batch, err)))
 			return rc;
 	return rc ? rc : wait_for_flights(c, 0, err);
 }

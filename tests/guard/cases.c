@@ -236,6 +236,46 @@ static void case_thread(void)
 	lossless();
 }
 
+/* Refused, so that nothing is lost; unless somebody has read it before. Of fake.c only, which refuses then. */
+static void case_busy(void)
+{
+	if (!ioctl(group, VFIO_GROUP_UNSET_CONTAINER, 16))
+		exit(99);
+	lossless();
+}
+
+static void *get_slowly(void *opaque)
+{
+	struct {
+		uint32_t argsz, flags;
+		struct vfio_iommu_type1_dirty_bitmap_get get;
+	} d = { 4096,
+		VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+		{ 0, MAPPED * PAGE, { PAGE, 8, (void *)&bits } } };
+
+	must(ioctl(container, VFIO_IOMMU_DIRTY_PAGES, &d), "GET_BITMAP");
+	return opaque;
+}
+
+/* A thread is in the kernel with the container's last descriptor when another closes it. Of fake.c only: there that can be waited for. */
+static void case_close_in_call(void)
+{
+	pthread_t thread;
+
+	get();
+	close(device);
+	get();
+	unset();
+	close(group);
+	__atomic_store_n(&bits, 0, __ATOMIC_SEQ_CST);
+	pthread_create(&thread, NULL, get_slowly, NULL);
+	while (__atomic_load_n(&bits, __ATOMIC_SEQ_CST) != 1)
+		usleep(1000);
+	close(container);
+	__atomic_store_n(&bits, 2, __ATOMIC_SEQ_CST);
+	pthread_join(thread, NULL);
+}
+
 /* ---- a device's own log, and iommufd ---------------------------------------------------------------------------------- */
 
 static int feature(uint32_t flags, void *data, size_t size)
@@ -496,6 +536,8 @@ static const struct {
 	{ "dup", case_dup },
 	{ "fork", case_fork },
 	{ "thread", case_thread },
+	{ "busy", case_busy },
+	{ "close-in-call", case_close_in_call },
 	{ "log-stop", case_log_stop },
 	{ "log-again", case_log_again },
 	{ "log-close", case_log_close },

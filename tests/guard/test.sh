@@ -51,7 +51,8 @@ names_the_line() {
 	fi
 }
 
-silent lossless unmap-bits dup fork paused
+silent lossless unmap-bits dup fork paused busy
+GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.perturb=165 silent close-in-call # what is freed is no pointer any more
 
 finds unmap unmap "IOVA 0x0..0x3ffff, 64 pages: never collected"
 names_the_line unmap
@@ -93,6 +94,11 @@ guard ioas-unmap --collect "$tmp/tables"
 check "--collect, iommufd" has "exactly 4 pages, kept in"
 guard log-again --collect "$tmp/logs"
 check "--collect, a device's log" has "exactly 4 pages, kept in"
+
+guard busy --collect "$tmp/vain" --exit-code 77
+check "--collect before a call that fails: told" has "LOSS \(kept\)"
+check "--collect before a call that fails: which" has "exactly 4 pages, kept in"
+check "--collect before a call that fails: counts" code_is 77
 
 guard detach --abort
 check "--abort: SIGABRT" code_is 134

@@ -341,6 +341,7 @@ static int reset(struct model *m, struct device *d)
 	d->writer.running = false;
 	pins_enter_truth(m, d);
 	d->quiet = d->hushed = true;
+	devlog_reset(m, d);
 	migration_reset(m, d);
 	d->resets++;
 	return pwrite(memory_of(d), zeros, sizeof(zeros), 0) == (ssize_t)sizeof(zeros) ? 0 : -EIO;

@@ -138,6 +138,16 @@ void devlog_end(struct model *m, struct device *d)
 	m->state->logging--;
 }
 
+/* It is the device's memory, and goes with it. */
+void devlog_reset(struct model *m, struct device *d)
+{
+	if (!d->log.active || !d->log.config.reset_clears)
+		return;
+	truth_log_spoiled(m, d, 1, 0);
+	truth_log_dropped_all(m, d);
+	pageset_empty(&d->log.pages);
+}
+
 int devlog_stop(struct call *call, struct device *d)
 {
 	devlog_end(call->model, d);

@@ -340,6 +340,7 @@ int feature_ioctl(struct call *call, struct device *d, void *argument);
 int devlog_start(struct call *call, struct device *d, void *argument);
 int devlog_stop(struct call *call, struct device *d);
 void devlog_end(struct model *m, struct device *d);
+void devlog_reset(struct model *m, struct device *d);
 void devlog_close(struct model *m, struct device *d);
 bool devlog_covers(const struct device *d, uint64_t iova);
 /* A device wrote to its IOVA: its log knows. */

@@ -73,6 +73,7 @@ struct model_log {
 	bool no_report;	   /* a kernel without the helper for it: REPORT is EOPNOTSUPP, START works */
 	bool pins_bitmap;  /* before 6.12: a bad bitmap is EFAULT; nothing is lost if its first page is bad */
 	bool ends_on_stop; /* the log dies on STOP_COPY -> STOP (pds) */
+	bool reset_clears; /* a reset empties the log, which goes on: a REPORT behind it is 0, and knows nothing */
 };
 
 /* How a device migrates. */

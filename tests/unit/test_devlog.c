@@ -586,6 +586,30 @@ START_TEST(reset)
 }
 END_TEST
 
+/* Another thread unmaps between the reset and its return: the log that it reads may be a new one. */
+static void unmap_behind_reset(struct model *model, const struct model_trace *call, uint64_t number,
+			       bool after, void *argument)
+{
+	(void)model, (void)number, (void)argument;
+	if (after && call->call == MODEL_IOCTL && call->request == VFIO_DEVICE_RESET)
+		OK(unmap_pages(f, 0, MAPPED));
+}
+
+START_TEST(reset_and_unmapped)
+{
+	how.reset_clears = true;
+	track_one();
+	OK(map_pages(f, 600, 600, 8, RW));
+	writes(PCI_NAME, 3, 1);
+	writes(PCI_NAME, 601, 1);
+	model_on_call(f->model, unmap_behind_reset, NULL);
+	OK(vfd_device_reset(f->device, &f->err));
+	model_on_call(f->model, NULL, NULL);
+	ck_assert_msg(is_logged(f, 3), "page 3 LOST");
+	end_one();
+}
+END_TEST
+
 /* The kernel may accept no range at all, or answer nonsense. */
 START_TEST(start_fails)
 {
@@ -892,6 +916,7 @@ int main(void)
 	tcase_add_test(tcase, read_and_woken);
 	tcase_add_test(tcase, closed_in_order);
 	tcase_add_test(tcase, reset);
+	tcase_add_test(tcase, reset_and_unmapped);
 	tcase_add_test(tcase, start_fails);
 	tcase_add_test(tcase, paid_then_anew);
 	tcase_add_test(tcase, mapped_then_anew);

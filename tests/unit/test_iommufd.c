@@ -1093,6 +1093,38 @@ START_TEST(attached_but_not_told)
 }
 END_TEST
 
+/* 21 is in no table, and no bus mastering holds it back: it may write as soon as it is attached. */
+static const struct model_config beside_blind = {
+	.iommufd = true,
+	GROUPS(TRACKED(20, PCI_NAME, 0),
+	       { .number = 21, .kind = MODEL_PHYSICAL, .devices = { { .name = NAME2 } } })
+};
+
+static void writes_when_attached(struct model *model, const struct model_trace *call, uint64_t number,
+				 bool after, void *argument)
+{
+	(void)number, (void)argument;
+	if (after && call->call == MODEL_IOCTL && call->request == UAPI_DEVICE_ATTACH)
+		model_dma_write(model, NAME2, 5 * PAGE, 8, 1);
+}
+
+/* It was in the address space for a moment, and then could not be opened. */
+START_TEST(attached_in_vain)
+{
+	track(&beside_blind);
+	OK(vfd_group_attach(f->container, 21, &f->group2, &f->err));
+	model_on_call(f->model, writes_when_attached, NULL);
+	arm(MODEL_FILE_IOMMU, UAPI_IOAS_IOVA_RANGES, ENOMEM, 0);
+	REFUSED(-ENOMEM, vfd_device_open(f->group2, NAME2, &f->device2, &f->err));
+	model_on_call(f->model, NULL, NULL);
+	ck_assert_uint_eq(model_device_pages(f->model, NAME2, MODEL_TRUTH, f->memory, PAGES * PAGE, NULL), 1);
+	check_law(f);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_all_logged(f);
+	fixture_end(f);
+}
+END_TEST
+
 /* A table cannot go: nothing was lost, and it can be tried again. */
 START_TEST(busy_at_the_end)
 {
@@ -1238,6 +1270,7 @@ int main(void)
 	add_case(suite, "mapped but not told", mapped_but_not_told);
 	add_case(suite, "unmapped but not told", unmapped_but_not_told);
 	add_case(suite, "attached but not told", attached_but_not_told);
+	add_case(suite, "attached in vain", attached_in_vain);
 	add_case(suite, "busy at the end", busy_at_the_end);
 	add_case(suite, "usable or not opened", usable_or_not_opened);
 	add_case(suite, "usable cannot be told", usable_cannot_be_told);
