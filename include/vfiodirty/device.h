@@ -102,7 +102,7 @@ VFD_API int vfd_device_unmap(struct vfd_device *device, void *memory, struct vfd
 
 /**
  * Read from or write to a region by the fd. All of it, or an error. Turning on PCI bus mastering this way ends
- * "quiesced".
+ * "quiesced"; a write to a PCI capability, which may do that on the way out of D3hot, ends "drained".
  *
  * @return 0; VFD_EINVALID; VFD_ENOMEMORY (nothing was read or written); -errno; -EIO when the device accepted only part
  */

@@ -265,6 +265,7 @@ struct device {
 	struct hwpt *hwpt;	/* by this table; NULL: the kernel's own */
 	bool quiet;		/* reset since it was last told to write */
 	uint8_t space[256];	/* PCI config space */
+	uint8_t asleep;		/* the command register, as it was on the way to D3hot */
 	int memory;		/* memfd of all regions; -1 */
 	struct pin *pins;	/* by IOVA */
 	size_t pin_count, pin_room;
