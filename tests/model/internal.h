@@ -412,6 +412,7 @@ void truth_returned(struct model *m, const struct mapping *map, const uint64_t *
 		    uint64_t bits, uint64_t page_size);
 void truth_spoiled(struct model *m, const struct mapping *map);
 void truth_spoiled_range(struct model *m, uint64_t address, uint64_t size);
+void truth_glimpsed(struct model *m, uint64_t address, uint64_t size);
 void truth_spoiled_all(struct model *m, const struct type1 *t);
 void truth_dropped(struct model *m, const struct type1 *t, const struct mapping *map);
 void truth_dropped_bits(struct model *m, const struct mapping *map, const uint64_t *words, uint64_t skip,
