@@ -132,9 +132,8 @@ static int prepare_close(struct vfd_container *c, unsigned flags, struct vfd_err
 		if (rc)
 			return rc;
 	} else if (open) {
-		return fail(err, VFD_EDEVICES, op,
-			    "%u devices are open (%s%s): close them, or pass VFD_COLLECT", open,
-			    first_open(c), open > 1 ? ", ..." : "");
+		return fail(err, VFD_EDEVICES, op, "open devices: %u (%s%s); close them, or pass VFD_COLLECT",
+			    open, first_open(c), open > 1 ? ", ..." : "");
 	}
 	if (!space_clean(&c->space))
 		return refuse_loss(

@@ -279,7 +279,7 @@ static int stop(struct vfd_container *c, unsigned flags, struct vfd_error *err)
 	if (!(flags & VFD_DISCARD) && !space_clean(&c->space))
 		return refuse_loss(
 			c, "track stop", err,
-			"%u devices can still write, or wrote since the last harvest, and stopping would "
+			"devices can still write (%u), or wrote since the last harvest, and stopping would "
 			"lose it: quiesce "
 			"them and pass VFD_COLLECT, or VFD_DISCARD to lose it",
 			c->space.writers);

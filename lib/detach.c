@@ -40,13 +40,13 @@ static int explain_busy(const struct vfd_group *g, struct vfd_error *err)
 	unsigned own = container_open_devices(g->container);
 	if (areas)
 		return fail_sys(err, EBUSY, detach_op,
-				"group %d: %u mapped areas of VFIO devices are left in this process; munmap "
+				"group %d: mapped areas of VFIO devices left in this process: %u; munmap "
 				"them. Nothing was lost, "
 				"tracking goes on",
 				g->number, areas);
 	if (descriptors > own)
 		return fail_sys(err, EBUSY, detach_op,
-				"group %d: %u duplicates of device descriptors are open in this process; "
+				"group %d: duplicates of device descriptors open in this process: %u; "
 				"close them. Nothing was "
 				"lost, tracking goes on",
 				g->number, descriptors - own);
@@ -149,7 +149,7 @@ static int check_detach(struct vfd_group *g, bool last, struct vfd_error *err)
 				   g->number);
 	if (open)
 		return fail(err, VFD_EDEVICES, detach_op,
-			    "group %d: %u devices are open (%s%s); close them, or pass VFD_COLLECT or "
+			    "group %d: open devices: %u (%s%s); close them, or pass VFD_COLLECT or "
 			    "VFD_DISCARD",
 			    g->number, open, group_first_open(g), open > 1 ? ", ..." : "");
 	return 0;

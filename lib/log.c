@@ -323,7 +323,8 @@ static int check_destroy(struct vfd_log *log, unsigned flags, struct vfd_error *
 	unsigned users = atomic_load(&log->users);
 
 	if (!ret && users)
-		return fail(err, VFD_ESTATE, op, "%u containers still use the log: close them first", users);
+		return fail(err, VFD_ESTATE, op, "containers that still use the log: %u; close them first",
+			    users);
 	for (unsigned i = 0; i < MAX_CONSUMERS && !ret && !(flags & VFD_DISCARD); i++)
 		if (log->consumers[i].live)
 			ret = check_clean(log, i, RANGE_ALL, op, err);

@@ -216,9 +216,9 @@ static int remove_region(struct vfd_log *log, uint64_t address, unsigned flags, 
 				  address);
 	if (region->holds)
 		return fail_range(err, VFD_ESTATE, op, region->address, region->last,
-				  "%" PRIu32 " mappings still use the region at 0x%" PRIx64
-				  ": unmap them first",
-				  region->holds, address);
+				  "mappings that still use the region at 0x%" PRIx64 ": %" PRIu32
+				  "; unmap them first",
+				  address, region->holds);
 	int ret = flags & VFD_DISCARD ? 0 : check_region_clean(log, region, err);
 	if (ret)
 		return ret;

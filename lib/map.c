@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "map.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stddef.h>
 
@@ -26,6 +27,17 @@ static int kernel_map_unlocked(struct space *space, const struct mapping *m)
 	return rc;
 }
 
+/* The IOMMU gets it piece by piece, as it is pinned: a map that fails on the way was there for a moment, as far as it came, and what a
+ * device wrote then is in no record. The errors that are left out come before. Mutex held. */
+static void assume_glimpsed(struct space *space, const struct mapping *m, struct moment before, int rc)
+{
+	bool early = rc == -EINVAL || rc == -EEXIST || rc == -ENOSPC;
+
+	if (space->tracking && space->physical && mapping_tracked(m) && !early &&
+	    !space_quiet_since(space, before))
+		space_tell_assumed(space, VFD_WHY_TORN, m->where, space_assume(space, m, VFD_WHY_TORN), rc);
+}
+
 /* Once the kernel has it devices can write to it. But before it is in the table, who finds the record lost does not assume it, and
  * whose harvest is the last does not collect it. Mutex held, but for the ioctl. */
 static int map_one(struct space *space, struct mapping *m, bool ask)
@@ -34,8 +46,10 @@ static int map_one(struct space *space, struct mapping *m, bool ask)
 	struct moment before = space_look(space);
 	int rc = ask ? kernel_map_unlocked(space, m) : 0;
 
-	if (rc)
+	if (rc) {
+		assume_glimpsed(space, m, before, rc);
 		return rc;
+	}
 	space_mapped(space, m);
 	space_unsettle(space, before);
 	if (recorded && !space->started && space->tracking && mapping_tracked(m))

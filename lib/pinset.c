@@ -92,7 +92,7 @@ static int check_destroy(const struct vfd_pinset *set, unsigned flags, struct vf
 			    held, set->name);
 	if (held && devices)
 		return fail(err, VFD_EDEVICES, destroy_op,
-			    "%u devices are open and may use the %" PRIu32
+			    "open devices: %u; they may use the %" PRIu32
 			    " pins of set '%s': close them first",
 			    devices, held, set->name);
 	return 0;

@@ -8,6 +8,7 @@
 /* PCI local bus specification, configuration space header. */
 #define PCI_COMMAND	   4
 #define PCI_COMMAND_MASTER 0x4
+#define PCI_CAPABILITIES   0x40
 
 static const char *const op = "quiesce device";
 static const char *const resume_op = "resume device";
@@ -165,16 +166,17 @@ static bool is_config(const struct vfd_device *d, uint32_t region)
 	return d->flags & VFIO_DEVICE_FLAGS_PCI && region == VFIO_PCI_CONFIG_REGION_INDEX;
 }
 
-/* The write may turn bus mastering on, or wake a device that was only reset: it counts as able to write from before. A stopped device must
+/* The write may turn bus mastering on, or wake a device that was only reset: it counts as able to write from before. So may one to a
+ * capability: when a device leaves D3hot, vfio-pci can bring the command register back as it was on the way there. A stopped device must
  * not be touched, or it may wake; configuration space is no part of it, but can reset it. */
 bool device_write_begins(struct vfd_device *device, uint32_t region, uint64_t offset, uint64_t size)
 {
 	struct range written = { offset, offset + size - 1 };
 	struct range command = { PCI_COMMAND, PCI_COMMAND + 1 };
 	bool config = is_config(device, region);
+	bool may_switch = config && (range_meets(written, command) || written.last >= PCI_CAPABILITIES);
 
-	if (!device->quiesced ||
-	    (device->gated && !device->stopped && !(config && range_meets(written, command))))
+	if (!device->quiesced || (device->gated && !device->stopped && !may_switch))
 		return false;
 	device_loud(device);
 	if (device->stopped && !config)

@@ -102,8 +102,8 @@ VFD_API int vfd_device_map(struct vfd_device *device, uint32_t index, uint64_t o
 VFD_API int vfd_device_unmap(struct vfd_device *device, void *memory, struct vfd_error *err);
 
 /**
- * Read from or write to a region through the fd: all of it, or the call fails. If this turns PCI bus mastering on, the device is no longer
- * quiesced.
+ * Read from or write to a region through the fd: all of it, or the call fails. A write that turns PCI bus mastering on ends "quiesced"; one to
+ * a PCI capability ends "drained", for it may do the same when the device leaves D3hot.
  *
  * @return 0; VFD_EINVALID; VFD_ENOMEMORY (nothing was read or written); -errno; -EIO when the device accepted only part
  */

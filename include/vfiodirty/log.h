@@ -55,7 +55,7 @@ enum vfd_reason {
 	VFD_WHY_REARMED =
 		8, /**< a device's own log was started anew while it could write: vfd_track_rearm() */
 	VFD_WHY_TORN =
-		9, /**< unmapped while a device could write: iommufd cannot read and unmap in one step */
+		9, /**< unmapped while a device could write: iommufd cannot read and unmap in one step, nor does a map that failed half-way */
 	VFD_WHY_INTERRUPTED =
 		10, /**< the process ended between asking the kernel and merging its answer: vfd_log_salvage() */
 };

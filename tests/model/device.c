@@ -14,6 +14,8 @@
 #define MEMORY_SIZE  (VFDTEST_REGION0_SIZE + VFDTEST_REGION1_SIZE)
 #define COMMAND_BITS 0x0547 /* what vfio-pci lets a user write of the command register */
 #define INFO_SIZE    20	    /* struct vfio_device_info without its capability offset */
+#define POWER	     0x44   /* control and status, of a power management capability at 0x40 */
+#define D3HOT	     3
 
 void device_init(struct device *d, struct group *g, unsigned index)
 {
@@ -56,7 +58,7 @@ struct device *device_by_name(struct model *m, const char *name)
 
 bool device_can_write(const struct device *d)
 {
-	return !d->quiet && !d->migration.stopped &&
+	return !d->quiet && !d->migration.stopped && d->space[POWER] != D3HOT &&
 	       (!d->config->pci || d->space[PCI_COMMAND] & PCI_COMMAND_MASTER);
 }
 
@@ -94,6 +96,7 @@ void device_unref(struct model *m, struct device *d)
 	migration_reset(m, d);
 	device_drop_triggers(d);
 	d->space[PCI_COMMAND] &= (uint8_t)~PCI_COMMAND_MASTER;
+	d->space[POWER] = 0;
 	d->quiet = !d->config->pci;
 	if (d->cdev)
 		cdev_unbind(m, d);
@@ -184,6 +187,20 @@ static off_t memory_offset(uint64_t offset)
 	return (off_t)((offset >> REGION_SHIFT ? VFDTEST_REGION0_SIZE : 0) + (offset & REGION_MASK));
 }
 
+/* It forgets its configuration in D3hot, and vfio-pci brings it back as it was on the way there, bus mastering too. */
+static void set_power(struct device *d, uint8_t state)
+{
+	bool slept = d->space[POWER] == D3HOT;
+
+	d->space[POWER] = state;
+	if (!slept && state == D3HOT)
+		d->asleep = d->space[PCI_COMMAND];
+	if (!slept || state == D3HOT)
+		return;
+	d->space[PCI_COMMAND] = d->asleep;
+	d->hushed = !(d->asleep & PCI_COMMAND_MASTER);
+}
+
 static ssize_t space_write(struct device *d, const uint8_t *data, size_t size, uint64_t offset)
 {
 	for (size_t i = 0; i < size; i++) {
@@ -196,6 +213,8 @@ static ssize_t space_write(struct device *d, const uint8_t *data, size_t size, u
 			d->space[at] = data[i] & (COMMAND_BITS >> 8);
 		else if (at == PCI_INTERRUPT_LINE)
 			d->space[at] = data[i];
+		else if (at == POWER)
+			set_power(d, data[i] & D3HOT);
 	}
 	return (ssize_t)size;
 }

@@ -265,6 +265,7 @@ struct device {
 	struct hwpt *hwpt;	/* by this table; NULL: the kernel's own */
 	bool quiet;		/* reset since it was last told to write */
 	uint8_t space[256];	/* PCI config space */
+	uint8_t asleep;		/* the command register, as it was on the way to D3hot */
 	int memory;		/* memfd of all regions; -1 */
 	struct pin *pins;	/* by IOVA */
 	size_t pin_count, pin_room;
@@ -412,6 +413,7 @@ void truth_returned(struct model *m, const struct mapping *map, const uint64_t *
 		    uint64_t bits, uint64_t page_size);
 void truth_spoiled(struct model *m, const struct mapping *map);
 void truth_spoiled_range(struct model *m, uint64_t address, uint64_t size);
+void truth_glimpsed(struct model *m, uint64_t address, uint64_t size);
 void truth_spoiled_all(struct model *m, const struct type1 *t);
 void truth_dropped(struct model *m, const struct type1 *t, const struct mapping *map);
 void truth_dropped_bits(struct model *m, const struct mapping *map, const uint64_t *words, uint64_t skip,

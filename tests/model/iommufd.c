@@ -382,9 +382,13 @@ void iommu_refused(struct call *call, struct iommu *iommu, const void *argument)
 {
 	struct uapi_hwpt_get_dirty get;
 	struct uapi_ioas_unmap unmap;
+	struct uapi_ioas_map map;
 
 	if (!call->model->state->recording)
 		return;
+	if (call->trace.request == UAPI_IOAS_MAP && (call->error == ENOMEM || call->error == EFAULT) &&
+	    !copy_in(&map, argument, sizeof(map)))
+		truth_glimpsed(call->model, map.user_va, map.length);
 	if (call->trace.request == UAPI_HWPT_GET_DIRTY && !copy_in(&get, argument, sizeof(get))) {
 		const struct object *object = iommu_find(iommu, get.hwpt_id);
 

@@ -40,6 +40,16 @@ void truth_spoiled_range(struct model *m, uint64_t address, uint64_t size)
 	pageset_add(&m->state->sets.spoiled, page_of(address), page_of(size));
 }
 
+/* A map that failed on the way: an IOMMU had a part of it, and any device may have written there. */
+void truth_glimpsed(struct model *m, uint64_t address, uint64_t size)
+{
+	truth_spoiled_range(m, address, size);
+	for (unsigned i = 0; i < m->state->config.group_count; i++)
+		for (unsigned j = 0; j < m->state->groups[i].device_count; j++)
+			pageset_add(&m->state->groups[i].devices[j].sets.spoiled, page_of(address),
+				    page_of(size));
+}
+
 void truth_spoiled(struct model *m, const struct mapping *map)
 {
 	if (writable(map))

@@ -189,7 +189,11 @@ void type1_refused(struct call *call, const struct type1 *t, const void *argumen
 {
 	bool unmap = call->trace.request == VFIO_IOMMU_UNMAP_DMA;
 	uint64_t range[2]; /* both structs have iova and size behind the head */
+	struct vfio_iommu_type1_dma_map map;
 
+	if (call->trace.request == VFIO_IOMMU_MAP_DMA && t->physical &&
+	    (call->error == ENOMEM || call->error == EFAULT) && !copy_in(&map, argument, sizeof(map)))
+		truth_glimpsed(call->model, map.vaddr, map.size);
 	if (unmap ? !(call->trace.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) : call->trace.flags != GET)
 		return;
 	if (call->error == EINVAL)

@@ -224,6 +224,36 @@ START_TEST(bus_mastering)
 }
 END_TEST
 
+static void set_power(uint8_t state)
+{
+	OK(vfd_device_write(f->device, CONFIG, 0x44, &state, 1, &f->err));
+}
+
+/* Quiesced while it slept: vfio-pci then brings back what was on when it fell asleep, and what it writes is nowhere recorded. */
+START_TEST(woken_with_its_bus_master)
+{
+	fixture_begin(f, &one_physical);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(map_pages(f, 0, 0, PAGES, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_device_resume(f->device, &f->err));
+	set_power(3);
+	OK(vfd_device_quiesce(f->device, &f->err));
+	ck_assert_uint_eq(command_register() & MASTER, 0);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	check_drained(1);
+	forget_log(f);
+	set_power(0);
+	ck_assert_uint_eq(command_register() & MASTER, MASTER);
+	ck_assert_int_eq(model_dma_write(f->model, PCI_NAME, 10 * PAGE, PAGE, 1), 0);
+	if (vfd_track_stop(f->container, 0, &f->err) == VFD_EDIRTY)
+		OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	check_device_logged(f, PCI_NAME);
+	fixture_end(f);
+}
+END_TEST
+
 /* A bit that cannot be turned off is no quiescence: then reset; and if there is none, say so. */
 START_TEST(bus_master_bit_is_stuck)
 {
@@ -344,6 +374,7 @@ int main(void)
 	add_case(suite, "interrupts", interrupts);
 	add_case(suite, "interrupts of a PCI device", pci_interrupts);
 	add_case(suite, "bus mastering", bus_mastering);
+	add_case(suite, "woken with its bus master bit", woken_with_its_bus_master);
 	add_case(suite, "a stuck bus master bit", bus_master_bit_is_stuck);
 	add_case(suite, "quiet by reset only", reset_only);
 	add_case(suite, "a reset is no quiescence", reset_counts_as_able);

@@ -200,7 +200,7 @@ static void names_the_other(bool second)
 {
 	track_two(&two_emulated, 8, NAME(1));
 	REFUSED(VFD_EDEVICES, vfd_container_close(&f->container, 0, &f->err));
-	ck_assert_ptr_nonnull(strstr(f->err.message, "2 devices are open (vfdtest."));
+	ck_assert_ptr_nonnull(strstr(f->err.message, "open devices: 2 (vfdtest."));
 	ck_assert_ptr_nonnull(strstr(f->err.message, ", ..."));
 	OK(vfd_device_close(second ? &f->device2 : &f->device, VFD_COLLECT, &f->err));
 	REFUSED(VFD_EDEVICES, vfd_container_close(&f->container, 0, &f->err));

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "kernel/vfdtest.h"
+#include "model/sys_model.h"
 
 static struct fixture fixture, *f = &fixture;
 
@@ -105,6 +106,37 @@ START_TEST(locked_memory)
 	REFUSED(-ENOMEM, map_pages(f, 0, 0, 65, RW));
 	check_count(0);
 	OK(map_pages(f, 0, 0, 64, RW));
+	fixture_end(f);
+}
+END_TEST
+
+/* Memory that cannot be pinned to its end is in the IOMMU up to there, until the kernel takes it out again. */
+static int map_half_way(const struct sys *sys, int fd, unsigned long request, void *arg)
+{
+	const struct vfio_iommu_type1_dma_map *map = arg;
+	int rc = sys_model.ioctl(sys, fd, request, arg);
+
+	if (request != VFIO_IOMMU_MAP_DMA || rc)
+		return rc;
+	struct vfio_iommu_type1_dma_unmap unmap = { .argsz = sizeof unmap,
+						    .iova = map->iova,
+						    .size = map->size };
+	ck_assert_int_eq(model_dma_write(f->model, PCI_NAME, map->iova, PAGE, 1), 0);
+	ck_assert_int_eq(sys_model.ioctl(sys, fd, VFIO_IOMMU_UNMAP_DMA, &unmap), 0);
+	return -ENOMEM;
+}
+
+START_TEST(there_for_a_moment)
+{
+	attach(&one_physical);
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_device_resume(f->device, &f->err));
+	f->model->sys.ioctl = map_half_way;
+	REFUSED(-ENOMEM, map_pages(f, 0, 8, 4, RW));
+	f->model->sys.ioctl = sys_model.ioctl;
+	check_device_logged(f, PCI_NAME);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
 	fixture_end(f);
 }
 END_TEST
@@ -343,6 +375,7 @@ int main(void)
 	add_case(suite, "made behind the library's back", made_behind_the_back);
 	add_case(suite, "entry limit", entry_limit);
 	add_case(suite, "locked memory", locked_memory);
+	add_case(suite, "there for a moment", there_for_a_moment);
 	add_case(suite, "reserved ranges", reserved_ranges);
 	add_case(suite, "reserved ranges at the replay", replay_finds_reserved);
 	add_case(suite, "a second group cannot reach", second_group_cannot_reach);
