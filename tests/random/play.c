@@ -171,6 +171,14 @@ static int resume(struct side *side, const struct op *op)
 	return rc;
 }
 
+static void hear(const struct vfd_message *message, void *opaque)
+{
+	(void)opaque;
+	if (message->struct_size != sizeof *message || !message->kind || !message->text[0])
+		abort();
+}
+
+/* Every other one tells all that it does. */
 static void open_container(struct side *side)
 {
 	struct vfd_container_options options = {
@@ -181,6 +189,9 @@ static void open_container(struct side *side)
 		printf("not ok - %s: cannot open a container: %s\n", side->name, side->err.message);
 		exit(1);
 	}
+	if (side->opened++ % 2 &&
+	    vfd_container_messages(side->container, VFD_LEVEL_DEBUG, hear, NULL, &side->err))
+		abort();
 }
 
 static int reopen(struct side *side, const struct op *op)

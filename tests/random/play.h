@@ -86,6 +86,7 @@ typedef int dma_write(struct side *side, unsigned index, uint64_t iova, uint64_t
 
 struct side {
 	const char *name;
+	unsigned opened; /* containers */
 	enum vfd_backend backend;
 	dma_write *dma;					    /* on iommufd */
 	void (*resumed)(struct side *side, unsigned index); /* may be NULL */

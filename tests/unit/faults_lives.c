@@ -107,9 +107,16 @@ static void open_device(struct world *w, unsigned index, const char *name)
 	world_pin(w, index, 3 + index, 2);
 }
 
+static void hear(const struct vfd_message *message, void *world)
+{
+	if (message->struct_size != sizeof *message || !message->kind || !message->text[0])
+		world_fail(world, "a message of kind %u that says \"%s\"", message->kind, message->text);
+}
+
 static void begin(struct world *w)
 {
 	DO(w, world_open(w));
+	DO(w, vfd_container_messages(w->container, VFD_LEVEL_DEBUG, hear, w, &w->err));
 	attach(w, 0, 7);
 	if (w->gave_up)
 		return;

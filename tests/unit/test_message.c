@@ -337,6 +337,7 @@ START_TEST(callbacks_clear_themselves)
 	OK(map_pages(f, 0, 0, 8, RW));
 	ck_assert_uint_eq(count, 1);
 	REFUSED(VFD_EINVALID, vfd_container_messages(f->container, 7, keep, f, &f->err));
+	REFUSED(VFD_EINVALID, vfd_container_messages(f->container, 0, keep, f, &f->err));
 	REFUSED(VFD_EINVALID, vfd_container_messages(NULL, VFD_LEVEL_INFO, keep, f, &f->err));
 	fixture_end(f);
 }
