@@ -185,7 +185,7 @@ START_TEST(users_and_holds_keep_things)
 
 	log_user_add(log);
 	REFUSED(VFD_ESTATE, vfd_log_destroy(&log, VFD_DISCARD, &err));
-	SAYS("1 containers");
+	SAYS("use the log: 1;");
 	OK(log_region_get(log, memory + 5 * PAGE + 1, 0, 100, &address, &err));
 	ck_assert_uint_eq(address, 8 * PAGE + 1);
 	REFUSED(VFD_ESTATE, vfd_region_remove(log, 3 * PAGE, VFD_DISCARD, &err));

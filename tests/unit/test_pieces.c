@@ -212,8 +212,9 @@ START_TEST(half_way_behind_an_iommu)
 	fail_map(4, EFAULT);
 	REFUSED(-EFAULT, map_cut(100, 10, 200, 64));
 	check_count(0);
-	ck_assert(is_logged(f, 10) && is_logged(f, 165)); /* the three that were there */
-	ck_assert(!is_logged(f, 9) && !is_logged(f, 166));
+	/* the three that were there, and the fourth, which may have been for a moment */
+	ck_assert(is_logged(f, 10) && is_logged(f, 209));
+	ck_assert(!is_logged(f, 9) && !is_logged(f, 210));
 	fixture_end(f);
 }
 END_TEST
