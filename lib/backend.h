@@ -13,6 +13,10 @@
 struct backend;
 struct iommufd;
 
+enum {
+	BACKEND_MAPPED_ANEW = 1
+}; /* of map(): it is there, but the first try failed, when a part of it may have been there */
+
 /* Why a bitmap call was refused with EINVAL, which means many things. */
 enum record_fault {
 	RECORD_ALIVE,	  /* it is kept, and the page size is right: the range itself is at fault */

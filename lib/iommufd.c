@@ -220,7 +220,7 @@ static enum record_fault iommufd_diagnose(const struct backend *backend, uint64_
 
 /* ---- mappings ---- */
 
-/* EFAULT may mean: mapped, but not told. Asked again it is then in its own way. */
+/* EFAULT may mean: mapped, but not told. Asked again it is then in its own way; else it had come half-way. */
 static int iommufd_map(const struct backend *backend, struct range where, const void *memory, bool read,
 		       bool write)
 {
@@ -238,7 +238,7 @@ static int iommufd_map(const struct backend *backend, struct range where, const 
 	if (rc != -EFAULT)
 		return rc;
 	rc = call(backend, UAPI_IOAS_MAP, &arg);
-	return rc == -EEXIST ? 0 : rc;
+	return rc == -EEXIST ? 0 : rc ? rc : BACKEND_MAPPED_ANEW;
 }
 
 /* ENOENT: it is not there, which is what type1 calls success with 0 bytes. */

@@ -35,7 +35,8 @@ static void assume_glimpsed(struct space *space, const struct mapping *m, struct
 
 	if (space->tracking && space->physical && mapping_tracked(m) && !early &&
 	    !space_quiet_since(space, before))
-		space_tell_assumed(space, VFD_WHY_TORN, m->where, space_assume(space, m, VFD_WHY_TORN), rc);
+		space_tell_assumed(space, VFD_WHY_TORN, m->where, space_assume(space, m, VFD_WHY_TORN),
+				   rc < 0 ? rc : 0);
 }
 
 /* Once the kernel has it devices can write to it. But before it is in the table, who finds the record lost does not assume it, and
@@ -46,10 +47,10 @@ static int map_one(struct space *space, struct mapping *m, bool ask)
 	struct moment before = space_look(space);
 	int rc = ask ? kernel_map_unlocked(space, m) : 0;
 
-	if (rc) {
+	if (rc)
 		assume_glimpsed(space, m, before, rc);
+	if (rc < 0)
 		return rc;
-	}
 	space_mapped(space, m);
 	space_unsettle(space, before);
 	if (recorded && !space->started && space->tracking && mapping_tracked(m))
@@ -214,7 +215,7 @@ static int replay_one(struct space *space, const struct mapping *m, struct vfd_e
 	if (rc)
 		return rc;
 	rc = kernel_map(space, m);
-	return rc ? explain_map(space, m, &asked, rc, err) : 0;
+	return rc < 0 ? explain_map(space, m, &asked, rc, err) : 0;
 }
 
 /* The container's gate is closed: nobody changes the table between two steps, or at all. */

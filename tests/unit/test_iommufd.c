@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/sys_model.h"
 #include "uapi.h"
 #include "uapi_iommufd.h"
 
@@ -1125,6 +1126,38 @@ START_TEST(attached_in_vain)
 }
 END_TEST
 
+/* The first try comes to its end, a device writes, and then it is taken back: once. */
+static int map_in_two_tries(const struct sys *sys, int fd, unsigned long request, void *arg)
+{
+	const struct uapi_ioas_map *map = arg;
+	int rc = sys_model.ioctl(sys, fd, request, arg);
+
+	if (request != UAPI_IOAS_MAP || rc)
+		return rc;
+	struct uapi_ioas_unmap unmap = {
+		.size = sizeof unmap, .ioas_id = map->ioas_id, .iova = map->iova, .length = map->length
+	};
+	f->model->sys.ioctl = sys_model.ioctl;
+	writes(PCI_NAME, map->iova / PAGE, 1);
+	ck_assert_int_eq(sys_model.ioctl(sys, fd, UAPI_IOAS_UNMAP, &unmap), 0);
+	return -EFAULT;
+}
+
+START_TEST(mapped_at_the_second_try)
+{
+	track(&one_iommu);
+	OK(vfd_unmap_all(f->container, &f->err));
+	forget_log(f);
+	f->model->sys.ioctl = map_in_two_tries;
+	OK(map_pages(f, 8, 8, 4, RW));
+	ck_assert_ptr_eq(f->model->sys.ioctl, sys_model.ioctl);
+	check_device_logged(f, PCI_NAME);
+	ck_assert_uint_eq(info_of(f).mappings, 1);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
 /* A table cannot go: nothing was lost, and it can be tried again. */
 START_TEST(busy_at_the_end)
 {
@@ -1271,6 +1304,7 @@ int main(void)
 	add_case(suite, "unmapped but not told", unmapped_but_not_told);
 	add_case(suite, "attached but not told", attached_but_not_told);
 	add_case(suite, "attached in vain", attached_in_vain);
+	add_case(suite, "mapped at the second try", mapped_at_the_second_try);
 	add_case(suite, "busy at the end", busy_at_the_end);
 	add_case(suite, "usable or not opened", usable_or_not_opened);
 	add_case(suite, "usable cannot be told", usable_cannot_be_told);
