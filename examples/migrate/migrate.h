@@ -174,7 +174,8 @@ struct mig_source {
 	void *opaque;		     /* for the callbacks; each returns 0, or negative with a message */
 
 	/* Move all sources' bits into the log: vfd_track_harvest() of each container (its numbers added up in `sum`), KVM's log by
-	 * vfd_log_merge(). Dirty tracking is on before mig_send(). final: with VFD_HARVEST_FINAL; everything is paused. */
+	 * vfd_log_merge(). Dirty tracking is on before mig_send(). final: with VFD_HARVEST_FINAL; everything is paused. sum->drained is
+	 * 1 before; if it is 0 after the final harvest, as of a container whose device can still write, the migration fails. */
 	int (*harvest)(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *err);
 	/* May be NULL: nothing is to be unplugged. The rest would fit into the downtime, the guest still runs: unplug what cannot
 	 * migrate. What devices cannot report counts only from here on: those that cannot are expected to be the ones that go. */

@@ -178,7 +178,7 @@ static void list_causes(struct move *m)
 
 static int harvest(struct move *m, bool final, struct mig_error *err)
 {
-	struct vfd_harvest sum = { .struct_size = sizeof sum };
+	struct vfd_harvest sum = { .struct_size = sizeof sum, .drained = 1 };
 	uint64_t begin = now_ns();
 	int rc = m->source->harvest(m->source->opaque, final, &sum, err);
 
@@ -190,10 +190,13 @@ static int harvest(struct move *m, bool final, struct mig_error *err)
 		m->report->deferred_bytes = sum.deferred_bytes;
 	if (rc)
 		return rc;
-	if (final)
-		list_causes(m);
-	else
+	if (!final)
 		measure_dirty(m);
+	else if (!sum.drained)
+		return mig_fail(err, "a device can still write after the last harvest: pause it, or close it "
+				     "and detach its group");
+	else
+		list_causes(m);
 	return 0;
 }
 

@@ -118,7 +118,6 @@ static int on_harvest(void *opaque, bool final, struct vfd_harvest *sum, struct 
 {
 	struct move *m = opaque;
 
-	sum->drained = 1;
 	if (!m->n->container ||
 	    !vfd_track_harvest(m->n->container, final ? VFD_HARVEST_FINAL : 0, sum, &nvme_error))
 		return 0;

@@ -18,12 +18,16 @@ static int make_container(struct vm *vm, struct vfd_error *err)
 				   .flags = VFD_MAP_READ | VFD_MAP_WRITE,
 				   .size = vm->ram.size,
 				   .memory = vm->ram.start };
+	struct vfd_error ignored;
 	int rc = vfd_container_open(&options, &vm->container, err);
 
 	if (!rc)
 		rc = vfd_map(vm->container, &map, err);
 	if (!rc && vm->ram.tracked)
 		rc = vfd_track_start(vm->container, NULL, NULL, err);
+	if (rc && vm->container)
+		vfd_container_close(&vm->container, VFD_DISCARD,
+				    &ignored); /* nothing was attached to it yet */
 	return rc;
 }
 

@@ -59,9 +59,9 @@ static int on_pause(void *opaque, struct mig_error *merr)
 {
 	struct move *m = opaque;
 
-	(void)merr;
 	vcpus_pause(m->vm);
-	return 0;
+	return m->vm->ending ? mig_fail(merr, "the guest has ended")
+			     : 0; /* one of its vCPUs may still write */
 }
 
 /* The destination may hold the device for a moment longer. */

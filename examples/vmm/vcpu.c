@@ -135,7 +135,8 @@ void vcpus_pause(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->lock);
 	vm->paused = true;
-	kick_all(vm);
+	if (!vm->ending) /* they are gone, or going */
+		kick_all(vm);
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		while (!vm->vcpus[i].parked && vm->vcpus[i].thread && !vm->ending)
 			pthread_cond_wait(&vm->changed, &vm->lock);

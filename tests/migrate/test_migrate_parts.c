@@ -157,6 +157,7 @@ struct world {
 	uint64_t busy;	     /* bytes that are written between harvests, */
 	uint64_t unreported; /* and that a device may have written which is unplugged on the way */
 	bool unplug, prepared;
+	bool writes_on; /* a device, after the last harvest */
 	int received, ran, resumed;
 };
 
@@ -188,6 +189,7 @@ static int harvest(void *opaque, bool final, struct vfd_harvest *sum, struct mig
 	if (w->busy && !final)
 		ck_assert_int_eq(vfd_log_mark(w->log, 0, w->busy, NULL), 0);
 	sum->deferred_bytes = w->unreported;
+	sum->drained = !w->writes_on;
 	return 0;
 }
 
@@ -391,6 +393,21 @@ START_TEST(test_unreported)
 }
 END_TEST
 
+/* What it writes would be missed: the guest stays. */
+START_TEST(test_not_drained)
+{
+	static struct world w = { .writes_on = true };
+	struct mig_report report;
+
+	open_world(&w);
+	ck_assert_int_eq(send_world(&w, 1, &report), MIG_FAILED);
+	ck_assert_int_lt(w.received, 0);
+	ck_assert_int_eq(w.ran, 0);
+	ck_assert_int_eq(w.resumed, 1);
+	close_world(&w);
+}
+END_TEST
+
 static void add_parts(Suite *suite)
 {
 	TCase *tcase = tcase_create("parts");
@@ -414,6 +431,7 @@ static void add_whole(Suite *suite)
 	tcase_add_loop_test(tcase, test_cancel, 0, counts);
 	tcase_add_loop_test(tcase, test_rounds_in_vain, 0, 2);
 	tcase_add_loop_test(tcase, test_unreported, 0, 2);
+	tcase_add_test(tcase, test_not_drained);
 	suite_add_tcase(suite, tcase);
 }
 

@@ -16,7 +16,6 @@ static int harvest(void *opaque, bool final, struct vfd_harvest *sum, struct mig
 {
 	struct source *s = opaque;
 
-	sum->drained = 1;
 	return device_harvest(&s->guest, final, sum, err);
 }
 
