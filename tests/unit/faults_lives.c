@@ -4,6 +4,7 @@
 
 #include "faults_world.h"
 
+#include <endian.h>
 #include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -288,7 +289,7 @@ static void two_leave(struct world *w)
 
 static void master_on(struct world *w, unsigned index)
 {
-	uint16_t command = PCI_COMMAND_MASTER;
+	uint16_t command = htole16(PCI_COMMAND_MASTER);
 
 	DO(w, vfd_device_write(w->devices[index], VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command,
 			       sizeof command, &w->err));
