@@ -13,9 +13,8 @@
 struct backend;
 struct iommufd;
 
-enum {
-	BACKEND_MAPPED_ANEW = 1
-}; /* of map(): it is there, but the first try failed, when a part of it may have been there */
+/* An answer of map(): it is there, but the first try failed, when a part of it may have been there for a moment. */
+enum { BACKEND_MAPPED_ANEW = 1 };
 
 /* Why a bitmap call was refused with EINVAL, which means many things. */
 enum record_fault {

@@ -25,9 +25,8 @@ static int make_container(struct vm *vm, struct vfd_error *err)
 		rc = vfd_map(vm->container, &map, err);
 	if (!rc && vm->ram.tracked)
 		rc = vfd_track_start(vm->container, NULL, NULL, err);
-	if (rc && vm->container)
-		vfd_container_close(&vm->container, VFD_DISCARD,
-				    &ignored); /* nothing was attached to it yet */
+	if (rc && vm->container) /* nothing was attached to it yet */
+		vfd_container_close(&vm->container, VFD_DISCARD, &ignored);
 	return rc;
 }
 

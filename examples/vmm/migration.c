@@ -59,9 +59,8 @@ static int on_pause(void *opaque, struct mig_error *merr)
 {
 	struct move *m = opaque;
 
-	vcpus_pause(m->vm);
-	return m->vm->ending ? mig_fail(merr, "the guest has ended")
-			     : 0; /* one of its vCPUs may still write */
+	vcpus_pause(m->vm); /* does not wait for those of a guest that has ended: one may still write */
+	return m->vm->ending ? mig_fail(merr, "the guest has ended") : 0;
 }
 
 /* The destination may hold the device for a moment longer. */

@@ -113,7 +113,6 @@ static void touch(void)
 static int prepare(void *opaque, struct mig_error *err)
 {
 	unsigned *round = opaque;
-
 	int nobody = 0;
 
 	touch();
