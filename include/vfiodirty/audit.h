@@ -23,7 +23,8 @@
  * page; a check reads all the memory. 9 bytes are kept per page. Nothing of this outlasts it.
  *
  * These look like writes of a device: stores of other processes into shared memory; DMA of devices that do not belong to this log, for
- * example by direct I/O or registered buffers; discarding mapped memory (MADV_DONTNEED).
+ * example by direct I/O or registered buffers; discarding mapped memory (MADV_DONTNEED). And so do writes that the kernel recorded (a
+ * device's own log, dirty bits of iommufd) and no harvest has brought into the log yet: with such devices, harvest before each check.
  * Not seen are writes between the last check and an unmap. In hugetlb memory a CPU's store excuses the whole huge page.
  */
 
