@@ -47,7 +47,7 @@ modules() {
 options() {
 	case $1 in
 	real_edu | real_audit | real_limits) echo "--device edu --bind 1234:11e8 --ndevices 1" ;;
-	real_handover) echo "--smp 2 --ndevices 1 --timeout 300" ;;
+	real_handover) echo "--smp 2 --ndevices 1 --timeout $((${VFD_KILLS:-60} / 5 + 300))" ;;
 	real_inject)
 		echo "--smp 2 --ndevices 2 --device edu --device edu --bind 1234:11e8 --timeout ${VFD_INJECT_TIMEOUT:-600}"
 		echo "--file $(command -v strace):/usr/bin/strace --file $build/tests/inject/inject_life:/usr/bin/inject_life"

@@ -132,6 +132,8 @@ page() {
 	row "the same, every call in every way" "$(of injected by_strace)" "$(commit_of injected)" \
 		"VFD_STRIDE=1 VFD_INJECT_TIMEOUT=5400 tests/real.sh real_inject >build/results/injected.log"
 	figure "kills of the process that harvests, on the real kernel" real kills
+	row "the same, ten thousand times" "$(of kills kills)" "$(commit_of kills)" \
+		"VFD_KILLS=10000 tests/real.sh real_handover >build/results/kills.log"
 	figure "everything at once on the real kernel" real races
 	row "the same with KASAN and lockdep" "$(of races races)" "$(commit_of races)" \
 		"VFD_KERNEL=debug VFD_SECONDS=1800 tests/real.sh real_race >>build/results/races.log"
