@@ -14,6 +14,8 @@
  *   so after m0, and before r2. If the pin began after m0 its first mark is in m1 or m2; if it ended before m2 its last mark is. Else it was
  *   held from m0 to m2, and p2 tells.
  * - A mark behind the write (who marks at completion) is in m1, m2, or not there yet: suspects wait for the next look.
+ * - What the kernel recorded is marked by a harvest, at any time behind the write: while it records devices, suspects wait for a look behind a
+ *   whole harvest that began after them.
  *
  * And nothing else excuses: a page written once is accused if no CPU, pin or mark came near. */
 
@@ -59,6 +61,7 @@ struct vfd_audit {
 	struct audit_set set;
 	unsigned shift; /* of a unit */
 	uint64_t stops; /* of tracking, when it was looked last */
+	uint64_t asked; /* harvests that had begun when there last was a new suspect */
 	char *buffer;
 };
 

@@ -152,7 +152,12 @@ static int take_marks(struct vfd_audit *audit, struct vfd_error *err)
 
 /* ---- the verdict ---- */
 
-static uint8_t judge(uint8_t state, bool final)
+/* What becomes of suspects: those of this look, and of looks before. */
+struct verdict {
+	unsigned now, before;
+};
+
+static uint8_t judge(uint8_t state, struct verdict verdict)
 {
 	unsigned excuses = UNIT_WAS_EXCUSED | UNIT_EXCUSED;
 	unsigned next = state & UNIT_FOUND;
@@ -160,26 +165,44 @@ static uint8_t judge(uint8_t state, bool final)
 	if (state & UNIT_UNREAD)
 		state |= UNIT_EXCUSED;
 	if (state & UNIT_SUSPECT)
-		next |= UNIT_FOUND;
+		next |= verdict.before;
 	if ((state & (UNIT_CHANGED | excuses)) == UNIT_CHANGED)
-		next |= final ? UNIT_FOUND : UNIT_SUSPECT;
+		next |= verdict.now;
 	if (state & UNIT_EXCUSED)
 		next |= UNIT_WAS_EXCUSED;
 	return (uint8_t)next;
 }
 
-static void judge_all(struct vfd_audit *audit, bool final, struct vfd_audit_result *result)
+static void judge_all(struct vfd_audit *audit, struct verdict verdict, struct vfd_audit_result *result)
 {
 	uint64_t size = UINT64_C(1) << audit->shift;
 	uint8_t *states = audit->set.states;
+	unsigned new = 0;
 
 	result->audited_bytes = audit->set.units * size;
 	for (size_t i = 0; i < audit->set.units; i++) {
 		result->changed_bytes += states[i] & UNIT_CHANGED ? size : 0;
 		result->judged_bytes +=
 			states[i] & (UNIT_WAS_EXCUSED | UNIT_EXCUSED | UNIT_UNREAD) ? 0 : size;
-		states[i] = judge(states[i], final);
+		uint8_t judged = judge(states[i], verdict);
+		new |= judged & ~(unsigned)states[i] & UNIT_SUSPECT;
+		states[i] = judged;
 	}
+	if (new)
+		audit->asked = audit->space->harvests;
+}
+
+/* May those be accused that were suspects before? Asked before this look takes the marks. */
+static bool is_told(const struct vfd_audit *audit)
+{
+	struct space *space = audit->space;
+
+	if (!space->recorders && !space->by_record)
+		return true;
+	space_lock(space);
+	uint64_t harvested = space->harvested;
+	space_unlock(space);
+	return harvested > audit->asked;
 }
 
 /* Of what came before now nothing is known. What was found stays. */
@@ -211,11 +234,13 @@ int audit_look(struct vfd_audit *audit, bool final, struct vfd_audit_result *res
 	if (audit->stops != audit->space->stops) /* and nobody marked for a while */
 		forget(&audit->set);
 	audit->stops = audit->space->stops;
+	struct verdict verdict = { .now = final ? UNIT_FOUND : UNIT_SUSPECT,
+				   .before = is_told(audit) ? UNIT_FOUND : UNIT_SUSPECT };
 	rc = ask(audit, err);
 	if (rc)
 		forget(&audit->set);
 	else
-		judge_all(audit, final, result);
+		judge_all(audit, verdict, result);
 	result->nanoseconds = now_ns() - began;
 	return rc;
 }

@@ -45,6 +45,13 @@ static void harvest_record(struct harvest *h)
 	}
 }
 
+static void note_whole(struct space *space, uint64_t number)
+{
+	space_lock(space);
+	space->harvested = max_u64(space->harvested, number);
+	space_unlock(space);
+}
+
 /* With type1 a group that cannot report makes every answer "everything": then the kernel is not asked. */
 static void harvest(struct harvest *h)
 {
@@ -88,8 +95,11 @@ int track_harvest(struct space *space, unsigned flags, struct vfd_harvest *resul
 	struct harvest h = { .space = space, .wanted = RANGE_ALL, .result = result, .err = err };
 	uint64_t began = now_ns();
 	struct moment before = space_look(space);
+	uint64_t number = ++space->harvests;
 
 	harvest(&h);
+	if (!h.rc || h.rc == VFD_ELOST)
+		note_whole(space, number);
 	if (flags & VFD_HARVEST_FINAL) {
 		pay(space, result);
 		scratch_pool_trim(&space->scratch);

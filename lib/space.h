@@ -48,6 +48,8 @@ struct space {
 	atomic_uint writers;	 /* devices that can write now; changed with the mutex, and so is: */
 	_Atomic(uint64_t) epoch; /* moves on whenever a device becomes able to write */
 	uint64_t drained_at;	 /* the epoch whose writes are all collected */
+	atomic_ullong harvests;	 /* of everything, so many have begun */
+	uint64_t harvested;	 /* the last of those that brought all; with the mutex */
 	struct recorder *recorders; /* devices that log their DMA; changed with the container's gate closed */
 	uint64_t unarmed;	 /* bytes of tracked mappings for which some that can write are not armed */
 	uint32_t rearms;	 /* logs started anew for other ranges since tracking began; gate closed */

@@ -23,8 +23,7 @@
  * page; a check reads all the memory. 9 bytes are kept per page. Nothing of this outlasts it.
  *
  * These look like writes of a device: stores of other processes into shared memory; DMA of devices that do not belong to this log, for
- * example by direct I/O or registered buffers; discarding mapped memory (MADV_DONTNEED). And so do writes that the kernel recorded (a
- * device's own log, dirty bits of iommufd) and no harvest has brought into the log yet: with such devices, harvest before each check.
+ * example by direct I/O or registered buffers; discarding mapped memory (MADV_DONTNEED).
  * Not seen are writes between the last check and an unmap. In hugetlb memory a CPU's store excuses the whole huge page.
  */
 
@@ -71,13 +70,16 @@ struct vfd_audit_result {
 };
 
 enum vfd_audit_flags {
-	VFD_AUDIT_FINAL =
-		1u << 0, /**< no request is in flight and all is marked: do not wait for the next check */
+	VFD_AUDIT_FINAL = 1u << 0, /**< nothing is in flight, all is marked, and harvested: do not wait */
 };
 
 /**
  * Look again, and tell what was found. If this check is the first to see a change, the next check reports it, unless somebody has marked the
  * page until then; so a driver may also mark (vfd_log_mark()) when a request completes. With VFD_AUDIT_FINAL it is reported at once.
+ *
+ * If the kernel records devices of the container (a device's own log, dirty bits of iommufd), what it knows comes with a harvest: then a change
+ * is reported by the first check after a vfd_track_harvest() that began after the change was seen, and succeeded. Without harvests nothing is. With
+ * VFD_AUDIT_FINAL harvest before, or what the kernel recorded since the last one is reported too.
  *
  * Each finding is reported once. Mapping, unmapping, pinning and marking go on meanwhile; calls that change groups or devices wait.
  *

@@ -17,6 +17,8 @@
 
 #include "uapi.h"
 
+#define LOGS "0000:00:02.0"
+
 static struct fixture fixture, *f = &fixture;
 static struct vfd_pinset *set;
 static struct vfd_audit *audit;
@@ -74,11 +76,11 @@ static void nothing_found(const char *when)
 			      ((char *)found[0].memory - f->memory) / (long)PAGE);
 }
 
-static void master_on(void)
+static void master_on(struct vfd_device *device)
 {
 	uint16_t command = htole16(PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
 
-	OK(vfd_device_write(f->device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2, &f->err));
+	OK(vfd_device_write(device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2, &f->err));
 }
 
 static void open_device(const struct model_config *config)
@@ -89,7 +91,7 @@ static void open_device(const struct model_config *config)
 	OK(vfd_device_pins_all(f->device, &f->err));
 	OK(vfd_pinset_create(f->container, NULL, &set, &f->err));
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
-	master_on();
+	master_on(f->device);
 }
 
 /* `pages` are mapped at IOVA 0, and audited. */
@@ -181,6 +183,64 @@ START_TEST(marked_at_completion)
 	dma(5);
 	mark(5);
 	nothing_found("marked before the check");
+	end();
+}
+END_TEST
+
+/* ---- beside a device that the kernel records ---- */
+
+static struct model_log how;
+static const struct model_config beside_a_log = {
+	.group_count = 2,
+	.groups = { { .number = 20,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = PCI_NAME, .pci = true } } },
+		    { .number = 21,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = LOGS, .pci = true, .log = &how } } } },
+};
+
+static void begin_beside_a_log(void)
+{
+	open_device(&beside_a_log);
+	OK(vfd_group_attach(f->container, 21, &f->group2, &f->err));
+	OK(vfd_device_open(f->group2, LOGS, &f->device2, &f->err));
+	master_on(f->device2);
+	OK(map_pages(f, 0, 0, 64, RW));
+	OK(vfd_audit_create(f->container, 0, &audit, &f->err));
+	OK(harvest(f, 0));
+}
+
+START_TEST(what_the_kernel_recorded_is_fine)
+{
+	begin_beside_a_log();
+	ck_assert_int_eq(model_dma_write(f->model, LOGS, 5 * PAGE, 64, ++value), 0);
+	nothing_found("recorded, not harvested");
+	OK(harvest(f, 0));
+	nothing_found("recorded, and harvested");
+	ck_assert_int_eq(model_dma_write(f->model, LOGS, 5 * PAGE, 64, ++value), 0);
+	ck_assert_uint_eq(look(0), 0);
+	OK(harvest(f, 0));
+	nothing_found("harvested between two looks");
+	end();
+}
+END_TEST
+
+/* A harvest that began before the change was seen says nothing of it. */
+START_TEST(found_by_the_harvest)
+{
+	begin_beside_a_log();
+	OK(harvest(f, 0));
+	dma(7);
+	nothing_found("no harvest since");
+	dma(9);
+	nothing_found("nor now");
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(look(0), 2 * PAGE);
+	nothing_found("told already");
+	dma(7);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(look(VFD_AUDIT_FINAL), PAGE);
 	end();
 }
 END_TEST
@@ -513,7 +573,7 @@ static void with_pages_of(uint64_t page_size, uint64_t smallest)
 	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
 	OK(vfd_pinset_create(f->container, NULL, &set, &f->err));
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
-	master_on();
+	master_on(f->device);
 	OK(map_pages(f, 0, 0, PAGES, RW));
 	OK(vfd_audit_create(f->container, 0, &audit, &f->err));
 	struct vfd_pin held = pin(4);
@@ -814,6 +874,8 @@ int main(void)
 	tcase_add_test(tcase, pinned_is_fine);
 	tcase_add_test(tcase, stores_are_fine);
 	tcase_add_test(tcase, marked_at_completion);
+	tcase_add_test(tcase, what_the_kernel_recorded_is_fine);
+	tcase_add_test(tcase, found_by_the_harvest);
 	tcase_add_loop_test(tcase, at_every_moment, 0, (int)(sizeof actions / sizeof actions[0]));
 	tcase_add_test(tcase, neighbours_are_one);
 	tcase_add_test(tcase, aliases_are_one);
