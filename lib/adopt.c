@@ -44,37 +44,56 @@ static bool is_noiommu(const struct vfd_adoption *what, const struct sys *sys)
 	return false;
 }
 
-/* DIRTY_PAGES with argsz 0 reads nothing and changes nothing: v1 says EACCES, v2 EINVAL, iommufd's compatibility ENOTTY. An IOMMU
- * must be set, or EINVAL would mean that. */
-static int probe_kind(const struct adopting *a)
+/* DIRTY_PAGES with argsz 0 reads nothing and changes nothing: v1 says EACCES, v2 EINVAL, iommufd's compatibility ENOTTY. */
+static int ask_kind(const struct adopting *a)
 {
 	struct vfd_container *c = a->container;
 	struct vfio_iommu_type1_dirty_bitmap probe = { 0 };
 
-	if (is_noiommu(a->what, c->sys)) {
-		c->kind = VFD_KIND_NOIOMMU;
-		c->space.can_track = false;
-		return 0;
-	}
-	int rc = c->sys->ioctl(c->sys, c->fd, VFIO_IOMMU_DIRTY_PAGES, &probe);
+	return c->sys->ioctl(c->sys, c->fd, VFIO_IOMMU_DIRTY_PAGES, &probe);
+}
+
+static int not_type1(const struct adopting *a, int rc)
+{
 	if (rc == -ENOTTY)
 		return fail(a->err, VFD_EUNSUPPORTED, op,
 			    "descriptor %d is no container, or that of iommufd's compatibility, which has no "
 			    "dirty tracking",
 			    a->what->container_fd);
-	if (rc != -EACCES && rc != -EINVAL)
-		return fail_sys(a->err, rc < 0 ? -rc : EINVAL, op,
-				"descriptor %d does not answer as a VFIO container", a->what->container_fd);
-	rc = backend_refresh(&c->space.backend);
+	return fail_sys(a->err, rc < 0 ? -rc : EINVAL, op,
+			"descriptor %d does not answer as a VFIO container", a->what->container_fd);
+}
+
+/* An IOMMU must be set, or EINVAL would mean that. Asked twice: what was refused once, by whoever, must not pass for v1, which has no record. */
+static int probe_type1(const struct adopting *a)
+{
+	struct vfd_container *c = a->container;
+	int kind = ask_kind(a);
+
+	if (kind != -EACCES && kind != -EINVAL)
+		return not_type1(a, kind);
+	int rc = backend_refresh(&c->space.backend);
 	if (rc)
 		return fail_sys(
 			a->err, -rc, "VFIO_IOMMU_GET_INFO",
 			"descriptor %d is no type1 container with its IOMMU set (sPAPR is not supported)",
 			a->what->container_fd);
-	if (c->sys->ioctl(c->sys, c->fd, VFIO_IOMMU_DIRTY_PAGES, &probe) == -EACCES) {
+	rc = ask_kind(a);
+	if (rc != kind)
+		return not_type1(a, rc);
+	if (kind == -EACCES) {
 		c->kind = VFD_KIND_TYPE1_V1;
 		c->space.can_track = false;
 	}
+	return 0;
+}
+
+static int probe_kind(const struct adopting *a)
+{
+	if (!is_noiommu(a->what, a->container->sys))
+		return probe_type1(a);
+	a->container->kind = VFD_KIND_NOIOMMU;
+	a->container->space.can_track = false;
 	return 0;
 }
 
