@@ -220,27 +220,6 @@ static enum record_fault iommufd_diagnose(const struct backend *backend, uint64_
 
 /* ---- mappings ---- */
 
-/* EFAULT may mean: mapped, but not told. Asked again it is then in its own way; else it had come half-way. */
-static int iommufd_map(const struct backend *backend, struct range where, const void *memory, bool read,
-		       bool write)
-{
-	struct uapi_ioas_map arg = {
-		.size = sizeof arg,
-		.flags = UAPI_IOAS_MAP_FIXED | (read ? UAPI_IOAS_MAP_READ : 0) |
-			 (write ? UAPI_IOAS_MAP_WRITE : 0),
-		.ioas_id = backend->iommufd->ioas,
-		.user_va = (uintptr_t)memory,
-		.length = range_size(where),
-		.iova = where.first,
-	};
-	int rc = call(backend, UAPI_IOAS_MAP, &arg);
-
-	if (rc != -EFAULT)
-		return rc;
-	rc = call(backend, UAPI_IOAS_MAP, &arg);
-	return rc == -EEXIST ? 0 : rc ? rc : BACKEND_MAPPED_ANEW;
-}
-
 /* ENOENT: it is not there, which is what type1 calls success with 0 bytes. */
 static int iommufd_unmap(const struct backend *backend, struct range where, uint64_t *unmapped)
 {
@@ -254,6 +233,32 @@ static int iommufd_unmap(const struct backend *backend, struct range where, uint
 
 	*unmapped = rc ? 0 : arg.length;
 	return rc == -ENOENT ? 0 : rc;
+}
+
+/* EFAULT may mean: mapped, but not told. Asked again it is then in its own way; else it had come half-way. Where even that is not said it must not
+ * stay: what no table has is never harvested. */
+static int iommufd_map(const struct backend *backend, struct range where, const void *memory, bool read,
+		       bool write)
+{
+	struct uapi_ioas_map arg = {
+		.size = sizeof arg,
+		.flags = UAPI_IOAS_MAP_FIXED | (read ? UAPI_IOAS_MAP_READ : 0) |
+			 (write ? UAPI_IOAS_MAP_WRITE : 0),
+		.ioas_id = backend->iommufd->ioas,
+		.user_va = (uintptr_t)memory,
+		.length = range_size(where),
+		.iova = where.first,
+	};
+	uint64_t unmapped;
+	int rc = call(backend, UAPI_IOAS_MAP, &arg);
+
+	if (rc != -EFAULT)
+		return rc;
+	rc = call(backend, UAPI_IOAS_MAP, &arg);
+	if (!rc || rc == -EEXIST)
+		return rc ? 0 : BACKEND_MAPPED_ANEW;
+	iommufd_unmap(backend, where, &unmapped);
+	return -EFAULT;
 }
 
 static int iommufd_unmap_harvest(const struct backend *backend, struct range where, uint64_t *words,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * inject_life KIND POLICY DEVICE: one life, KIND of own (the library opens the container), adopted or physical (a device behind an IOMMU beside
- * it). What fails is tried again; or, with the POLICY "give-up", all is closed then. strace makes system calls fail between the two marks.
+ * inject_life KIND POLICY DEVICE: one life, KIND of own (the library opens the container), adopted, physical (a device behind an IOMMU beside
+ * it) or logs (the same, and the device logs its own DMA). What fails is tried again; or, with the POLICY "give-up", all is closed then. strace makes system calls fail between the two marks.
  *
  * Prints one line, and exits 0 only if the log gave all that the device wrote, memory is the same at the other end, and no descriptor is left.
  */
@@ -140,6 +140,11 @@ static int open_physical(struct life *l, struct vfd_error *err)
 	return l->pci[0] && !l->other ? vfd_device_open(l->physical, l->pci, &l->other, err) : 0;
 }
 
+static int declare_physical(struct life *l, struct vfd_error *err)
+{
+	return vfd_device_pins_all(l->other, err);
+}
+
 static int start(struct life *l, struct vfd_error *err)
 {
 	struct vfd_plan plan = { .struct_size = sizeof plan };
@@ -256,6 +261,21 @@ static const struct step of_own[] = {
 	{ "start", start },
 	{ "open the device", open_device },
 	{ "open the physical", open_physical },
+};
+
+/* Declared before it tracks: else all that is mapped would be owed until the end. */
+static const struct step of_logs[] = {
+	{ "log", make_log },
+	{ "open", open_container },
+	{ "map", map_first },
+	{ "map", map_second },
+	{ "attach the physical", attach_physical },
+	{ "open the physical", open_physical },
+	{ "the physical pins all", declare_physical },
+	{ "attach", attach },
+	{ "open the device", open_device },
+	{ "map in pieces", map_pieces },
+	{ "start", start },
 };
 
 static const struct step of_all[] = {
@@ -488,8 +508,9 @@ static void mark(const char *name)
 
 static void live_all(struct life *l, bool adopted)
 {
-	bool going =
-		adopted ? live(l, of_adopted, COUNT(of_adopted), true) : live(l, of_own, COUNT(of_own), true);
+	bool going = adopted   ? live(l, of_adopted, COUNT(of_adopted), true)
+		     : l->logs ? live(l, of_logs, COUNT(of_logs), true)
+			       : live(l, of_own, COUNT(of_own), true);
 
 	if (going)
 		live(l, of_all, COUNT(of_all), false);
@@ -514,13 +535,15 @@ int main(int argc, char **argv)
 	bool adopted = argc > 1 && !strcmp(argv[1], "adopted");
 
 	if (argc != 4)
-		return fprintf(stderr, "usage: inject_life own|adopted|physical again|give-up DEVICE\n"), 2;
+		return fprintf(stderr, "usage: inject_life own|adopted|physical|logs again|give-up DEVICE\n"),
+		       2;
 	l.give_up = !strcmp(argv[2], "give-up");
 	l.index = (unsigned)atoi(argv[3]);
 	l.forget = forget ? (unsigned)atoi(forget) : 0;
 	alarm(60);
+	l.logs = !strcmp(argv[1], "logs");
 	device_begin(&l);
-	if (!strcmp(argv[1], "physical") && !find_pci(&l))
+	if ((l.logs || !strcmp(argv[1], "physical")) && !find_pci(&l))
 		die("no device is bound to vfio-pci");
 	unsigned before = descriptors();
 	if (adopted)

@@ -36,13 +36,14 @@ struct life {
 	struct pages given; /* by the log */
 	unsigned deliveries, forget;
 	unsigned failed, undone; /* calls; of those, steps that failed at every try */
+	bool logs; /* the device logs its DMA, and that is all there is to know: what is behind the IOMMU pins all that it writes */
 	bool give_up;
 	char said[VFD_ERROR_TEXT + 64]; /* by the first call that failed */
 };
 
 /* ---- the test device, by its own node ---- */
 
-void device_begin(struct life *l); /* dies without a device */
+void device_begin(struct life *l); /* dies without a device, or one that logs if it must */
 int device_group(const struct life *l);
 void device_write(const struct life *l, uint64_t page, uint64_t count);
 void device_pin(const struct life *l, uint64_t page, uint64_t count);

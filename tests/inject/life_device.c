@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vfio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +17,22 @@ void die(const char *what)
 	exit(3);
 }
 
+static void set(const struct life *l, uint32_t knob, uint64_t value)
+{
+	struct vfdtest_set how = { .device = l->index, .knob = knob, .value = value };
+
+	if (ioctl(bench, VFDTEST_SET, &how))
+		die("the device is set up");
+}
+
+/* One that logs has states, too: quieted by a reset, its log would end. */
 void device_begin(struct life *l)
 {
 	bench = open(VFDTEST_PATH, O_RDWR | O_CLOEXEC);
 	if (bench < 0 || device_group(l) < 0)
 		die(VFDTEST_PATH);
+	set(l, VFDTEST_LOG, l->logs);
+	set(l, VFDTEST_MIG, l->logs ? VFIO_MIGRATION_STOP_COPY : 0);
 	device_truth(l); /* forget */
 }
 

@@ -109,6 +109,15 @@ static void begin(struct fixture *f, const struct model_config *config)
 	make_log(f);
 }
 
+/* Every test hears what there is to tell, though few look at it: none is empty, and telling disturbs nothing. Check asks for memory, also for
+ * what holds. */
+static void hear(const struct vfd_message *message, void *opaque)
+{
+	(void)opaque;
+	if (strlen(message->text) < 10)
+		ck_abort_msg("a message says \"%s\"", message->text);
+}
+
 void fixture_begin_on(struct fixture *f, const struct model_config *config, uint32_t flags,
 		      enum vfd_backend backend)
 {
@@ -120,6 +129,7 @@ void fixture_begin_on(struct fixture *f, const struct model_config *config, uint
 		.backend = backend,
 	};
 	OK(container_open_on(&f->model->sys, &options, &f->container, &f->err));
+	OK(vfd_container_messages(f->container, VFD_LEVEL_DEBUG, hear, f, &f->err));
 }
 
 void fixture_refused(struct fixture *f, const struct model_config *config)

@@ -1060,6 +1060,30 @@ START_TEST(mapped_but_not_told)
 }
 END_TEST
 
+/* And refused when it is asked again: it must not stay where no table has it. */
+START_TEST(mapped_and_not_to_be_asked)
+{
+	static const int errors[] = { ENOMEM, EFAULT, ENOSPC };
+
+	track(&one_iommu);
+	for (size_t i = 0; i < 3; i++) {
+		arm(MODEL_FILE_IOMMU, UAPI_IOAS_MAP, EFAULT, 1);
+		model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+							    .request = UAPI_IOAS_MAP,
+							    .file = MODEL_FILE_IOMMU,
+							    .nth = 2,
+							    .error = errors[i] });
+		REFUSED(-EFAULT, map_pages(f, 300, 300, 20, RW));
+		ck_assert_uint_eq(model_fault_fired(f->model), 2 * (i + 1));
+		ck_assert_int_ne(model_dma_write(f->model, PCI_NAME, 310 * PAGE, 8, 1), 0);
+	}
+	OK(map_pages(f, 300, 300, 20, RW));
+	writes(PCI_NAME, 310, 1);
+	check_law(f);
+	end();
+}
+END_TEST
+
 START_TEST(unmapped_but_not_told)
 {
 	track(&one_iommu);
@@ -1301,6 +1325,7 @@ int main(void)
 	add_case(suite, "adopted, with nothing mapped", adopted_empty);
 	add_case(suite, "adopted wrongly", adopted_wrongly);
 	add_case(suite, "mapped but not told", mapped_but_not_told);
+	add_case(suite, "mapped, and not to be asked", mapped_and_not_to_be_asked);
 	add_case(suite, "unmapped but not told", unmapped_but_not_told);
 	add_case(suite, "attached but not told", attached_but_not_told);
 	add_case(suite, "attached in vain", attached_in_vain);
