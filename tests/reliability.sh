@@ -80,6 +80,12 @@ mutants() {
 		END { if (length(seen)) printf "%d of %d", length(seen) - length(survived), length(seen) }'
 }
 
+# Of a log with one sum, or several
+sum() {
+	sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' |
+		awk '{ p += $1; f += $2; s += $3 } END { if (NR) printf "%d passed, %d failed, %d skipped", p, f, s }'
+}
+
 kills() { sed -nE 's/^# ([0-9]+ kills: [0-9]+ with pages to salvage, [0-9]+ while a question was on its way).*/\1/p' | head -n 1; }
 
 proofs() { awk '/^# [0-9]+ \/ [0-9]+ goals proved/ { proved += $2; all += $4 } END { if (all) printf "%d of %d", proved, all }'; }
@@ -131,6 +137,10 @@ page() {
 	figure "faults that strace injected into the shared library, on the real kernel" real by_strace
 	row "the same, every call in every way" "$(of injected by_strace)" "$(commit_of injected)" \
 		"VFD_STRIDE=1 VFD_INJECT_TIMEOUT=5400 tests/real.sh real_inject >build/results/injected.log"
+	row "the programs on the real kernel, Debian's 6.12" "$(of real sum)" "$(commit_of real)" "tests/run.sh --only real"
+	row "the same on Debian's 6.1" "$(of real61 sum)" "$(commit_of real61)" "VFD_KERNEL=6.1.0-56-amd64 tests/real.sh >build/results/real61.log"
+	row "the bench, and what of the programs stock kernels cannot do, on a kernel of our own" "$(of ownkernel sum)" "$(commit_of ownkernel)" \
+		"tests/run.sh --only ownkernel"
 	figure "kills of the process that harvests, on the real kernel" real kills
 	row "the same, ten thousand times" "$(of kills kills)" "$(commit_of kills)" \
 		"VFD_KILLS=10000 tests/real.sh real_handover >build/results/kills.log"
