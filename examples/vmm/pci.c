@@ -80,31 +80,40 @@ static void place_bars(struct device *d)
 	}
 }
 
-static uint8_t find_capability(const struct device *d, uint8_t id)
+static bool fits(const struct device *d, unsigned at, unsigned size)
 {
-	uint32_t at = ask(d, PCI_STATUS, 2) & PCI_STATUS_CAP_LIST ? ask(d, PCI_CAPABILITY_LIST, 1) : 0;
+	return at + size <= sizeof d->config;
+}
+
+/* One whose first `size` bytes do not fit into configuration space is none. */
+static uint8_t find_capability(const struct device *d, uint8_t id, unsigned size)
+{
+	uint32_t at = ask(d, PCI_STATUS, 2) & PCI_STATUS_CAP_LIST ? ask(d, PCI_CAPABILITY_LIST, 1) & 0xfc : 0;
 
 	for (unsigned i = 0; at >= 64 && i < 48; i++, at = ask(d, at + 1, 1) & 0xfc)
 		if (ask(d, at, 1) == id)
-			return (uint8_t)at;
+			return fits(d, at, size) ? (uint8_t)at : 0;
 	return 0;
 }
 
 /* One message, not masked by itself: all that the guest is offered. */
 static void learn_msi(struct device *d)
 {
-	d->msi = find_capability(d, PCI_CAP_ID_MSI);
-	if (!d->msi)
+	uint8_t msi = find_capability(d, PCI_CAP_ID_MSI, PCI_MSI_ADDRESS_LO);
+	uint32_t wide = msi ? ask(d, msi + PCI_MSI_FLAGS, 2) & PCI_MSI_FLAGS_64BIT : 0;
+	unsigned size = wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32;
+
+	if (!msi || !fits(d, msi, size))
 		return;
-	uint32_t wide = ask(d, d->msi + PCI_MSI_FLAGS, 2) & PCI_MSI_FLAGS_64BIT;
-	for (unsigned at = PCI_MSI_FLAGS; at < (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32); at++)
+	d->msi = msi;
+	for (unsigned at = PCI_MSI_FLAGS; at < size; at++)
 		own(d, d->msi + at, 0, 1);
 	own(d, d->msi + PCI_MSI_FLAGS, wide, 2);
 }
 
 static void learn_msix(struct device *d)
 {
-	d->msix = find_capability(d, PCI_CAP_ID_MSIX);
+	d->msix = find_capability(d, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF);
 	if (!d->msix)
 		return;
 	uint32_t table = ask(d, d->msix + PCI_MSIX_TABLE, 4);

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Configuration space as a guest has it, of a device that is 256 bytes. */
+
+#include "vmm.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <check.h>
+#include <linux/pci_regs.h>
+
+static uint8_t space[256];
+static struct vm vm;
+static struct device device;
+
+/* ---- the library ---- */
+
+static void check_bounds(uint32_t index, uint64_t offset, size_t size)
+{
+	ck_assert_uint_eq(index, VFIO_PCI_CONFIG_REGION_INDEX);
+	ck_assert_msg(offset + size <= sizeof space, "%zu bytes at %#llx", size, (unsigned long long)offset);
+}
+
+int vfd_device_read(struct vfd_device *d, uint32_t index, uint64_t offset, void *data, size_t size,
+		    struct vfd_error *err)
+{
+	(void)d, (void)err;
+	check_bounds(index, offset, size);
+	memcpy(data, space + offset, size);
+	return 0;
+}
+
+int vfd_device_write(struct vfd_device *d, uint32_t index, uint64_t offset, const void *data, size_t size,
+		     struct vfd_error *err)
+{
+	(void)d, (void)err;
+	check_bounds(index, offset, size);
+	memcpy(space + offset, data, size);
+	return 0;
+}
+
+int vfd_device_region_info(struct vfd_device *d, uint32_t index, struct vfd_device_region *region,
+			   struct vfd_error *err)
+{
+	(void)d, (void)index, (void)region, (void)err;
+	return -EINVAL;
+}
+
+/* ---- the other parts ---- */
+
+void die(const char *format, ...)
+{
+	ck_abort_msg("%s", format);
+	__builtin_unreachable();
+}
+
+void windows_move(struct vm *v, struct device *d)
+{
+	(void)v, (void)d;
+}
+
+void windows_hide(struct vm *v, struct device *d)
+{
+	(void)v, (void)d;
+}
+
+void irq_config(struct vm *v, struct device *d)
+{
+	(void)v, (void)d;
+}
+
+/* ---- tests ---- */
+
+/* A device with one capability there, of which the bytes behind its header are all `fill`. */
+static void plug(uint8_t id, unsigned at, uint8_t fill)
+{
+	memset(space, 0, sizeof space);
+	device = (struct device){ .name = "fake", .pci = true };
+	vm = (struct vm){ .device = &device };
+	space[PCI_STATUS] = PCI_STATUS_CAP_LIST;
+	space[PCI_CAPABILITY_LIST] = (uint8_t)at;
+	memset(space + at + 2, fill, sizeof space - at - 2);
+	space[at] = id;
+	space[at + 1] = 0;
+	pci_describe(&device);
+}
+
+static const struct at_the_end {
+	uint8_t id, fill;
+	unsigned size;
+} at_the_end[] = {
+	{ PCI_CAP_ID_MSI, 0, PCI_MSI_MASK_32 },
+	{ PCI_CAP_ID_MSI, PCI_MSI_FLAGS_64BIT, PCI_MSI_MASK_64 },
+	{ PCI_CAP_ID_MSIX, 0, PCI_CAP_MSIX_SIZEOF },
+};
+
+/* Wherever it begins: one that fits is there, another is not, and nothing beyond the end is touched. */
+START_TEST(test_end_of_space)
+{
+	const struct at_the_end *c = &at_the_end[_i];
+
+	for (unsigned at = 0x40; at <= 0xfc; at += 4) {
+		plug(c->id, at, c->fill);
+		uint8_t found = c->id == PCI_CAP_ID_MSI ? device.msi : device.msix;
+		ck_assert_uint_eq(found, at + c->size <= 256 ? at : 0);
+		ck_assert(!device.memory);
+		ck_assert(!device.ours[0]);
+	}
+}
+END_TEST
+
+/* The two lowest bits of each pointer are reserved. */
+START_TEST(test_odd_pointer)
+{
+	memset(space, 0, sizeof space);
+	device = (struct device){ .name = "fake", .pci = true };
+	space[PCI_STATUS] = PCI_STATUS_CAP_LIST;
+	space[PCI_CAPABILITY_LIST] = 0xff;
+	space[0xfc] = PCI_CAP_ID_PM;
+	pci_describe(&device);
+	ck_assert_uint_eq(device.msi, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("vmm_pci");
+	TCase *tcase = tcase_create("configuration space");
+
+	tcase_add_loop_test(tcase, test_end_of_space, 0, (int)(sizeof at_the_end / sizeof *at_the_end));
+	tcase_add_test(tcase, test_odd_pointer);
+	suite_add_tcase(suite, tcase);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
