@@ -127,6 +127,19 @@ static void learn_msix(struct device *d)
 		d->irqs.vectors[i].words[3] = PCI_MSIX_ENTRY_CTRL_MASKBIT;
 }
 
+/* A function level reset: by the PCI Express capability, or by the one for conventional PCI. */
+static void learn_resets(struct device *d)
+{
+	uint8_t express = find_capability(d, PCI_CAP_ID_EXP, PCI_EXP_DEVCTL + 2);
+	uint8_t conventional = find_capability(d, PCI_CAP_ID_AF, PCI_AF_CTRL + 1);
+
+	if (express && ask(d, express + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR)
+		d->resets[0] = (struct reset_bit){ (uint8_t)(express + PCI_EXP_DEVCTL + 1),
+						   PCI_EXP_DEVCTL_BCR_FLR >> 8 };
+	if (conventional && ask(d, conventional + PCI_AF_CAP, 1) & PCI_AF_CAP_FLR)
+		d->resets[1] = (struct reset_bit){ (uint8_t)(conventional + PCI_AF_CTRL), PCI_AF_CTRL_FLR };
+}
+
 void pci_describe(struct device *d)
 {
 	for (unsigned i = 0; i < BARS; i++)
@@ -137,6 +150,7 @@ void pci_describe(struct device *d)
 	own(d, PCI_INTERRUPT_PIN, 0, 1); /* messages only */
 	learn_msi(d);
 	learn_msix(d);
+	learn_resets(d);
 }
 
 /* ---- the guest reads and writes ---- */
@@ -216,6 +230,29 @@ static bool touches_ours(const struct device *d, unsigned at, unsigned size)
 	return false;
 }
 
+static bool take_reset(const struct reset_bit *r, unsigned at, uint8_t *bytes, unsigned size)
+{
+	if (!r->at || !within(r->at, at, size) || !(bytes[r->at - at] & r->bit))
+		return false;
+	bytes[r->at - at] &= (uint8_t)~r->bit;
+	return true;
+}
+
+/* A reset may end the log that a device keeps of its own writes. So the library does it, which then takes all for written; behind a
+ * write to configuration space it would not see it. */
+static void pass_on(const struct device *d, unsigned at, const uint8_t *data, unsigned size)
+{
+	uint8_t bytes[4];
+	struct vfd_error err;
+
+	memcpy(bytes, data, size);
+	bool reset = take_reset(&d->resets[0], at, bytes, size);
+	reset |= take_reset(&d->resets[1], at, bytes, size);
+	tell(d, at, bytes, size);
+	if (reset && vfd_device_reset(d->vfio, &err))
+		fprintf(stderr, "vfd-vmm: %s: %s\n", d->name, err.message);
+}
+
 static void device_write(struct vm *vm, struct device *d, unsigned at, const uint8_t *data, unsigned size)
 {
 	if (at == PCI_COMMAND)
@@ -223,7 +260,7 @@ static void device_write(struct vm *vm, struct device *d, unsigned at, const uin
 	else if (touches_ours(d, at, size))
 		write_ours(vm, d, at, data, size);
 	else
-		tell(d, at, data, size);
+		pass_on(d, at, data, size);
 }
 
 static void bridge_read(unsigned at, uint8_t *data, unsigned size)

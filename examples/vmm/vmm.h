@@ -116,6 +116,11 @@ struct vector {
 	bool delivered; /* KVM takes from the eventfd */
 };
 
+/* A bit that resets the device, written by the guest; at 0: it has none. */
+struct reset_bit {
+	uint8_t at, bit; /* byte in configuration space */
+};
+
 struct irqs {
 	unsigned kind; /* VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX */
 	unsigned count;
@@ -138,6 +143,7 @@ struct device {
 	uint8_t msi, msix;   /* where in configuration space; 0: nowhere */
 	unsigned table_bar;
 	uint64_t table; /* the MSI-X table: offset there */
+	struct reset_bit resets[2];
 	struct irqs irqs;
 };
 

@@ -13,6 +13,7 @@
 static uint8_t space[256];
 static struct vm vm;
 static struct device device;
+static unsigned resets; /* by the library's call */
 
 /* ---- the library ---- */
 
@@ -37,6 +38,13 @@ int vfd_device_write(struct vfd_device *d, uint32_t index, uint64_t offset, cons
 	(void)d, (void)err;
 	check_bounds(index, offset, size);
 	memcpy(space + offset, data, size);
+	return 0;
+}
+
+int vfd_device_reset(struct vfd_device *d, struct vfd_error *err)
+{
+	(void)d, (void)err;
+	resets++;
 	return 0;
 }
 
@@ -78,6 +86,7 @@ static void plug(uint8_t id, unsigned at, uint8_t fill)
 	memset(space, 0, sizeof space);
 	device = (struct device){ .name = "fake", .pci = true };
 	vm = (struct vm){ .device = &device };
+	resets = 0;
 	space[PCI_STATUS] = PCI_STATUS_CAP_LIST;
 	space[PCI_CAPABILITY_LIST] = (uint8_t)at;
 	memset(space + at + 2, fill, sizeof space - at - 2);
@@ -123,6 +132,49 @@ START_TEST(test_odd_pointer)
 }
 END_TEST
 
+static void guest_writes(unsigned at, uint32_t value, unsigned size)
+{
+	uint32_t address = 0x80000800 | (at & 0xfc); /* 00:01.0 */
+
+	pci_port(&vm, 0xcf8, true, &address, 4);
+	pci_port(&vm, (uint16_t)(0xcfc + (at & 3)), true, &value, size);
+}
+
+static const struct reset_write {
+	uint8_t id, fill; /* 0xff: all that the capability can have, it has */
+	unsigned at;	  /* in the capability */
+	uint32_t value;
+	unsigned size, resets;
+	uint32_t passed_on;
+} reset_writes[] = {
+	{ PCI_CAP_ID_EXP, 0xff, PCI_EXP_DEVCTL, 0x8123, 2, 1, 0x0123 },
+	{ PCI_CAP_ID_EXP, 0xff, PCI_EXP_DEVCTL, 0x00048123, 4, 1, 0x00040123 },
+	{ PCI_CAP_ID_EXP, 0xff, PCI_EXP_DEVCTL + 1, 0x81, 1, 1, 0x01 },
+	{ PCI_CAP_ID_EXP, 0xff, PCI_EXP_DEVCTL, 0x80, 1, 0, 0x80 },
+	{ PCI_CAP_ID_EXP, 0xff, PCI_EXP_DEVCTL, 0x7fff, 2, 0, 0x7fff },
+	{ PCI_CAP_ID_EXP, 0xff, PCI_EXP_DEVSTA, 0x8000, 2, 0, 0x8000 },
+	{ PCI_CAP_ID_EXP, 0, PCI_EXP_DEVCTL, 0x8123, 2, 0, 0x8123 }, /* it has no such reset */
+	{ PCI_CAP_ID_AF, 0xff, PCI_AF_CTRL, 0x03, 1, 1, 0x02 },
+	{ PCI_CAP_ID_AF, 0xff, PCI_AF_CTRL, 0x0101, 2, 1, 0x0100 },
+	{ PCI_CAP_ID_AF, 0xff, PCI_AF_CTRL, 0xfe, 1, 0, 0xfe },
+	{ PCI_CAP_ID_AF, 0, PCI_AF_CTRL, 0x01, 1, 0, 0x01 },
+	{ PCI_CAP_ID_PM, 0xff, PCI_EXP_DEVCTL, 0x8123, 2, 0, 0x8123 }, /* another capability */
+};
+
+/* By the library's call, and the rest of what was written reaches the device. */
+START_TEST(test_reset)
+{
+	const struct reset_write *w = &reset_writes[_i];
+	uint32_t arrived = 0;
+
+	plug(w->id, 0x40, w->fill);
+	guest_writes(0x40 + w->at, w->value, w->size);
+	memcpy(&arrived, space + 0x40 + w->at, w->size);
+	ck_assert_uint_eq(resets, w->resets);
+	ck_assert_uint_eq(arrived, w->passed_on);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("vmm_pci");
@@ -130,6 +182,7 @@ int main(void)
 
 	tcase_add_loop_test(tcase, test_end_of_space, 0, (int)(sizeof at_the_end / sizeof *at_the_end));
 	tcase_add_test(tcase, test_odd_pointer);
+	tcase_add_loop_test(tcase, test_reset, 0, (int)(sizeof reset_writes / sizeof *reset_writes));
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
