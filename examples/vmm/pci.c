@@ -111,20 +111,22 @@ static void learn_msi(struct device *d)
 	own(d, d->msi + PCI_MSI_FLAGS, wide, 2);
 }
 
-static void learn_msix(struct device *d)
+static int learn_msix(struct device *d, struct vfd_error *err)
 {
 	d->msix = find_capability(d, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF);
 	if (!d->msix)
-		return;
+		return 0;
 	uint32_t table = ask(d, d->msix + PCI_MSIX_TABLE, 4);
 	uint32_t size = ask(d, d->msix + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE;
 	if (size >= VECTORS)
-		die("%s has %u interrupt vectors: more than %d are not foreseen", d->name, size + 1, VECTORS);
+		return fail(err, "%s has %u interrupt vectors: more than %d are not foreseen", d->name,
+			    size + 1, VECTORS);
 	d->table_bar = table & PCI_MSIX_TABLE_BIR;
 	d->table = table & PCI_MSIX_TABLE_OFFSET;
 	own(d, d->msix + PCI_MSIX_FLAGS, size, 2);
 	for (uint32_t i = 0; i <= size; i++)
 		d->irqs.vectors[i].words[3] = PCI_MSIX_ENTRY_CTRL_MASKBIT;
+	return 0;
 }
 
 /* A function level reset: by the PCI Express capability, or by the one for conventional PCI. */
@@ -140,7 +142,7 @@ static void learn_resets(struct device *d)
 		d->resets[1] = (struct reset_bit){ (uint8_t)(conventional + PCI_AF_CTRL), PCI_AF_CTRL_FLR };
 }
 
-void pci_describe(struct device *d)
+int pci_describe(struct device *d, struct vfd_error *err)
 {
 	for (unsigned i = 0; i < BARS; i++)
 		learn_bar(d, i);
@@ -149,8 +151,8 @@ void pci_describe(struct device *d)
 	own(d, PCI_INTERRUPT_LINE, 0, 1);
 	own(d, PCI_INTERRUPT_PIN, 0, 1); /* messages only */
 	learn_msi(d);
-	learn_msix(d);
 	learn_resets(d);
+	return learn_msix(d, err);
 }
 
 /* ---- the guest reads and writes ---- */

@@ -157,7 +157,7 @@ struct vm {
 	struct vfd_log *log;
 	struct vfd_container *container; /* NULL: never had a device */
 	struct device *device;
-	struct vfd_group *left; /* by an unplug that failed: its record is still to be collected */
+	struct vfd_group *left; /* by an unplug or a plug that failed: it is still to be detached */
 	pthread_mutex_t lock;	/* all of the above, while vCPUs run */
 	pthread_cond_t changed;
 	pthread_mutex_t busy; /* a command that changes something: one at a time */
@@ -226,7 +226,7 @@ void serial_port(struct serial *s, uint16_t port, bool write, uint8_t *data);
 bool serial_input(struct serial *s, uint8_t byte); /* false: full */
 
 /* pci.c */
-void pci_describe(struct device *d);
+int pci_describe(struct device *d, struct vfd_error *err);
 uint32_t pci_own(const struct device *d, unsigned at, unsigned size); /* what the guest wrote there */
 void pci_port(struct vm *vm, uint16_t port, bool write, void *data, unsigned size);
 

@@ -10,6 +10,8 @@
 #include <check.h>
 #include <linux/pci_regs.h>
 
+#undef fail /* Check has one, too */
+
 static uint8_t space[256];
 static struct vm vm;
 static struct device device;
@@ -57,10 +59,10 @@ int vfd_device_region_info(struct vfd_device *d, uint32_t index, struct vfd_devi
 
 /* ---- the other parts ---- */
 
-void die(const char *format, ...)
+int fail(struct vfd_error *err, const char *format, ...)
 {
-	ck_abort_msg("%s", format);
-	__builtin_unreachable();
+	(void)err, (void)format;
+	return -1;
 }
 
 void windows_move(struct vm *v, struct device *d)
@@ -81,8 +83,10 @@ void irq_config(struct vm *v, struct device *d)
 /* ---- tests ---- */
 
 /* A device with one capability there, of which the bytes behind its header are all `fill`. */
-static void plug(uint8_t id, unsigned at, uint8_t fill)
+static int plug(uint8_t id, unsigned at, uint8_t fill)
 {
+	struct vfd_error err;
+
 	memset(space, 0, sizeof space);
 	device = (struct device){ .name = "fake", .pci = true };
 	vm = (struct vm){ .device = &device };
@@ -92,7 +96,7 @@ static void plug(uint8_t id, unsigned at, uint8_t fill)
 	memset(space + at + 2, fill, sizeof space - at - 2);
 	space[at] = id;
 	space[at + 1] = 0;
-	pci_describe(&device);
+	return pci_describe(&device, &err);
 }
 
 static const struct at_the_end {
@@ -110,7 +114,7 @@ START_TEST(test_end_of_space)
 	const struct at_the_end *c = &at_the_end[_i];
 
 	for (unsigned at = 0x40; at <= 0xfc; at += 4) {
-		plug(c->id, at, c->fill);
+		ck_assert_int_eq(plug(c->id, at, c->fill), 0);
 		uint8_t found = c->id == PCI_CAP_ID_MSI ? device.msi : device.msix;
 		ck_assert_uint_eq(found, at + c->size <= 256 ? at : 0);
 		ck_assert(!device.memory);
@@ -122,13 +126,22 @@ END_TEST
 /* The two lowest bits of each pointer are reserved. */
 START_TEST(test_odd_pointer)
 {
+	struct vfd_error err;
+
 	memset(space, 0, sizeof space);
 	device = (struct device){ .name = "fake", .pci = true };
 	space[PCI_STATUS] = PCI_STATUS_CAP_LIST;
 	space[PCI_CAPABILITY_LIST] = 0xff;
 	space[0xfc] = PCI_CAP_ID_PM;
-	pci_describe(&device);
+	ck_assert_int_eq(pci_describe(&device, &err), 0);
 	ck_assert_uint_eq(device.msi, 0);
+}
+END_TEST
+
+/* 0x1ff + 1 vectors: refused, for the guest may be running already. */
+START_TEST(test_too_many_vectors)
+{
+	ck_assert_int_eq(plug(PCI_CAP_ID_MSIX, 0x40, 0x01), -1);
 }
 END_TEST
 
@@ -167,7 +180,7 @@ START_TEST(test_reset)
 	const struct reset_write *w = &reset_writes[_i];
 	uint32_t arrived = 0;
 
-	plug(w->id, 0x40, w->fill);
+	ck_assert_int_eq(plug(w->id, 0x40, w->fill), 0);
 	guest_writes(0x40 + w->at, w->value, w->size);
 	memcpy(&arrived, space + 0x40 + w->at, w->size);
 	ck_assert_uint_eq(resets, w->resets);
@@ -182,6 +195,7 @@ int main(void)
 
 	tcase_add_loop_test(tcase, test_end_of_space, 0, (int)(sizeof at_the_end / sizeof *at_the_end));
 	tcase_add_test(tcase, test_odd_pointer);
+	tcase_add_test(tcase, test_too_many_vectors);
 	tcase_add_loop_test(tcase, test_reset, 0, (int)(sizeof reset_writes / sizeof *reset_writes));
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
