@@ -82,7 +82,8 @@ static void on_resume(void *opaque)
 	struct move *m = opaque;
 	struct vfd_error err;
 
-	vcpus_resume(m->vm);
+	if (!m->was_paused)
+		vcpus_resume(m->vm);
 	if (*m->unplugged && plug_again(m, &err))
 		fprintf(stderr, "vfd-vmm: %s is not plugged again: %s\n", m->unplugged, err.message);
 }
@@ -105,6 +106,9 @@ static int send_all(struct move *m, const char *uri, struct mig_source *s, struc
 
 	describe(m, &s->guest);
 	s->prepare = m->vm->device && !m->device ? on_prepare : NULL;
+	if (s->prepare && m->was_paused)
+		return mig_fail(merr, "the guest is paused: it cannot give up %s; resume it first",
+				m->vm->device->name);
 	if (mig_connect(uri, &link, 1, merr))
 		return MIG_FAILED;
 	if (track(m->vm, true, &err) || vfd_consumer_add(m->vm->log, "migration", &s->consumer, &err)) {
@@ -156,6 +160,7 @@ int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *o
 		return fail(err, "no memory");
 	m->vm = vm;
 	m->verify = options->verify;
+	m->was_paused = vm->paused;
 	s.control = &m->control;
 	set_moving(vm, &m->control);
 	int rc = send_all(m, uri, &s, &report, &merr);

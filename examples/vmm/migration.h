@@ -28,6 +28,7 @@ struct move {
 	struct vm *vm;
 	const char *plug;   /* destination: the device that cannot migrate, attached when all else is there */
 	char unplugged[64]; /* source: it was asked to give this up */
+	bool was_paused;    /* source: by the user, before */
 	bool verify, verified; /* the source sends a number made of all memory; it was compared */
 	struct mig_control control;
 	struct mig_region region;
