@@ -628,6 +628,7 @@ test_shuttle_on_kernel() {
 		"$1 migrations: $1 moved, memory the same $1 times"
 	check "vfd-vmm: the destination killed, cancelled, refused: it goes on" left shuttle 0 "the guest went on 3 times"
 	check "vfd-vmm: paused before a migration that fails, and paused after it" left shuttle 0 "it stayed paused 1 times"
+	check "vfd-vmm: not confirmed: it stands still until it is told to go on" left shuttle 0 "when it was told to: 2 of 2"
 	check "vfd-vmm: the source killed: nothing runs at the destination" left shuttle 0 "the source killed: nothing runs there"
 	check "vfd-vmm: its sums agreed to the end" left shuttle 0 "the guest's end: code 0"
 	sed -n 's/^downtime/# vfd-vmm, the small guest: downtime/p' "$tmp/out/shuttle"

@@ -25,7 +25,10 @@ static int say_status(struct vm *vm, char *text, size_t size)
 	pthread_mutex_lock(&vm->lock);
 	snprintf(text, size, "%s device=%s memory=%llu vcpus=%u migration=%s",
 		 vm->paused ? "paused" : "running", vm->device ? vm->device->name : "none",
-		 (unsigned long long)vm->ram.size, vm->vcpu_count, vm->moving ? vm->progress : "none");
+		 (unsigned long long)vm->ram.size, vm->vcpu_count,
+		 vm->moving	   ? vm->progress
+		 : vm->unconfirmed ? "unconfirmed"
+				   : "none");
 	pthread_mutex_unlock(&vm->lock);
 	return 0;
 }
@@ -76,6 +79,11 @@ static int do_cancel(struct vm *vm, struct vfd_error *err)
 
 static int change(struct vm *vm, const char *word, char *rest, char *text, size_t size, struct vfd_error *err)
 {
+	if (vm->unconfirmed && strcmp(word, "resume") && strcmp(word, "quit"))
+		return fail(
+			err,
+			"a migration was not confirmed, and the guest may run there. If it does, quit; only "
+			"if it does not and never will, resume");
 	if (!strcmp(word, "dirty-rate"))
 		return dirty_rate(vm, text, size, err);
 	if (!strcmp(word, "unplug"))

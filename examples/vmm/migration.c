@@ -131,11 +131,23 @@ static void say_result(const struct mig_report *r, char *text, size_t size)
 		 (unsigned long long)r->pages_assumed, (unsigned long long)r->deferred_bytes);
 }
 
-static void set_moving(struct vm *vm, struct mig_control *control)
+static void set_moving(struct vm *vm, struct mig_control *control, bool unconfirmed)
 {
 	pthread_mutex_lock(&vm->lock);
 	vm->moving = control;
+	vm->unconfirmed = unconfirmed;
 	pthread_mutex_unlock(&vm->lock);
+}
+
+/* Only who can see both sides knows which one is to go on. */
+static int say_failed(int rc, const char *why, struct vfd_error *err)
+{
+	if (rc != MIG_UNCONFIRMED)
+		return fail(err, "%s", why);
+	return fail(err,
+		    "the guest may run there, and stays paused here. If it runs there, quit; only if it does "
+		    "not and never will, resume: %s",
+		    why);
 }
 
 int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *options, char *text,
@@ -162,15 +174,15 @@ int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *o
 	m->verify = options->verify;
 	m->was_paused = vm->paused;
 	s.control = &m->control;
-	set_moving(vm, &m->control);
+	set_moving(vm, &m->control, false);
 	int rc = send_all(m, uri, &s, &report, &merr);
-	set_moving(vm, NULL);
+	set_moving(vm, NULL, rc == MIG_UNCONFIRMED);
 	track(vm, false, &ignored);
 	if (s.consumer)
 		vfd_consumer_remove(&s.consumer, VFD_DISCARD, &ignored);
 	free(m);
 	if (rc)
-		return fail(err, "%s", merr.message);
+		return say_failed(rc, merr.message, err);
 	say_result(&report, text, size);
 	vm->leaving = true; /* it is not ours any more */
 	return 0;
@@ -181,9 +193,11 @@ int migrate_resume(struct vm *vm, struct vfd_error *err)
 {
 	int rc = migrates(vm) ? vfd_migration_cancel(&vm->device->vfio, 1, 0, err) : 0;
 
-	if (!rc)
-		vcpus_resume(vm);
-	return rc;
+	if (rc)
+		return rc;
+	set_moving(vm, NULL, false);
+	vcpus_resume(vm);
+	return 0;
 }
 
 bool migrate_cancel(struct vm *vm)

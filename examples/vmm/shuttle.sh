@@ -9,7 +9,7 @@
 # PAUSE_NS: what the device rests after 16 writes. Its writer is a thread of the kernel that the vCPUs share two processors with.
 
 bin=$1 count=$2 pause=${3:-200000} half=$((16 << 20))
-here=0 there=1 same=0 moved=0 went_on=0 stayed=0
+here=0 there=1 same=0 moved=0 went_on=0 stayed=0 stood=0
 
 # start DEVICE OPTION...
 start() {
@@ -39,6 +39,10 @@ wait_until_it_runs() {
 
 ask() {
 	"$bin/vfd-vmm" --ask "/run/control.$here" "$@"
+}
+
+ask_there() {
+	"$bin/vfd-vmm" --ask "/run/control.$there" "$@"
 }
 
 # fails WHAT COMMAND...: in the middle of a slow migration the command is run, which ends it; the guest goes on here.
@@ -112,6 +116,34 @@ paused_before() {
 	esac
 }
 
+# It runs there, but the source does not hear that. So it stands still here until the user, who can see both, says what is so.
+unconfirmed() {
+	cat >/run/lossy <<-END
+		#!/bin/sh
+		"$bin/vfd-vmm" --no-input --vcpus 2 --memory 32 --device vfdtest.$there --control /run/control.$there \\
+			--incoming fd:0,3 3>&1 >/run/vmm.$there 2>&1 | "$bin/vfdtest-lossy"
+	END
+	chmod 755 /run/lossy
+	: >/run/vmm.$there
+	rm -f /run/control.$there
+	answer=$(ask "migrate exec:/run/lossy downtime=10000 force")
+	wait_until_it_runs $there
+	again=$(ask "migrate unix:/run/nobody")
+	status=$(ask status)
+	echo "unconfirmed: $answer; $(ask_there status); again: $again; $status"
+	echo "there: $(ask_there quit)"
+	case "$answer $again $status" in
+	error*resume*error*resume*ok\ paused*migration=unconfirmed) stood=$((stood + 1)) ;;
+	esac
+	ask resume >/dev/null
+	status=$(ask status)
+	echo "resumed: $status"
+	case $status in
+	ok\ running*migration=none) stood=$((stood + 1)) ;;
+	esac
+	rm -f /run/control.$there
+}
+
 if "$bin/vfd-state" info vfdtest.0 | grep "it cannot migrate"; then
 	echo "skipped: this kernel knows no PRE_COPY, and the test device no states therefore"
 	exit 0
@@ -121,6 +153,7 @@ wait_for "/run/control.$here"
 source_killed
 refusals
 paused_before
+unconfirmed
 i=0
 while [ $i -lt "$count" ]; do
 	i=$((i + 1))
@@ -152,5 +185,6 @@ sed -n 's/.* downtime-ms=\([0-9]*\).*/\1/p' /run/lines | sort -n | {
 }
 echo "3 migrations that failed: the guest went on $went_on times"
 echo "paused, and a migration that failed: it stayed paused $stayed times"
+echo "a migration that was not confirmed: it stood still, and went on when it was told to: $stood of 2"
 echo "$count migrations: $moved moved, memory the same $same times"
-[ "$went_on" = 3 ] && [ "$stayed" = 1 ] && [ "$moved" = "$count" ] && [ "$same" = "$count" ]
+[ "$went_on" = 3 ] && [ "$stayed" = 1 ] && [ "$stood" = 2 ] && [ "$moved" = "$count" ] && [ "$same" = "$count" ]

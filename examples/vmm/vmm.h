@@ -170,6 +170,7 @@ struct vm {
 	size_t incoming_length;
 
 	struct mig_control *moving; /* a migration is under way */
+	bool unconfirmed;	    /* the last one was not confirmed: the guest may run there */
 	char progress[128];
 };
 

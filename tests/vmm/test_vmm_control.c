@@ -263,6 +263,27 @@ START_TEST(test_plug_without_agent)
 }
 END_TEST
 
+static const char *const refused[] = { "migrate x", "plug x", "unplug", "pause", "dirty-rate" };
+
+/* The guest may run elsewhere: whatever could make it run here, but the user's own word, is refused. */
+START_TEST(test_unconfirmed)
+{
+	begin();
+	vm.paused = vm.unconfirmed = true;
+	int fd = dial();
+	dprintf(fd, "%s\n", refused[_i]);
+	ck_assert_ptr_nonnull(strstr(hear(fd), "error a migration was not confirmed"));
+	say(fd, "status\n", 7);
+	ck_assert_ptr_nonnull(
+		strstr(hear(fd), "ok paused device=none memory=0 vcpus=0 migration=unconfirmed"));
+	ck_assert_int_eq(atomic_load(&pauses), 0);
+	say(fd, "resume\n", 7);
+	ck_assert_str_eq(hear(fd), "ok\n");
+	close(fd);
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("vmm_control");
@@ -273,6 +294,7 @@ int main(void)
 	tcase_add_test(tcase, test_longest_line);
 	tcase_add_loop_test(tcase, test_accept_fails, 0, (int)(sizeof accept_errors / sizeof *accept_errors));
 	tcase_add_test(tcase, test_plug_without_agent);
+	tcase_add_loop_test(tcase, test_unconfirmed, 0, (int)(sizeof refused / sizeof *refused));
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
