@@ -558,7 +558,7 @@ boot_vmm() {
 # Lines of code that run a guest with its device: without the guest that is built in, and without what moves one.
 core_is_small() {
 	local lines
-	lines=$(find examples/vmm -maxdepth 1 -name '*.[ch]' ! -name small.c ! -name state.c ! -name section.c ! -name 'migration.[ch]' \
+	lines=$(find examples/vmm -maxdepth 1 -name '*.[ch]' ! -name small.c ! -name state.c ! -name section.c ! -name view.c ! -name 'migration.[ch]' \
 		-exec cat {} + | sed -E '/^[[:space:]]*$/d; /^[[:space:]]*(\/\*|\*)/d' | wc -l)
 	[ "$lines" -le 2000 ] || { echo "$lines lines" && return 1; }
 }

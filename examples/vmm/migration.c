@@ -22,13 +22,13 @@ static bool migrates(struct vm *vm)
 static void describe(struct move *m, struct mig_guest *g)
 {
 	m->region = (struct mig_region){ .size = m->vm->ram.size, .memory = m->vm->ram.start };
+	m->device = migrates(m->vm) ? m->vm->device->vfio : NULL;
 	sections_make(m);
 	*g = (struct mig_guest){ .regions = &m->region,
 				 .region_count = 1,
 				 .sections = m->streams,
 				 .section_count = m->section_count };
-	if (migrates(m->vm)) {
-		m->device = m->vm->device->vfio;
+	if (m->device) {
 		g->devices = &m->device;
 		g->device_count = 1;
 	}

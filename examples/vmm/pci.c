@@ -157,7 +157,7 @@ int pci_describe(struct device *d, struct vfd_error *err)
 
 /* ---- the guest reads and writes ---- */
 
-static void device_read(const struct device *d, unsigned at, uint8_t *data, unsigned size)
+void pci_read(const struct device *d, unsigned at, uint8_t *data, unsigned size)
 {
 	uint32_t value = ask(d, at, size);
 
@@ -217,10 +217,9 @@ static void write_ours(struct vm *vm, struct device *d, unsigned at, const uint8
 		return;
 	}
 	if (d->msi)
-		keep_control(d, d->msi + PCI_MSI_FLAGS, msi, PCI_MSI_FLAGS_ENABLE);
+		keep_control(d, d->msi + PCI_MSI_FLAGS, msi, MSI_SWITCHES);
 	if (d->msix)
-		keep_control(d, d->msix + PCI_MSIX_FLAGS, msix,
-			     PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+		keep_control(d, d->msix + PCI_MSIX_FLAGS, msix, MSIX_SWITCHES);
 	irq_config(vm, d);
 }
 
@@ -255,7 +254,7 @@ static void pass_on(const struct device *d, unsigned at, const uint8_t *data, un
 		fprintf(stderr, "vfd-vmm: %s: %s\n", d->name, err.message);
 }
 
-static void device_write(struct vm *vm, struct device *d, unsigned at, const uint8_t *data, unsigned size)
+void pci_write(struct vm *vm, struct device *d, unsigned at, const uint8_t *data, unsigned size)
 {
 	if (at == PCI_COMMAND)
 		write_command(vm, d, data, size);
@@ -281,9 +280,9 @@ static void access_config(struct vm *vm, unsigned at, bool write, void *data, un
 	struct device *d = vm->device;
 
 	if (where == DEVICE && d && d->pci && write)
-		device_write(vm, d, at, data, size);
+		pci_write(vm, d, at, data, size);
 	else if (where == DEVICE && d && d->pci)
-		device_read(d, at, data, size);
+		pci_read(d, at, data, size);
 	else if (where == HOST_BRIDGE && !write)
 		bridge_read(at, data, size);
 	else if (!write)

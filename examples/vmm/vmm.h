@@ -16,7 +16,7 @@
  *	device.c      plug and unplug: the library's part
  *	boot.c        long mode; boot_linux.c a kernel, mptable.c what it wants to know; small.c a guest of a few hundred bytes
  *	dirty_rate.c  both sources of dirty pages, harvested into one log
- *	state.c       what a guest is besides memory; section.c as a stream; migration.c there and back
+ *	state.c       what a guest is besides memory; view.c what it sees of a PCI device; section.c as a stream; migration.c there and back
  *	agent.c       asks the guest to give up its device, or to look for it
  *	control.c     line commands on a socket
  *	main.c        options
@@ -50,16 +50,20 @@ enum {
 };
 
 /* Guest-physical addresses. */
-#define RAM_MOST     (UINT64_C(3) << 30)
-#define MMIO_DEVICE  UINT64_C(0xd0000000) /* regions of a device that is not PCI, 64 KiB apart */
-#define MMIO_PCI     UINT64_C(0xe0000000)
-#define BOOT_PARAMS  0x7000
-#define SMALL_PARAMS 0x8000
-#define PAGE_TABLES  0x9000
-#define SMALL_CODE   0x10000
-#define COMMAND_LINE 0x20000
-#define MP_TABLE     0xf0000
-#define HIGH_MEMORY  0x100000
+#define RAM_MOST      (UINT64_C(3) << 30)
+#define MMIO_DEVICE   UINT64_C(0xd0000000) /* regions of a device that is not PCI, 64 KiB apart */
+#define MMIO_PCI      UINT64_C(0xe0000000)
+#define BOOT_PARAMS   0x7000
+#define SMALL_PARAMS  0x8000
+#define PAGE_TABLES   0x9000
+#define SMALL_CODE    0x10000
+#define COMMAND_LINE  0x20000
+#define MP_TABLE      0xf0000
+#define HIGH_MEMORY   0x100000
+
+/* What a guest can change of the flags of an interrupt capability (linux/pci_regs.h). */
+#define MSI_SWITCHES  (uint32_t) PCI_MSI_FLAGS_ENABLE
+#define MSIX_SWITCHES (uint32_t)(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL)
 
 struct mig_control;
 struct vm;
@@ -229,6 +233,8 @@ bool serial_input(struct serial *s, uint8_t byte); /* false: full */
 /* pci.c */
 int pci_describe(struct device *d, struct vfd_error *err);
 uint32_t pci_own(const struct device *d, unsigned at, unsigned size); /* what the guest wrote there */
+void pci_read(const struct device *d, unsigned at, uint8_t *data, unsigned size); /* as the guest does */
+void pci_write(struct vm *vm, struct device *d, unsigned at, const uint8_t *data, unsigned size);
 void pci_port(struct vm *vm, uint16_t port, bool write, void *data, unsigned size);
 
 /* window.c */

@@ -2,10 +2,13 @@
 
 /* Configuration space as a guest has it, of a device that is 256 bytes. */
 
-#include "vmm.h"
+#include "migration.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <check.h>
 #include <linux/pci_regs.h>
@@ -15,7 +18,9 @@
 static uint8_t space[256];
 static struct vm vm;
 static struct device device;
-static unsigned resets; /* by the library's call */
+static unsigned resets;	  /* by the library's call */
+static uint64_t bar_size; /* the first one's */
+static unsigned irq_kind, irq_count;
 
 /* ---- the library ---- */
 
@@ -53,8 +58,35 @@ int vfd_device_reset(struct vfd_device *d, struct vfd_error *err)
 int vfd_device_region_info(struct vfd_device *d, uint32_t index, struct vfd_device_region *region,
 			   struct vfd_error *err)
 {
-	(void)d, (void)index, (void)region, (void)err;
-	return -EINVAL;
+	(void)d, (void)err;
+	region->size = index ? 0 : bar_size;
+	return region->size ? 0 : -EINVAL;
+}
+
+int vfd_device_irq_enable(struct vfd_device *d, uint32_t irq, uint32_t start, const int *eventfds,
+			  uint32_t count, struct vfd_error *err)
+{
+	(void)d, (void)eventfds, (void)err;
+	ck_assert_uint_eq(start, 0);
+	irq_kind = irq;
+	irq_count = count;
+	return 0;
+}
+
+int vfd_device_irq_disable(struct vfd_device *d, uint32_t irq, struct vfd_error *err)
+{
+	(void)d, (void)irq, (void)err;
+	irq_count = 0;
+	return 0;
+}
+
+/* KVM says yes. */
+int __wrap_ioctl(int fd, unsigned long request, ...);
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+	(void)fd, (void)request;
+	return 0;
 }
 
 /* ---- the other parts ---- */
@@ -75,9 +107,10 @@ void windows_hide(struct vm *v, struct device *d)
 	(void)v, (void)d;
 }
 
-void irq_config(struct vm *v, struct device *d)
+int check(int rc, const char *what)
 {
-	(void)v, (void)d;
+	ck_assert_msg(rc >= 0, "%s", what);
+	return rc;
 }
 
 /* ---- tests ---- */
@@ -188,6 +221,189 @@ START_TEST(test_reset)
 }
 END_TEST
 
+/* ---- the view moves ---- */
+
+enum { LIST = 0x40, MSI_AT = 0x50, TABLE = 0x1000, TABLE_VECTORS = 4, MASKED = 2, BAR_SIZE = 0x4000 };
+
+static void put(unsigned at, uint32_t value)
+{
+	memcpy(space + at, &value, 4);
+}
+
+/* Freshly plugged: a BAR of 64 bits, MSI-X with four vectors, MSI. */
+static void plug_whole(struct device *d)
+{
+	struct vfd_error err;
+
+	memset(space, 0, sizeof space);
+	put(PCI_VENDOR_ID, 0x11e81234);
+	space[PCI_STATUS] = PCI_STATUS_CAP_LIST;
+	space[PCI_CAPABILITY_LIST] = LIST;
+	put(PCI_BASE_ADDRESS_0, PCI_BASE_ADDRESS_MEM_TYPE_64);
+	put(LIST, PCI_CAP_ID_MSIX | MSI_AT << 8 | (TABLE_VECTORS - 1) << 16);
+	put(LIST + PCI_MSIX_TABLE, TABLE);
+	put(MSI_AT, PCI_CAP_ID_MSI | PCI_MSI_FLAGS_64BIT << 16);
+	bar_size = BAR_SIZE;
+	irq_count = 0;
+	*d = (struct device){ .name = "fake", .pci = true };
+	vm = (struct vm){ .device = d };
+	ck_assert_int_eq(pci_describe(d, &err), 0);
+}
+
+static uint32_t guest_reads(unsigned at)
+{
+	uint32_t address = 0x80000800 | at, value;
+
+	pci_port(&vm, 0xcf8, true, &address, 4);
+	pci_port(&vm, 0xcfc, false, &value, 4);
+	return value;
+}
+
+static void write_vector(struct device *d, unsigned i, uint32_t data, uint32_t control)
+{
+	uint32_t words[] = { 0xfee00000, 0, data, control };
+
+	for (unsigned w = 0; w < 4; w++)
+		irq_table(&vm, d, 16 * i + 4 * w, true, &words[w], 4);
+}
+
+static bool waits(const struct device *d, unsigned i)
+{
+	struct pollfd p = { .fd = d->irqs.vectors[i].eventfd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* As a driver leaves it. */
+static void use(void)
+{
+	guest_writes(PCI_BASE_ADDRESS_0, 0xe1230000, 4);
+	guest_writes(PCI_INTERRUPT_LINE, 11, 1);
+	guest_writes(MSI_AT + PCI_MSI_ADDRESS_LO, 0xfee01000, 4);
+	guest_writes(MSI_AT + PCI_MSI_DATA_64, 0x55, 2);
+	guest_writes(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+}
+
+/* And an interrupt came for the vector that is masked. */
+static void use_msix(struct device *d)
+{
+	uint64_t one = 1;
+
+	use();
+	for (unsigned i = 0; i < TABLE_VECTORS; i++)
+		write_vector(d, i, 0x40 + i, i == MASKED);
+	guest_writes(LIST + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
+	ck_assert_uint_eq(irq_count, TABLE_VECTORS);
+	ck_assert_int_eq(write(d->irqs.vectors[MASKED].eventfd, &one, sizeof one), sizeof one);
+}
+
+static void use_msi(struct device *d)
+{
+	(void)d;
+	use();
+	guest_writes(MSI_AT + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE, 2);
+	ck_assert_uint_eq(irq_count, 1);
+}
+
+static void same_msix(const struct device *d)
+{
+	ck_assert_uint_eq(irq_kind, VFIO_PCI_MSIX_IRQ_INDEX);
+	ck_assert_uint_eq(irq_count, TABLE_VECTORS);
+	for (unsigned i = 0; i < TABLE_VECTORS; i++) {
+		const uint32_t words[] = { 0xfee00000, 0, 0x40 + i, i == MASKED };
+
+		ck_assert_mem_eq(d->irqs.vectors[i].words, words, sizeof words);
+		ck_assert(d->irqs.vectors[i].delivered == (i != MASKED));
+		ck_assert(waits(d, i) == (i == MASKED));
+	}
+}
+
+static void same_msi(const struct device *d)
+{
+	static const uint32_t words[] = { 0xfee01000, 0, 0x55, 0 };
+
+	ck_assert_uint_eq(irq_kind, VFIO_PCI_MSI_IRQ_INDEX);
+	ck_assert_uint_eq(irq_count, 1);
+	ck_assert_mem_eq(d->irqs.vectors[0].words, words, sizeof words);
+	ck_assert(d->irqs.vectors[0].delivered);
+}
+
+static const struct interrupts {
+	void (*use)(struct device *d);
+	void (*same)(const struct device *d);
+} interrupts[] = { { use_msix, same_msix }, { use_msi, same_msi } };
+
+static void same_view(const struct device *d, const uint32_t *before)
+{
+	for (unsigned at = 0; at < 256; at += 4)
+		ck_assert_msg(guest_reads(at) == before[at / 4], "%#x: %#x, not %#x", at, guest_reads(at),
+			      before[at / 4]);
+	ck_assert_uint_eq(d->bars[0].address, 0xe1230000);
+	ck_assert(d->memory);
+	ck_assert(d->irqs.enabled);
+}
+
+/* What the guest sees there is what it saw here; and it may still go on here. */
+START_TEST(test_view_moves)
+{
+	static struct device there;
+	struct pci_state state;
+	struct vfd_error err;
+	uint32_t before[64];
+
+	plug_whole(&device);
+	interrupts[_i].use(&device);
+	for (unsigned at = 0; at < 256; at += 4)
+		before[at / 4] = guest_reads(at);
+	pci_save(&device, &state);
+	same_view(&device, before);
+	interrupts[_i].same(&device);
+	plug_whole(&there);
+	ck_assert_int_eq(pci_load(&vm, &there, &state, &err), 0);
+	same_view(&there, before);
+	interrupts[_i].same(&there);
+}
+END_TEST
+
+static void another_device(struct pci_kind *k, int which)
+{
+	switch (which) {
+	case 0:
+		k->id++;
+		break;
+	case 1:
+		k->bars[0] *= 2;
+		break;
+	case 2:
+		k->msix++; /* one vector more */
+		break;
+	case 3:
+		k->msi += 4 << 16; /* elsewhere */
+		break;
+	default:
+		k->table += 16;
+	}
+}
+
+/* Nothing of the view of another device is taken. */
+START_TEST(test_another_device)
+{
+	static struct device there, before;
+	struct pci_state state;
+	struct vfd_error err;
+
+	plug_whole(&device);
+	use_msix(&device);
+	pci_save(&device, &state);
+	another_device(&state.kind, _i);
+	plug_whole(&there);
+	before = there;
+	ck_assert_int_eq(pci_load(&vm, &there, &state, &err), -1);
+	ck_assert_mem_eq(&there, &before, sizeof there);
+	ck_assert_uint_eq(space[PCI_COMMAND], 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("vmm_pci");
@@ -197,6 +413,8 @@ int main(void)
 	tcase_add_test(tcase, test_odd_pointer);
 	tcase_add_test(tcase, test_too_many_vectors);
 	tcase_add_loop_test(tcase, test_reset, 0, (int)(sizeof reset_writes / sizeof *reset_writes));
+	tcase_add_loop_test(tcase, test_view_moves, 0, 2);
+	tcase_add_loop_test(tcase, test_another_device, 0, 5);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
