@@ -585,6 +585,7 @@ test_vmm_on_kernel() {
 	check "vfd-vmm: Linux found the disk, and what is on it" left linux 0 "the first MiB $first_mib"
 	check "vfd-vmm: Linux has MSI-X" left linux 0 "vfd: interrupts: 2 vectors"
 	check "vfd-vmm: Linux wrote files and read them back" left linux 0 "checksums of 8 files agree"
+	check "vfd-vmm: Linux resets the disk, and has its files" left linux 0 "vfd: it was reset by flr"
 	check "vfd-vmm: and nothing failed there" lacks linux FAILED
 	sed 's/^/# vfd-vmm: seconds of each run: /' "$tmp/out/seconds"
 }
