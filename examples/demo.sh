@@ -205,7 +205,7 @@ main() {
 	parse "$@"
 	install_missing
 	if [ "$vmm" = yes ]; then
-		build_demo vfd-vmm vfd-state vfdtest-writer
+		build_demo vfd-vmm vfd-state vfdtest-writer vfdtest-lossy
 		run_vmm || code=$?
 	elif [ -n "$host" ]; then
 		build_demo vfd-demo

@@ -20,7 +20,8 @@ truncate -s 64M "$tmp/disk"
 kernel=$("$here/initrd.sh" "$tmp/initrd")
 options=()
 for file in "$kernel:/vmm/vmlinux" "$tmp/initrd:/vmm/initrd" "$here/moves.sh:/moves.sh" "$here/shuttle.sh:/shuttle.sh" \
-	"$bin/vfd-vmm:/vmm/vfd-vmm" "$bin/vfd-state:/vmm/vfd-state" "$bin/vfdtest-writer:/vmm/vfdtest-writer"; do
+	"$bin/vfd-vmm:/vmm/vfd-vmm" "$bin/vfd-state:/vmm/vfd-state" "$bin/vfdtest-writer:/vmm/vfdtest-writer" \
+	"$bin/vfdtest-lossy:/vmm/vfdtest-lossy"; do
 	options+=(--file "$file")
 done
 "$here/../../tests/kernel/run.sh" --smp 1 --timeout $((900 + 60 * count)) --memory 1024 --out "$out" --modprobe kvm-amd --migration 7 \

@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LINE = 1024 };
+enum { LINE = 1024, REST_MS = 1000 };
 
 struct client {
 	struct vm *vm;
@@ -25,7 +25,10 @@ static int say_status(struct vm *vm, char *text, size_t size)
 	pthread_mutex_lock(&vm->lock);
 	snprintf(text, size, "%s device=%s memory=%llu vcpus=%u migration=%s",
 		 vm->paused ? "paused" : "running", vm->device ? vm->device->name : "none",
-		 (unsigned long long)vm->ram.size, vm->vcpu_count, vm->moving ? vm->progress : "none");
+		 (unsigned long long)vm->ram.size, vm->vcpu_count,
+		 vm->moving	   ? vm->progress
+		 : vm->unconfirmed ? "unconfirmed"
+				   : "none");
 	pthread_mutex_unlock(&vm->lock);
 	return 0;
 }
@@ -37,9 +40,15 @@ static int do_unplug(struct vm *vm, struct vfd_error *err)
 	return agent_ask(vm, "unplug", "unplugged", AGENT_SECONDS, err) ?: device_unplug(vm, err);
 }
 
+/* Without the agent's word it stays: the guest may have found it by itself. */
 static int do_plug(struct vm *vm, const char *name, struct vfd_error *err)
 {
-	return device_plug(vm, name, err) ?: agent_ask(vm, "plug", "plugged", AGENT_SECONDS, err);
+	struct vfd_error said;
+	int rc = device_plug(vm, name, err);
+
+	if (!rc && agent_ask(vm, "plug", "plugged", AGENT_SECONDS, &said))
+		rc = fail(err, "%s is attached, but %s", name, said.message);
+	return rc;
 }
 
 /* URI [bandwidth=BYTES] [downtime=MS] [force] [verify] */
@@ -70,6 +79,11 @@ static int do_cancel(struct vm *vm, struct vfd_error *err)
 
 static int change(struct vm *vm, const char *word, char *rest, char *text, size_t size, struct vfd_error *err)
 {
+	if (vm->unconfirmed && strcmp(word, "resume") && strcmp(word, "quit"))
+		return fail(
+			err,
+			"a migration was not confirmed, and the guest may run there. If it does, quit; only "
+			"if it does not and never will, resume");
 	if (!strcmp(word, "dirty-rate"))
 		return dirty_rate(vm, text, size, err);
 	if (!strcmp(word, "unplug"))
@@ -109,15 +123,36 @@ static int command(struct vm *vm, char *line, char *text, size_t size, struct vf
 	return rc;
 }
 
+/* The next line: of LINE bytes as many as there is room for, but all are counted. false: there is none. */
+static bool next_line(FILE *stream, char *line, size_t *length)
+{
+	int c;
+
+	for (*length = 0; (c = getc(stream)) != EOF && c != '\n'; ++*length)
+		if (*length < LINE - 1)
+			line[*length] = (char)c;
+	line[*length < LINE ? *length : LINE - 1] = 0;
+	return *length || c != EOF;
+}
+
+/* Half a line is no command. */
+static int line_command(struct vm *vm, char *line, size_t length, char *text, struct vfd_error *err)
+{
+	if (length >= LINE)
+		return fail(err, "a command of %zu bytes: %d are the most", length, LINE - 1);
+	line[strcspn(line, "\r")] = 0;
+	return command(vm, line, text, LINE, err);
+}
+
 static void *serve(void *opaque)
 {
 	struct client *c = opaque;
 	char line[LINE], text[LINE];
+	size_t length;
 	struct vfd_error err;
 
-	while (fgets(line, sizeof line, c->stream)) {
-		line[strcspn(line, "\r\n")] = 0;
-		if (command(c->vm, line, text, sizeof text, &err))
+	while (next_line(c->stream, line, &length)) {
+		if (line_command(c->vm, line, length, text, &err))
 			dprintf(fileno(c->stream), "error %s\n", err.message);
 		else
 			dprintf(fileno(c->stream), "ok%s%s\n", *text ? " " : "", text);
@@ -129,17 +164,37 @@ static void *serve(void *opaque)
 	return NULL;
 }
 
-static void accept_client(struct vm *vm, int listener)
+static bool begin(struct vm *vm, int fd)
 {
-	int fd = check(accept4(listener, NULL, NULL, SOCK_CLOEXEC), "control");
 	struct client *c = calloc(1, sizeof *c);
+	FILE *stream = fdopen(fd, "r");
 	pthread_t thread;
 
-	if (c)
-		*c = (struct client){ vm, fdopen(fd, "r") };
-	if (!c || !c->stream || pthread_create(&thread, NULL, serve, c))
-		die("control: %s", strerror(errno));
-	pthread_detach(thread);
+	if (c && stream) {
+		*c = (struct client){ vm, stream };
+		errno = pthread_create(&thread, NULL, serve, c);
+		if (!errno)
+			return !pthread_detach(thread);
+	}
+	free(c);
+	if (stream)
+		fclose(stream);
+	else
+		close(fd);
+	return false;
+}
+
+/* Whatever goes wrong with one who asks, the guest goes on. false: there is no room for him; not for a moment. */
+static bool accept_client(struct vm *vm, int listener)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0 && (errno == EINTR || errno == ECONNABORTED || errno == EAGAIN))
+		return true;
+	if (fd >= 0 && begin(vm, fd))
+		return true;
+	fprintf(stderr, "vfd-vmm: control: %s\n", strerror(errno));
+	return false;
 }
 
 static bool pass_input(struct vm *vm)
@@ -161,11 +216,16 @@ void control_serve(struct vm *vm, int listener, bool input)
 				{ listener, POLLIN, 0 },
 				{ input ? STDIN_FILENO : -1, POLLIN, 0 } };
 
+	bool full = false; /* who waits to be let in would wake us all the time */
+
 	while (!vm->ending) {
-		if (poll(fds, 3, -1) < 0 && errno != EINTR)
-			die("poll: %s", strerror(errno));
-		if (fds[1].revents & POLLIN)
-			accept_client(vm, listener);
+		fds[1].fd = full ? -1 : listener;
+		if (poll(fds, 3, full ? REST_MS : -1) < 0) {
+			if (errno != EINTR)
+				die("poll: %s", strerror(errno));
+			continue;
+		}
+		full = fds[1].revents & POLLIN && !accept_client(vm, listener);
 		if (fds[2].revents && !pass_input(vm))
 			fds[2].fd = -1;
 	}

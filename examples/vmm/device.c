@@ -40,33 +40,53 @@ static void tell_kvm(struct vm *vm, const struct device *d, uint64_t what)
 		fprintf(stderr, "vfd-vmm: KVM_DEV_VFIO_GROUP: %s\n", strerror(errno));
 }
 
-static int open_device(struct vm *vm, struct device *d, struct vfd_error *err)
+/* A detach that failed is tried again. */
+static int let_go(struct vm *vm, struct vfd_error *err)
+{
+	return vm->left ? vfd_group_detach(&vm->left, VFD_COLLECT, err) : 0;
+}
+
+/* Whatever happens it is out of the guest: what cannot be detached now is kept for the next try. */
+static int put_away(struct vm *vm, struct device *d, struct vfd_error *err)
+{
+	struct vfd_error ignored;
+
+	tell_kvm(vm, d, KVM_DEV_VFIO_GROUP_DEL);
+	vm->left = d->group;
+	int rc = let_go(vm, err);
+	if (rc && d->vfio)
+		vfd_device_close(&d->vfio, VFD_COLLECT, &ignored);
+	return rc;
+}
+
+/* Without what another guest left in it: vfio-pci resets a device itself. */
+static int open_device(struct device *d, struct vfd_error *err)
 {
 	struct vfd_device_info info = { .struct_size = sizeof info };
-	struct vfd_error ignored;
+	int rc = vfd_device_open(d->group, d->name, &d->vfio, err);
+
+	if (!rc)
+		rc = vfd_device_info(d->vfio, &info, err);
+	if (rc)
+		return rc;
+	d->pci = info.flags & VFIO_DEVICE_FLAGS_PCI;
+	if (d->pci)
+		return pci_describe(d, err);
+	return info.flags & VFIO_DEVICE_FLAGS_RESET ? vfd_device_reset(d->vfio, err) : 0;
+}
+
+static int attach_device(struct vm *vm, struct device *d, struct vfd_error *err)
+{
+	struct vfd_error also;
 	int rc = vfd_group_attach_device(vm->container, d->name, &d->group, err);
 
 	if (rc)
 		return rc;
 	tell_kvm(vm, d, KVM_DEV_VFIO_GROUP_ADD);
-	rc = vfd_device_open(d->group, d->name, &d->vfio, err);
-	if (!rc)
-		rc = vfd_device_info(d->vfio, &info, err);
-	d->pci = info.flags & VFIO_DEVICE_FLAGS_PCI;
-	if (!rc && !d->pci &&
-	    info.flags & VFIO_DEVICE_FLAGS_RESET) /* not what another guest left; vfio-pci does it itself */
-		rc = vfd_device_reset(d->vfio, err);
-	if (rc) {
-		tell_kvm(vm, d, KVM_DEV_VFIO_GROUP_DEL);
-		vfd_group_detach(&d->group, VFD_COLLECT, &ignored);
-	}
+	rc = open_device(d, err);
+	if (rc && put_away(vm, d, &also))
+		fprintf(stderr, "vfd-vmm: %s, to be unplugged: %s\n", d->name, also.message);
 	return rc;
-}
-
-/* An unplug that failed is tried again. */
-static int let_go(struct vm *vm, struct vfd_error *err)
-{
-	return vm->left ? vfd_group_detach(&vm->left, VFD_COLLECT, err) : 0;
 }
 
 int device_plug(struct vm *vm, const char *name, struct vfd_error *err)
@@ -83,13 +103,11 @@ int device_plug(struct vm *vm, const char *name, struct vfd_error *err)
 	if (!d)
 		return fail(err, "no memory");
 	snprintf(d->name, sizeof d->name, "%s", name);
-	if (open_device(vm, d, err)) {
+	if (attach_device(vm, d, err)) {
 		free(d);
 		return -1;
 	}
 	pthread_mutex_lock(&vm->lock);
-	if (d->pci)
-		pci_describe(d);
 	windows_make(vm, d);
 	vm->device = d;
 	pthread_mutex_unlock(&vm->lock);
@@ -100,7 +118,6 @@ int device_plug(struct vm *vm, const char *name, struct vfd_error *err)
 int device_unplug(struct vm *vm, struct vfd_error *err)
 {
 	struct device *d = vm->device;
-	struct vfd_error ignored;
 
 	if (!d)
 		return vm->left ? let_go(vm, err) : fail(err, "there is no device");
@@ -109,11 +126,7 @@ int device_unplug(struct vm *vm, struct vfd_error *err)
 	windows_hide(vm, d);
 	vm->device = NULL;
 	pthread_mutex_unlock(&vm->lock);
-	tell_kvm(vm, d, KVM_DEV_VFIO_GROUP_DEL);
-	vm->left = d->group;
-	int rc = let_go(vm, err);
-	if (rc)
-		vfd_device_close(&d->vfio, VFD_COLLECT, &ignored);
+	int rc = put_away(vm, d, err);
 	free(d);
 	return rc;
 }

@@ -58,6 +58,16 @@ check_files() {
 	fi
 }
 
+# And it is as good as before.
+reset_disk() {
+	device=/sys/bus/pci/devices/0000:00:01.0
+	echo 1 >$device/reset || say "FAILED: reset"
+	mount -t ext4 "$disk" /mnt || say "FAILED: mount after a reset"
+	check_files
+	umount /mnt
+	say "it was reset by $(cat $device/reset_method)"
+}
+
 start_work() {
 	rm -f /run/stop
 	grep -q ' /mnt ' /proc/mounts || mount -t ext4 "$disk" /mnt || say "FAILED: mount"
@@ -126,6 +136,7 @@ case $(cat /proc/cmdline) in
 	make_files once
 	check_files
 	umount /mnt
+	reset_disk
 	finish 0
 	;;
 esac

@@ -22,13 +22,13 @@ static bool migrates(struct vm *vm)
 static void describe(struct move *m, struct mig_guest *g)
 {
 	m->region = (struct mig_region){ .size = m->vm->ram.size, .memory = m->vm->ram.start };
+	m->device = migrates(m->vm) ? m->vm->device->vfio : NULL;
 	sections_make(m);
 	*g = (struct mig_guest){ .regions = &m->region,
 				 .region_count = 1,
 				 .sections = m->streams,
 				 .section_count = m->section_count };
-	if (migrates(m->vm)) {
-		m->device = m->vm->device->vfio;
+	if (m->device) {
 		g->devices = &m->device;
 		g->device_count = 1;
 	}
@@ -82,7 +82,8 @@ static void on_resume(void *opaque)
 	struct move *m = opaque;
 	struct vfd_error err;
 
-	vcpus_resume(m->vm);
+	if (!m->was_paused)
+		vcpus_resume(m->vm);
 	if (*m->unplugged && plug_again(m, &err))
 		fprintf(stderr, "vfd-vmm: %s is not plugged again: %s\n", m->unplugged, err.message);
 }
@@ -105,6 +106,9 @@ static int send_all(struct move *m, const char *uri, struct mig_source *s, struc
 
 	describe(m, &s->guest);
 	s->prepare = m->vm->device && !m->device ? on_prepare : NULL;
+	if (s->prepare && m->was_paused)
+		return mig_fail(merr, "the guest is paused: it cannot give up %s; resume it first",
+				m->vm->device->name);
 	if (mig_connect(uri, &link, 1, merr))
 		return MIG_FAILED;
 	if (track(m->vm, true, &err) || vfd_consumer_add(m->vm->log, "migration", &s->consumer, &err)) {
@@ -127,11 +131,23 @@ static void say_result(const struct mig_report *r, char *text, size_t size)
 		 (unsigned long long)r->pages_assumed, (unsigned long long)r->deferred_bytes);
 }
 
-static void set_moving(struct vm *vm, struct mig_control *control)
+static void set_moving(struct vm *vm, struct mig_control *control, bool unconfirmed)
 {
 	pthread_mutex_lock(&vm->lock);
 	vm->moving = control;
+	vm->unconfirmed = unconfirmed;
 	pthread_mutex_unlock(&vm->lock);
+}
+
+/* Only who can see both sides knows which one is to go on. */
+static int say_failed(int rc, const char *why, struct vfd_error *err)
+{
+	if (rc != MIG_UNCONFIRMED)
+		return fail(err, "%s", why);
+	return fail(err,
+		    "the guest may run there, and stays paused here. If it runs there, quit; only if it does "
+		    "not and never will, resume: %s",
+		    why);
 }
 
 int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *options, char *text,
@@ -156,16 +172,17 @@ int migrate_away(struct vm *vm, const char *uri, const struct migrate_options *o
 		return fail(err, "no memory");
 	m->vm = vm;
 	m->verify = options->verify;
+	m->was_paused = vm->paused;
 	s.control = &m->control;
-	set_moving(vm, &m->control);
+	set_moving(vm, &m->control, false);
 	int rc = send_all(m, uri, &s, &report, &merr);
-	set_moving(vm, NULL);
+	set_moving(vm, NULL, rc == MIG_UNCONFIRMED);
 	track(vm, false, &ignored);
 	if (s.consumer)
 		vfd_consumer_remove(&s.consumer, VFD_DISCARD, &ignored);
 	free(m);
 	if (rc)
-		return fail(err, "%s", merr.message);
+		return say_failed(rc, merr.message, err);
 	say_result(&report, text, size);
 	vm->leaving = true; /* it is not ours any more */
 	return 0;
@@ -176,9 +193,11 @@ int migrate_resume(struct vm *vm, struct vfd_error *err)
 {
 	int rc = migrates(vm) ? vfd_migration_cancel(&vm->device->vfio, 1, 0, err) : 0;
 
-	if (!rc)
-		vcpus_resume(vm);
-	return rc;
+	if (rc)
+		return rc;
+	set_moving(vm, NULL, false);
+	vcpus_resume(vm);
+	return 0;
 }
 
 bool migrate_cancel(struct vm *vm)

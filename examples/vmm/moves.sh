@@ -54,6 +54,9 @@ keep linux "$vmm" --no-input --kernel /vmm/vmlinux --initrd /vmm/initrd --memory
 	--control /run/control --append "vfd=work busy quiet" &
 until_true grep -qF "vfd: at work" /out/linux
 show status ask /run/control status
+ask /run/control pause
+show paused ask /run/control "migrate unix:/run/moving"
+ask /run/control resume
 destination in-use-there --plug "$nvme"
 show in-use ask /run/control "migrate unix:/run/moving downtime=2000"
 show goes-on ask /run/control status

@@ -80,45 +80,69 @@ static void place_bars(struct device *d)
 	}
 }
 
-static uint8_t find_capability(const struct device *d, uint8_t id)
+static bool fits(const struct device *d, unsigned at, unsigned size)
 {
-	uint32_t at = ask(d, PCI_STATUS, 2) & PCI_STATUS_CAP_LIST ? ask(d, PCI_CAPABILITY_LIST, 1) : 0;
+	return at + size <= sizeof d->config;
+}
+
+/* One whose first `size` bytes do not fit into configuration space is none. */
+static uint8_t find_capability(const struct device *d, uint8_t id, unsigned size)
+{
+	uint32_t at = ask(d, PCI_STATUS, 2) & PCI_STATUS_CAP_LIST ? ask(d, PCI_CAPABILITY_LIST, 1) & 0xfc : 0;
 
 	for (unsigned i = 0; at >= 64 && i < 48; i++, at = ask(d, at + 1, 1) & 0xfc)
 		if (ask(d, at, 1) == id)
-			return (uint8_t)at;
+			return fits(d, at, size) ? (uint8_t)at : 0;
 	return 0;
 }
 
 /* One message, not masked by itself: all that the guest is offered. */
 static void learn_msi(struct device *d)
 {
-	d->msi = find_capability(d, PCI_CAP_ID_MSI);
-	if (!d->msi)
+	uint8_t msi = find_capability(d, PCI_CAP_ID_MSI, PCI_MSI_ADDRESS_LO);
+	uint32_t wide = msi ? ask(d, msi + PCI_MSI_FLAGS, 2) & PCI_MSI_FLAGS_64BIT : 0;
+	unsigned size = wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32;
+
+	if (!msi || !fits(d, msi, size))
 		return;
-	uint32_t wide = ask(d, d->msi + PCI_MSI_FLAGS, 2) & PCI_MSI_FLAGS_64BIT;
-	for (unsigned at = PCI_MSI_FLAGS; at < (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32); at++)
+	d->msi = msi;
+	for (unsigned at = PCI_MSI_FLAGS; at < size; at++)
 		own(d, d->msi + at, 0, 1);
 	own(d, d->msi + PCI_MSI_FLAGS, wide, 2);
 }
 
-static void learn_msix(struct device *d)
+static int learn_msix(struct device *d, struct vfd_error *err)
 {
-	d->msix = find_capability(d, PCI_CAP_ID_MSIX);
+	d->msix = find_capability(d, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF);
 	if (!d->msix)
-		return;
+		return 0;
 	uint32_t table = ask(d, d->msix + PCI_MSIX_TABLE, 4);
 	uint32_t size = ask(d, d->msix + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE;
 	if (size >= VECTORS)
-		die("%s has %u interrupt vectors: more than %d are not foreseen", d->name, size + 1, VECTORS);
+		return fail(err, "%s has %u interrupt vectors: more than %d are not foreseen", d->name,
+			    size + 1, VECTORS);
 	d->table_bar = table & PCI_MSIX_TABLE_BIR;
 	d->table = table & PCI_MSIX_TABLE_OFFSET;
 	own(d, d->msix + PCI_MSIX_FLAGS, size, 2);
 	for (uint32_t i = 0; i <= size; i++)
 		d->irqs.vectors[i].words[3] = PCI_MSIX_ENTRY_CTRL_MASKBIT;
+	return 0;
 }
 
-void pci_describe(struct device *d)
+/* A function level reset: by the PCI Express capability, or by the one for conventional PCI. */
+static void learn_resets(struct device *d)
+{
+	uint8_t express = find_capability(d, PCI_CAP_ID_EXP, PCI_EXP_DEVCTL + 2);
+	uint8_t conventional = find_capability(d, PCI_CAP_ID_AF, PCI_AF_CTRL + 1);
+
+	if (express && ask(d, express + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR)
+		d->resets[0] = (struct reset_bit){ (uint8_t)(express + PCI_EXP_DEVCTL + 1),
+						   PCI_EXP_DEVCTL_BCR_FLR >> 8 };
+	if (conventional && ask(d, conventional + PCI_AF_CAP, 1) & PCI_AF_CAP_FLR)
+		d->resets[1] = (struct reset_bit){ (uint8_t)(conventional + PCI_AF_CTRL), PCI_AF_CTRL_FLR };
+}
+
+int pci_describe(struct device *d, struct vfd_error *err)
 {
 	for (unsigned i = 0; i < BARS; i++)
 		learn_bar(d, i);
@@ -127,12 +151,13 @@ void pci_describe(struct device *d)
 	own(d, PCI_INTERRUPT_LINE, 0, 1);
 	own(d, PCI_INTERRUPT_PIN, 0, 1); /* messages only */
 	learn_msi(d);
-	learn_msix(d);
+	learn_resets(d);
+	return learn_msix(d, err);
 }
 
 /* ---- the guest reads and writes ---- */
 
-static void device_read(const struct device *d, unsigned at, uint8_t *data, unsigned size)
+void pci_read(const struct device *d, unsigned at, uint8_t *data, unsigned size)
 {
 	uint32_t value = ask(d, at, size);
 
@@ -192,10 +217,9 @@ static void write_ours(struct vm *vm, struct device *d, unsigned at, const uint8
 		return;
 	}
 	if (d->msi)
-		keep_control(d, d->msi + PCI_MSI_FLAGS, msi, PCI_MSI_FLAGS_ENABLE);
+		keep_control(d, d->msi + PCI_MSI_FLAGS, msi, MSI_SWITCHES);
 	if (d->msix)
-		keep_control(d, d->msix + PCI_MSIX_FLAGS, msix,
-			     PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+		keep_control(d, d->msix + PCI_MSIX_FLAGS, msix, MSIX_SWITCHES);
 	irq_config(vm, d);
 }
 
@@ -207,14 +231,37 @@ static bool touches_ours(const struct device *d, unsigned at, unsigned size)
 	return false;
 }
 
-static void device_write(struct vm *vm, struct device *d, unsigned at, const uint8_t *data, unsigned size)
+static bool take_reset(const struct reset_bit *r, unsigned at, uint8_t *bytes, unsigned size)
+{
+	if (!r->at || !within(r->at, at, size) || !(bytes[r->at - at] & r->bit))
+		return false;
+	bytes[r->at - at] &= (uint8_t)~r->bit;
+	return true;
+}
+
+/* A reset may end the log that a device keeps of its own writes. So the library does it, which then takes all for written; behind a
+ * write to configuration space it would not see it. */
+static void pass_on(const struct device *d, unsigned at, const uint8_t *data, unsigned size)
+{
+	uint8_t bytes[4];
+	struct vfd_error err;
+
+	memcpy(bytes, data, size);
+	bool reset = take_reset(&d->resets[0], at, bytes, size);
+	reset |= take_reset(&d->resets[1], at, bytes, size);
+	tell(d, at, bytes, size);
+	if (reset && vfd_device_reset(d->vfio, &err))
+		fprintf(stderr, "vfd-vmm: %s: %s\n", d->name, err.message);
+}
+
+void pci_write(struct vm *vm, struct device *d, unsigned at, const uint8_t *data, unsigned size)
 {
 	if (at == PCI_COMMAND)
 		write_command(vm, d, data, size);
 	else if (touches_ours(d, at, size))
 		write_ours(vm, d, at, data, size);
 	else
-		tell(d, at, data, size);
+		pass_on(d, at, data, size);
 }
 
 static void bridge_read(unsigned at, uint8_t *data, unsigned size)
@@ -233,9 +280,9 @@ static void access_config(struct vm *vm, unsigned at, bool write, void *data, un
 	struct device *d = vm->device;
 
 	if (where == DEVICE && d && d->pci && write)
-		device_write(vm, d, at, data, size);
+		pci_write(vm, d, at, data, size);
 	else if (where == DEVICE && d && d->pci)
-		device_read(d, at, data, size);
+		pci_read(d, at, data, size);
 	else if (where == HOST_BRIDGE && !write)
 		bridge_read(at, data, size);
 	else if (!write)

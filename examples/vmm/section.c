@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /* The states as sections of a migration's stream: a number by which the two sides can see that memory is the same, the chips, and
- * each vCPU. Each is one piece of a fixed size. */
+ * each vCPU, and the guest's view of a PCI device that goes along. Each is one piece of a fixed size. */
 
 #include "migration.h"
 
@@ -16,11 +16,15 @@ static int save(struct section *s, struct vfd_error *err)
 		s->size = sizeof s->data.vm;
 	if (s->kind == SECTION_CPU)
 		s->size = sizeof s->data.cpu;
+	if (s->kind == SECTION_PCI)
+		s->size = sizeof s->data.pci;
 	s->data.hash = s->kind == SECTION_HASH && s->move->verify ? ram_hash(vm) : 0;
 	if (s->kind == SECTION_VM)
 		return state_save_vm(vm, &s->data.vm, err);
 	if (s->kind == SECTION_CPU)
 		return state_save_cpu(&vm->vcpus[s->cpu], &s->data.cpu, err);
+	if (s->kind == SECTION_PCI)
+		pci_save(vm->device, &s->data.pci);
 	return 0;
 }
 
@@ -32,6 +36,8 @@ static int load(struct section *s, struct vfd_error *err)
 		return state_load_vm(vm, &s->data.vm, err);
 	if (s->kind == SECTION_CPU && s->size == sizeof s->data.cpu)
 		return state_load_cpu(&vm->vcpus[s->cpu], &s->data.cpu, err);
+	if (s->kind == SECTION_PCI && s->size == sizeof s->data.pci)
+		return pci_load(vm, vm->device, &s->data.pci, err);
 	if (s->kind != SECTION_HASH || s->size != sizeof s->data.hash)
 		return fail(err, "a section of %zu bytes makes no sense", s->size);
 	if (s->data.hash && s->data.hash != ram_hash(vm))
@@ -86,4 +92,6 @@ void sections_make(struct move *m)
 	add(m, SECTION_VM, 0, "vm");
 	for (unsigned i = 0; i < m->vm->vcpu_count; i++)
 		add(m, SECTION_CPU, i, "cpu");
+	if (m->device && m->vm->device->pci)
+		add(m, SECTION_PCI, 0, "pci");
 }

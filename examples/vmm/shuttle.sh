@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: MIT
 #
 # Runs in the test kernel, under busybox: the small guest moves to a new process and back, again and again, while its vCPUs and
-# its device write; before that three migrations fail. The two devices take turns. Memory is compared by a number made of all of
+# its device write; before that some migrations fail. The two devices take turns. Memory is compared by a number made of all of
 # it, while everything stands still; and once the source is killed. Prints a line for each migration, and last ones that count. Emulated on a busy machine a round
 # takes seconds: so much downtime is allowed that two or three rounds are enough.
 # usage: shuttle.sh DIRECTORY-OF-THE-PROGRAMS COUNT [PAUSE_NS]
 # PAUSE_NS: what the device rests after 16 writes. Its writer is a thread of the kernel that the vCPUs share two processors with.
 
 bin=$1 count=$2 pause=${3:-200000} half=$((16 << 20))
-here=0 there=1 same=0 moved=0 went_on=0
+here=0 there=1 same=0 moved=0 went_on=0 stayed=0 stood=0
 
 # start DEVICE OPTION...
 start() {
@@ -39,6 +39,10 @@ wait_until_it_runs() {
 
 ask() {
 	"$bin/vfd-vmm" --ask "/run/control.$here" "$@"
+}
+
+ask_there() {
+	"$bin/vfd-vmm" --ask "/run/control.$there" "$@"
 }
 
 # fails WHAT COMMAND...: in the middle of a slow migration the command is run, which ends it; the guest goes on here.
@@ -96,6 +100,50 @@ refusals() {
 	eval "wait \$pid_$there"
 }
 
+# It is refused after the vCPUs were paused for it; they were before, too.
+paused_before() {
+	rm -f /run/moving
+	start $there --incoming unix:/run/moving --plug no-such-device
+	wait_for /run/moving
+	ask pause >/dev/null
+	answer=$(ask "migrate unix:/run/moving downtime=10000 force")
+	status=$(ask status)
+	ask resume >/dev/null
+	eval "wait \$pid_$there"
+	echo "paused before: $answer; $status"
+	case "$answer $status" in
+	error*plugged\ already*ok\ paused*migration=none) stayed=1 ;;
+	esac
+}
+
+# It runs there, but the source does not hear that. So it stands still here until the user, who can see both, says what is so.
+unconfirmed() {
+	cat >/run/lossy <<-END
+		#!/bin/sh
+		"$bin/vfd-vmm" --no-input --vcpus 2 --memory 32 --device vfdtest.$there --control /run/control.$there \\
+			--incoming fd:0,3 3>&1 >/run/vmm.$there 2>&1 | "$bin/vfdtest-lossy"
+	END
+	chmod 755 /run/lossy
+	: >/run/vmm.$there
+	rm -f /run/control.$there
+	answer=$(ask "migrate exec:/run/lossy downtime=10000 force")
+	wait_until_it_runs $there
+	again=$(ask "migrate unix:/run/nobody")
+	status=$(ask status)
+	echo "unconfirmed: $answer; $(ask_there status); again: $again; $status"
+	echo "there: $(ask_there quit)"
+	case "$answer $again $status" in
+	error*resume*error*resume*ok\ paused*migration=unconfirmed) stood=$((stood + 1)) ;;
+	esac
+	ask resume >/dev/null
+	status=$(ask status)
+	echo "resumed: $status"
+	case $status in
+	ok\ running*migration=none) stood=$((stood + 1)) ;;
+	esac
+	rm -f /run/control.$there
+}
+
 if "$bin/vfd-state" info vfdtest.0 | grep "it cannot migrate"; then
 	echo "skipped: this kernel knows no PRE_COPY, and the test device no states therefore"
 	exit 0
@@ -104,6 +152,8 @@ start $here
 wait_for "/run/control.$here"
 source_killed
 refusals
+paused_before
+unconfirmed
 i=0
 while [ $i -lt "$count" ]; do
 	i=$((i + 1))
@@ -134,5 +184,7 @@ sed -n 's/.* downtime-ms=\([0-9]*\).*/\1/p' /run/lines | sort -n | {
 	echo "downtime in ms: least $(nth 1), median $(nth 50), 9 of 10 at most $(nth 90), most $(nth 100)"
 }
 echo "3 migrations that failed: the guest went on $went_on times"
+echo "paused, and a migration that failed: it stayed paused $stayed times"
+echo "a migration that was not confirmed: it stood still, and went on when it was told to: $stood of 2"
 echo "$count migrations: $moved moved, memory the same $same times"
-[ "$went_on" = 3 ] && [ "$moved" = "$count" ] && [ "$same" = "$count" ]
+[ "$went_on" = 3 ] && [ "$stayed" = 1 ] && [ "$stood" = 2 ] && [ "$moved" = "$count" ] && [ "$same" = "$count" ]

@@ -16,7 +16,7 @@
  *	device.c      plug and unplug: the library's part
  *	boot.c        long mode; boot_linux.c a kernel, mptable.c what it wants to know; small.c a guest of a few hundred bytes
  *	dirty_rate.c  both sources of dirty pages, harvested into one log
- *	state.c       what a guest is besides memory; section.c as a stream; migration.c there and back
+ *	state.c       what a guest is besides memory; view.c what it sees of a PCI device; section.c as a stream; migration.c there and back
  *	agent.c       asks the guest to give up its device, or to look for it
  *	control.c     line commands on a socket
  *	main.c        options
@@ -50,16 +50,20 @@ enum {
 };
 
 /* Guest-physical addresses. */
-#define RAM_MOST     (UINT64_C(3) << 30)
-#define MMIO_DEVICE  UINT64_C(0xd0000000) /* regions of a device that is not PCI, 64 KiB apart */
-#define MMIO_PCI     UINT64_C(0xe0000000)
-#define BOOT_PARAMS  0x7000
-#define SMALL_PARAMS 0x8000
-#define PAGE_TABLES  0x9000
-#define SMALL_CODE   0x10000
-#define COMMAND_LINE 0x20000
-#define MP_TABLE     0xf0000
-#define HIGH_MEMORY  0x100000
+#define RAM_MOST      (UINT64_C(3) << 30)
+#define MMIO_DEVICE   UINT64_C(0xd0000000) /* regions of a device that is not PCI, 64 KiB apart */
+#define MMIO_PCI      UINT64_C(0xe0000000)
+#define BOOT_PARAMS   0x7000
+#define SMALL_PARAMS  0x8000
+#define PAGE_TABLES   0x9000
+#define SMALL_CODE    0x10000
+#define COMMAND_LINE  0x20000
+#define MP_TABLE      0xf0000
+#define HIGH_MEMORY   0x100000
+
+/* What a guest can change of the flags of an interrupt capability (linux/pci_regs.h). */
+#define MSI_SWITCHES  (uint32_t) PCI_MSI_FLAGS_ENABLE
+#define MSIX_SWITCHES (uint32_t)(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL)
 
 struct mig_control;
 struct vm;
@@ -116,6 +120,11 @@ struct vector {
 	bool delivered; /* KVM takes from the eventfd */
 };
 
+/* A bit that resets the device, written by the guest; at 0: it has none. */
+struct reset_bit {
+	uint8_t at, bit; /* byte in configuration space */
+};
+
 struct irqs {
 	unsigned kind; /* VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX */
 	unsigned count;
@@ -138,6 +147,7 @@ struct device {
 	uint8_t msi, msix;   /* where in configuration space; 0: nowhere */
 	unsigned table_bar;
 	uint64_t table; /* the MSI-X table: offset there */
+	struct reset_bit resets[2];
 	struct irqs irqs;
 };
 
@@ -151,7 +161,7 @@ struct vm {
 	struct vfd_log *log;
 	struct vfd_container *container; /* NULL: never had a device */
 	struct device *device;
-	struct vfd_group *left; /* by an unplug that failed: its record is still to be collected */
+	struct vfd_group *left; /* by an unplug or a plug that failed: it is still to be detached */
 	pthread_mutex_t lock;	/* all of the above, while vCPUs run */
 	pthread_cond_t changed;
 	pthread_mutex_t busy; /* a command that changes something: one at a time */
@@ -164,6 +174,7 @@ struct vm {
 	size_t incoming_length;
 
 	struct mig_control *moving; /* a migration is under way */
+	bool unconfirmed;	    /* the last one was not confirmed: the guest may run there */
 	char progress[128];
 };
 
@@ -220,8 +231,10 @@ void serial_port(struct serial *s, uint16_t port, bool write, uint8_t *data);
 bool serial_input(struct serial *s, uint8_t byte); /* false: full */
 
 /* pci.c */
-void pci_describe(struct device *d);
+int pci_describe(struct device *d, struct vfd_error *err);
 uint32_t pci_own(const struct device *d, unsigned at, unsigned size); /* what the guest wrote there */
+void pci_read(const struct device *d, unsigned at, uint8_t *data, unsigned size); /* as the guest does */
+void pci_write(struct vm *vm, struct device *d, unsigned at, const uint8_t *data, unsigned size);
 void pci_port(struct vm *vm, uint16_t port, bool write, void *data, unsigned size);
 
 /* window.c */
