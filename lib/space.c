@@ -230,7 +230,7 @@ uint64_t space_assume(struct space *space, const struct mapping *m, enum vfd_rea
 /* What was to come is no cause for alarm. */
 static uint32_t level_of(enum vfd_reason why)
 {
-	bool planned = why == VFD_WHY_NO_TRACKING || why == VFD_WHY_UNARMED || why == VFD_WHY_REARMED;
+	bool planned = why == VFD_WHY_NO_TRACKING || why == VFD_WHY_UNARMED;
 
 	return planned ? VFD_LEVEL_INFO : VFD_LEVEL_WARNING;
 }

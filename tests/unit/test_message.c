@@ -161,6 +161,20 @@ START_TEST(record_lost)
 }
 END_TEST
 
+/* Whom nothing is told loses nothing by it. */
+START_TEST(record_lost_in_silence)
+{
+	begin(VFD_LEVEL_ERROR);
+	OK(vfd_container_messages(f->container, 0, NULL, NULL, &f->err));
+	device_writes(f, 0, 0, 3);
+	ck_assert_int_eq(raw_switch(f, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP), 0);
+	REFUSED(VFD_ELOST, harvest(f, 0));
+	ck_assert_uint_eq(count, 0);
+	check_all_logged(f);
+	fixture_end(f);
+}
+END_TEST
+
 /* At an odd offset, so that what arrives is shifted. */
 START_TEST(harvest_fails)
 {
@@ -629,6 +643,7 @@ int main(void)
 	add_case(suite, "refusals", refusals);
 	add_case(suite, "pins", pins_refuse_too);
 	add_case(suite, "record lost", record_lost);
+	add_case(suite, "record lost in silence", record_lost_in_silence);
 	add_case(suite, "harvest fails", harvest_fails);
 	add_case(suite, "unmap fails", unmap_fails);
 	add_case(suite, "device log", device_log);
