@@ -36,12 +36,11 @@ static int wait_for_connection(struct arrival *a, uint64_t stall_ms, struct mig_
 	struct pollfd p = { .fd = a->listener->fd, .events = POLLIN };
 	const struct mig_control *control = a->receiver.destination->control;
 	uint64_t begin = now_ns();
+	int rc;
 
 	while (p.fd >= 0 && poll(&p, 1, 100) <= 0) {
-		if (control && atomic_load(&control->cancelled)) {
-			mig_fail(err, "cancelled");
-			return MIG_CANCELLED;
-		}
+		if ((rc = mig_cancelled(control, err)))
+			return rc;
 		if (stall_ms && ms_since(begin) > (double)stall_ms)
 			return mig_fail(err, "nobody connected for %llu ms", (unsigned long long)stall_ms);
 	}

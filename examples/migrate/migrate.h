@@ -47,7 +47,12 @@ struct mig_link {
 /* URIs: tcp:HOST:PORT  unix:PATH  fd:N (a connected socket)  fd:IN,OUT  stdio:  exec:COMMAND (its stdin and stdout; source only).
  * Several channels need tcp: or unix:. SIGPIPE should be ignored by the program: pipes cannot be written without it. */
 
-/* The source: `channels` connections. 0 or MIG_FAILED. */
+/* The source: `channels` connections. 0, MIG_FAILED or MIG_CANCELLED. Who gives no control (NULL) may have to wait: for the name of a host as
+ * long as the resolver asks; for tcp: two minutes for each address, when nobody answers; for unix: until the destination accepts. */
+struct mig_control;
+int mig_connect_control(const char *uri, struct mig_link *links, unsigned channels,
+			struct mig_control *control, struct mig_error *err);
+/* The same without a control. */
 int mig_connect(const char *uri, struct mig_link *links, unsigned channels, struct mig_error *err);
 
 /* The destination: listen, then accept one connection at a time. fd: and stdio: give one. */
@@ -99,6 +104,8 @@ struct mig_control {
 /* From any thread, any time: the call ends within a tenth of a second or so. It is too late once the destination was told to run:
  * then the call ends as it would have. */
 void mig_cancel(struct mig_control *control);
+/* 0, or MIG_CANCELLED with a message: for callbacks that take long. control may be NULL. */
+int mig_cancelled(const struct mig_control *control, struct mig_error *err);
 
 struct mig_options {
 	uint64_t bandwidth;   /* bytes/s while the guest runs; 0: no limit. The last copy is never limited */
