@@ -3,6 +3,7 @@
 /* The destination: connections, a thread for each further channel, and the end, where exactly one side goes on. */
 
 #include "devices.h"
+#include "guest.h"
 #include "receiver.h"
 
 #include <errno.h>
@@ -157,10 +158,11 @@ static void refuse(struct arrival *a, const struct mig_error *err)
 
 static int all_steps(struct arrival *a, struct mig_error *err)
 {
+	const struct mig_guest *guest = &a->receiver.destination->guest;
 	struct mig_report *report = a->receiver.report;
 	int rc;
 
-	if (memory_open(&a->receiver.memory, &a->receiver.destination->guest, err))
+	if (guest_check_destination(guest, err) || memory_open(&a->receiver.memory, guest, err))
 		return MIG_FAILED;
 	if ((rc = open_inlets(a, err)) || (rc = receive_all(a, err)))
 		return rc;

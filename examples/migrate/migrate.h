@@ -68,7 +68,8 @@ void mig_close(struct mig_link *link);
 
 /* ---- what is moved -------------------------------------------------------------------------------------------------- */
 
-/* Memory by log address. Both sides give the same ones, in the same order. Multiples of 4096 (and of the log's page). */
+/* Memory by log address. Both sides give the same ones, in the same order: 1 to MIG_REGIONS that do not overlap. Multiples of 4096 (and of
+ * the log's page). */
 struct mig_region {
 	uint64_t address, size;
 	void *memory;
@@ -85,7 +86,8 @@ struct mig_section {
 	int (*load)(void *opaque, const void *data, size_t size, struct mig_error *err);
 };
 
-/* The common part of both sides. Nothing is copied: it has to live as long as the call. */
+/* The common part of both sides. Nothing is copied: it has to live as long as the call. If it does not make sense the call fails before
+ * it reads anything. */
 struct mig_guest {
 	const struct mig_region *regions;
 	size_t region_count;

@@ -5,6 +5,7 @@
 #include "channel.h"
 #include "converge.h"
 #include "devices.h"
+#include "guest.h"
 
 #include <string.h>
 #include <sys/random.h>
@@ -496,16 +497,12 @@ static int hand_over(struct move *m, struct mig_error *err)
 
 /* ---- from the beginning to the end ------------------------------------------------------------------------------------ */
 
-static int check_guest(const struct mig_source *s, struct mig_error *err)
+static int check_source(const struct mig_source *s, struct mig_error *err)
 {
-	const struct mig_guest *g = &s->guest;
 	uint64_t page = vfd_log_page_size(s->log);
 
-	if (!g->region_count || g->region_count > MIG_REGIONS || g->section_count > MIG_SECTIONS ||
-	    g->device_count > MIG_SECTIONS)
-		return mig_fail(
-			err, "%zu regions, %zu sections, %zu devices: 1 to %d, and at most %d each, can be",
-			g->region_count, g->section_count, g->device_count, MIG_REGIONS, MIG_SECTIONS);
+	if (guest_check_source(&s->guest, err))
+		return MIG_FAILED;
 	if (page < PAGE_BLOCK)
 		return mig_fail(err, "the log has pages of %llu bytes; %d is the least here",
 				(unsigned long long)page, PAGE_BLOCK);
@@ -526,7 +523,7 @@ static int begin(struct move *m, const struct mig_link *links, struct mig_error 
 	struct vfd_error vfd;
 
 	enter(m, MIG_CONNECT);
-	if (open_channels(m, links, err) || check_guest(m->source, err))
+	if (open_channels(m, links, err) || check_source(m->source, err))
 		return MIG_FAILED;
 	if (vfd_consumer_add(m->source->log, "dirty rate", &m->meter, &vfd))
 		return mig_fail_vfd(err, &vfd);
