@@ -296,7 +296,8 @@ static int save_device(struct move *m, uint32_t number, bool last, struct mig_er
 	int rc;
 
 	do {
-		if ((rc = devices_save(g->devices[number], state_buffer(m), SEND_DATA, &done, err)))
+		if ((rc = devices_save(g->devices[number], state_buffer(m), SEND_DATA, &done,
+				       &first_channel(m)->wire.io, err)))
 			return rc;
 		if (last || done)
 			rc = channel_state(first_channel(m), section, last && !done, state_buffer(m), done,

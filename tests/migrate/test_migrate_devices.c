@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Devices whose data lets one wait, on the model kernel: for a moment, or until somebody cancels. */
+
+#include "unit/migration_world.h"
+
+#include "channel.h"
+#include "crc32c.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum { FOR_EVER = 1 << 30, SOME = 7 };
+
+static struct mig_control control;
+static struct mig_region region;
+static int resumed;
+
+static struct mig_guest guest(void)
+{
+	region = (struct mig_region){ LOG_ADDRESS, PAGES * PAGE, f->memory };
+	return (struct mig_guest){
+		.regions = &region, .region_count = 1, .devices = devices, .device_count = DEVICES
+	};
+}
+
+static void let_wait(enum model_call call, uint64_t times)
+{
+	model_fault(f->model,
+		    (struct model_fault){
+			    .call = call, .file = MODEL_FILE_STREAM, .error = EAGAIN, .times = times });
+}
+
+/* Once somebody waits for a device. */
+static void *cancel_then(void *unused)
+{
+	(void)unused;
+	while (model_fault_fired(f->model) < 2)
+		poll(NULL, 0, 1);
+	mig_cancel(&control);
+	return NULL;
+}
+
+/* ---- a descriptor that is to be made nonblocking --------------------------------------------------------------------- */
+
+static atomic_int nonblocking; /* descriptors of the model's devices */
+
+int __real_fcntl(int fd, int command, ...);
+int __real_fcntl64(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, ...);
+int __wrap_fcntl64(int fd, int command, ...);
+
+static int look(int fd, int command, long argument, int (*real)(int fd, int command, ...))
+{
+	if (fd < MODEL_FIRST_FD)
+		return real(fd, command, argument);
+	nonblocking += command == F_SETFL && argument & O_NONBLOCK;
+	return 0;
+}
+
+#define WRAP(name)                                                                                           \
+	int __wrap_##name(int fd, int command, ...)                                                          \
+	{                                                                                                    \
+		va_list list;                                                                                \
+		va_start(list, command);                                                                     \
+		long argument = va_arg(list, long);                                                          \
+		va_end(list);                                                                                \
+		return look(fd, command, argument, __real_##name);                                           \
+	}
+
+#ifdef __GLIBC__
+WRAP(fcntl64)
+#else
+WRAP(fcntl)
+#endif
+
+/* ---- the source ----------------------------------------------------------------------------------------------------- */
+
+static int on_harvest(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *err)
+{
+	(void)opaque;
+	if (!vfd_track_harvest(f->container, final ? VFD_HARVEST_FINAL : 0, sum, &f->err))
+		return 0;
+	return mig_fail_vfd(err, &f->err);
+}
+
+static int on_pause(void *opaque, struct mig_error *err)
+{
+	(void)opaque, (void)err;
+	return 0;
+}
+
+/* Reads get EAGAIN only from here on: from STOP_COPY. */
+static int on_pause_wait(void *opaque, struct mig_error *err)
+{
+	(void)opaque, (void)err;
+	let_wait(MODEL_READ, FOR_EVER);
+	return 0;
+}
+
+static void on_resume(void *opaque)
+{
+	(void)opaque;
+	resumed++;
+}
+
+static void answer(struct wire *w, const struct frame *frame, size_t *state)
+{
+	static const uint8_t answers[] = {
+		[FRAME_HELLO] = FRAME_WELCOME, [FRAME_PAGES] = FRAME_ACK,   [FRAME_STATE] = FRAME_ACK,
+		[FRAME_END] = FRAME_READY,     [FRAME_RUN] = FRAME_RUNNING, [FRAME_CANCEL] = 0
+	};
+	uint8_t type = answers[frame->type], meta[8];
+	struct mig_error err;
+
+	*state += frame->type == FRAME_STATE ? frame->data_size : 0;
+	if (type)
+		wire_send(w, type, meta, type == FRAME_ACK ? u64_encode(meta, frame->sequence) : 0, NULL,
+			  &err);
+}
+
+struct yes_man {
+	struct mig_link link;
+	pthread_t thread;
+	size_t state; /* bytes */
+};
+
+/* A destination that takes everything. */
+static void *say_yes(void *opaque)
+{
+	static uint8_t data[FRAME_DATA], meta[FRAME_META];
+	struct yes_man *y = opaque;
+	struct wire w = { .broken = false };
+	struct mig_error err;
+	struct frame frame;
+
+	io_open(&w.io, &y->link, 10000);
+	while (!wire_receive(&w, &frame, meta, &err)) {
+		struct iovec piece = { data, frame.data_size };
+		if (wire_receive_data(&w, &frame, &piece, 1, &err))
+			break;
+		answer(&w, &frame, &y->state);
+	}
+	return NULL;
+}
+
+static int send_all(int (*pause)(void *opaque, struct mig_error *err), struct yes_man *y)
+{
+	struct mig_source s = { .guest = guest(),
+				.log = f->log,
+				.consumer = vfd_log_consumer(f->log),
+				.control = &control,
+				.harvest = on_harvest,
+				.pause = pause,
+				.resume = on_resume };
+	struct mig_report report;
+	struct mig_error err;
+	int ends[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	struct mig_link link = { ends[0], ends[0] };
+	y->link = (struct mig_link){ ends[1], ends[1] };
+	ck_assert_int_eq(pthread_create(&y->thread, NULL, say_yes, y), 0);
+	int rc = mig_send(&s, &link, 1, &report, &err);
+	pthread_join(y->thread, NULL);
+	mig_close(&y->link);
+	return rc;
+}
+
+static void check_all_run(void)
+{
+	for (unsigned i = 0; i < DEVICES; i++)
+		ck_assert_uint_eq(state_of(i), VFD_MIG_RUNNING);
+}
+
+static void send_cancelled(int (*pause)(void *opaque, struct mig_error *err))
+{
+	struct yes_man y = { .state = 0 };
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, cancel_then, NULL), 0);
+	ck_assert_int_eq(send_all(pause, &y), MIG_CANCELLED);
+	pthread_join(thread, NULL);
+	model_fault_clear(f->model);
+	check_all_run();
+}
+
+/* The device has been stopped, and its data never comes. */
+START_TEST(stopped_and_silent)
+{
+	migration_begin(NULL);
+	send_cancelled(on_pause_wait);
+	ck_assert_int_eq(resumed, 1);
+	migration_end();
+}
+END_TEST
+
+/* It still runs. */
+START_TEST(running_and_silent)
+{
+	migration_begin(NULL);
+	let_wait(MODEL_READ, FOR_EVER);
+	send_cancelled(on_pause);
+	ck_assert_int_eq(resumed, 0);
+	migration_end();
+}
+END_TEST
+
+/* A device that takes its time is waited for, and what it then has arrives. */
+START_TEST(slow)
+{
+	struct yes_man y = { .state = 0 };
+
+	migration_begin(NULL);
+	let_wait(MODEL_READ, SOME);
+	ck_assert_int_eq(send_all(on_pause, &y), MIG_DONE);
+	ck_assert_uint_eq(model_fault_fired(f->model), SOME);
+	ck_assert_uint_ge(y.state, DEVICES * MODEL_RECORD_SIZE);
+	ck_assert_int_eq(nonblocking,
+			 2 * DEVICES); /* to precopy, and to stop: it is the same one, but may not be */
+	ck_assert_int_eq(resumed, 0);
+	migration_end();
+}
+END_TEST
+
+/* ---- the destination ------------------------------------------------------------------------------------------------- */
+
+static int never(void *opaque, struct mig_error *err)
+{
+	(void)opaque, (void)err;
+	ck_abort_msg("it runs");
+}
+
+static void send_frame(struct wire *w, enum frame_type type, const uint8_t *meta, size_t size)
+{
+	struct mig_error err;
+
+	ck_assert_msg(!wire_send(w, type, meta, size, NULL, &err), "%s", err.message);
+}
+
+/* A source that gives the first device four bytes. */
+static void *give_state(void *opaque)
+{
+	struct hello hello = {
+		.channels = 1, .regions = 1, .devices = DEVICES, .region = { { LOG_ADDRESS, PAGES * PAGE } }
+	};
+	struct wire w = { .broken = false };
+	struct cargo cargo = { "state", 4, 0 };
+	uint8_t meta[FRAME_META];
+	struct mig_error err;
+	struct sum sum;
+	struct frame frame;
+
+	io_open(&w.io, opaque, 10000);
+	sum_start(&sum);
+	sum_add(&sum, cargo.data, cargo.size);
+	cargo.sum = sum_end(&sum);
+	send_frame(&w, FRAME_HELLO, meta, hello_encode(&hello, meta));
+	send_frame(&w, FRAME_ROUND, meta, u32s_encode(meta, 1, 0));
+	ck_assert_int_eq(wire_send(&w, FRAME_STATE, meta, u32s_encode(meta, 0, 0), &cargo, &err), 0);
+	while (!wire_receive(&w, &frame, meta, &err) && frame.type != FRAME_REFUSE)
+		;
+	ck_assert_int_eq(frame.type, FRAME_REFUSE);
+	mig_close(&w.io.link);
+	return NULL;
+}
+
+/* The device takes nothing, for ever. */
+START_TEST(takes_nothing)
+{
+	struct mig_destination d = { .control = &control, .run = never };
+	struct mig_report report;
+	struct mig_error err;
+	pthread_t source, canceller;
+	int ends[2];
+
+	migration_begin(NULL);
+	d.guest = guest();
+	let_wait(MODEL_WRITE, FOR_EVER);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	struct mig_link there = { ends[0], ends[0] };
+	struct mig_listener listener = { .fd = -1, .link = { ends[1], ends[1] } };
+	ck_assert_int_eq(pthread_create(&source, NULL, give_state, &there), 0);
+	ck_assert_int_eq(pthread_create(&canceller, NULL, cancel_then, NULL), 0);
+	ck_assert_int_eq(mig_receive(&d, &listener, &report, &err), MIG_CANCELLED);
+	ck_assert_int_eq(nonblocking, DEVICES);
+	pthread_join(source, NULL);
+	pthread_join(canceller, NULL);
+	migration_end();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("migrate_devices");
+
+	add_case(suite, "stopped, and its data never comes", stopped_and_silent);
+	add_case(suite, "running, and its data never comes", running_and_silent);
+	add_case(suite, "slow", slow);
+	add_case(suite, "it takes nothing", takes_nothing);
+	return run_suite(suite);
+}
