@@ -424,6 +424,23 @@ static int pause_guest(struct move *m, struct mig_error *err)
 	return 0;
 }
 
+/* Neither to be sent, nor taken by somebody else. What cannot be counted is not none. */
+static int nothing_owed(struct move *m, struct mig_error *err)
+{
+	struct vfd_count count;
+	struct vfd_error vfd;
+
+	if (vfd_consumer_count(m->source->consumer, 0, UINT64_MAX, &count, &vfd))
+		return mig_fail_vfd(err, &vfd);
+	if (count.owed)
+		return mig_fail(err, "%llu pages became dirty after the last harvest: something still writes",
+				(unsigned long long)blocks(m, count.owed));
+	if (count.taken)
+		return mig_fail(err, "%llu pages are in a batch that somebody else took from the consumer",
+				(unsigned long long)blocks(m, count.taken));
+	return 0;
+}
+
 static int last_copy(struct move *m, struct mig_error *err)
 {
 	int rc = harvest(m, true, err);
@@ -435,10 +452,7 @@ static int last_copy(struct move *m, struct mig_error *err)
 	uint64_t begin = now_ns();
 	rc = send_round(m, true, err);
 	m->report->copy_ms = ms_since(begin);
-	if (!rc && owed(m))
-		return mig_fail(err, "%llu pages became dirty after the last harvest: something still writes",
-				(unsigned long long)owed(m));
-	return rc;
+	return rc ? rc : nothing_owed(m, err);
 }
 
 static int save_state(struct move *m, struct mig_error *err)
@@ -464,14 +478,15 @@ static int say_end(struct move *m, struct mig_error *err)
 	return rc ? rc : channel_await(first_channel(m), FRAME_READY, err);
 }
 
-/* From the first byte of RUN on the destination may run: only its word brings the guest back, or that no byte went out. */
+/* From the first byte of RUN on the destination may run: only its word brings the guest back, or that no byte went out. Who saved its
+ * state may have written to memory. */
 static int give_away(struct move *m, struct mig_error *err)
 {
 	struct channel *c = first_channel(m);
 	uint64_t before = c->wire.io.written;
 	int rc = io_stopped(&c->wire.io, err);
 
-	if (rc)
+	if (rc || (rc = nothing_owed(m, err)))
 		return rc;
 	c->wire.io.stop[0] = NULL;
 	rc = wire_send(&c->wire, FRAME_RUN, NULL, 0, NULL, err);

@@ -4,8 +4,8 @@
 
 #include "unit/migration_world.h"
 
-#include "channel.h"
 #include "crc32c.h"
+#include "yes_man.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -109,46 +109,6 @@ static void on_resume(void *opaque)
 	resumed++;
 }
 
-static void answer(struct wire *w, const struct frame *frame, size_t *state)
-{
-	static const uint8_t answers[] = {
-		[FRAME_HELLO] = FRAME_WELCOME, [FRAME_PAGES] = FRAME_ACK,   [FRAME_STATE] = FRAME_ACK,
-		[FRAME_END] = FRAME_READY,     [FRAME_RUN] = FRAME_RUNNING, [FRAME_CANCEL] = 0
-	};
-	uint8_t type = answers[frame->type], meta[8];
-	struct mig_error err;
-
-	*state += frame->type == FRAME_STATE ? frame->data_size : 0;
-	if (type)
-		wire_send(w, type, meta, type == FRAME_ACK ? u64_encode(meta, frame->sequence) : 0, NULL,
-			  &err);
-}
-
-struct yes_man {
-	struct mig_link link;
-	pthread_t thread;
-	size_t state; /* bytes */
-};
-
-/* A destination that takes everything. */
-static void *say_yes(void *opaque)
-{
-	static uint8_t data[FRAME_DATA], meta[FRAME_META];
-	struct yes_man *y = opaque;
-	struct wire w = { .broken = false };
-	struct mig_error err;
-	struct frame frame;
-
-	io_open(&w.io, &y->link, 10000);
-	while (!wire_receive(&w, &frame, meta, &err)) {
-		struct iovec piece = { data, frame.data_size };
-		if (wire_receive_data(&w, &frame, &piece, 1, &err))
-			break;
-		answer(&w, &frame, &y->state);
-	}
-	return NULL;
-}
-
 static int send_all(int (*pause)(void *opaque, struct mig_error *err), struct yes_man *y)
 {
 	struct mig_source s = { .guest = guest(),
@@ -160,15 +120,10 @@ static int send_all(int (*pause)(void *opaque, struct mig_error *err), struct ye
 				.resume = on_resume };
 	struct mig_report report;
 	struct mig_error err;
-	int ends[2];
-
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-	struct mig_link link = { ends[0], ends[0] };
-	y->link = (struct mig_link){ ends[1], ends[1] };
-	ck_assert_int_eq(pthread_create(&y->thread, NULL, say_yes, y), 0);
+	struct mig_link link = yes_man_start(y);
 	int rc = mig_send(&s, &link, 1, &report, &err);
-	pthread_join(y->thread, NULL);
-	mig_close(&y->link);
+
+	yes_man_end(y);
 	return rc;
 }
 

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What goes wrong in the source's own program: no page is lost by it, and the result says who has the guest. */
+
+#include "channel.h"
+#include "yes_man.h"
+
+#include <check.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { BLOCKS = 64, SIZE = BLOCKS * PAGE_BLOCK };
+
+static struct vfd_log *log_;
+static struct vfd_consumer *consumer;
+static struct mig_region region;
+static struct mig_section section;
+static struct mig_control control;
+static struct mig_source source;
+static struct mig_report report;
+static struct mig_error err;
+static struct yes_man destination;
+static int resumed;
+
+static int save_nothing(void *opaque, void *data, size_t size, size_t *done, struct mig_error *e)
+{
+	(void)opaque, (void)data, (void)size, (void)e;
+	*done = 0;
+	return 0;
+}
+
+static int harvest_nothing(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *e)
+{
+	(void)opaque, (void) final, (void)sum, (void)e;
+	return 0;
+}
+
+static int nothing(void *opaque, struct mig_error *e)
+{
+	(void)opaque, (void)e;
+	return 0;
+}
+
+static void resume(void *opaque)
+{
+	(void)opaque;
+	resumed++;
+}
+
+static void begin_with(const struct vfd_log_options *options)
+{
+	struct vfd_region r = { .struct_size = sizeof r, .size = SIZE };
+
+	region = (struct mig_region){
+		0, SIZE, mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+	};
+	ck_assert(region.memory != MAP_FAILED);
+	r.memory = options ? NULL : region.memory;
+	ck_assert_int_eq(vfd_log_create(options, &log_, NULL), 0);
+	ck_assert_int_eq(vfd_region_add(log_, &r, NULL), 0);
+	ck_assert_int_eq(vfd_consumer_add(log_, "migration", &consumer, NULL), 0);
+	section = (struct mig_section){ .name = "cpu", .save = save_nothing };
+	source = (struct mig_source){ .guest = { &region, 1, &section, 1, NULL, 0 },
+				      .log = log_,
+				      .consumer = consumer,
+				      .control = &control,
+				      .harvest = harvest_nothing,
+				      .prepare = nothing,
+				      .pause = nothing,
+				      .resume = resume };
+}
+
+static void setup(void)
+{
+	begin_with(NULL);
+}
+
+static void teardown(void)
+{
+	ck_assert_int_eq(vfd_log_destroy(&log_, VFD_DISCARD, NULL), 0);
+	munmap(region.memory, SIZE);
+}
+
+static int move(void)
+{
+	struct mig_link link = yes_man_start(&destination);
+	int rc = mig_send(&source, &link, 1, &report, &err);
+
+	yes_man_end(&destination);
+	ck_assert_int_eq(report.result, rc);
+	return rc;
+}
+
+static void goes_on_here(void)
+{
+	ck_assert(!destination.ran);
+	ck_assert_int_eq(resumed, 1);
+}
+
+START_TEST(test_good)
+{
+	ck_assert_msg(move() == MIG_DONE, "%s", err.message);
+	ck_assert(destination.ran);
+	ck_assert_int_eq(resumed, 0);
+}
+END_TEST
+
+/* ---- what becomes dirty when nothing should any more -------------------------------------------------------------------- */
+
+/* As KVM writes to memory when a vCPU's state is asked for. */
+static int save_and_mark(void *opaque, void *data, size_t size, size_t *done, struct mig_error *e)
+{
+	ck_assert_int_eq(vfd_log_mark(log_, 3 * PAGE_BLOCK, PAGE_BLOCK, NULL), 0);
+	return save_nothing(opaque, data, size, done, e);
+}
+
+START_TEST(marked_while_saved)
+{
+	struct vfd_count count;
+
+	section.save = save_and_mark;
+	ck_assert_int_eq(move(), MIG_FAILED);
+	goes_on_here();
+	ck_assert_msg(strstr(err.message, "1 pages became dirty"), "%s", err.message);
+	ck_assert_int_eq(vfd_consumer_count(consumer, 0, UINT64_MAX, &count, NULL), 0);
+	ck_assert_uint_eq(count.owed, 1);
+}
+END_TEST
+
+static int save_and_forget(void *opaque, void *data, size_t size, size_t *done, struct mig_error *e)
+{
+	ck_assert_int_eq(vfd_consumer_remove(&consumer, VFD_DISCARD, NULL), 0);
+	return save_nothing(opaque, data, size, done, e);
+}
+
+/* Somebody else takes it. */
+static int save_and_take(void *opaque, void *data, size_t size, size_t *done, struct mig_error *e)
+{
+	struct vfd_batch batch;
+
+	ck_assert_int_eq(vfd_log_mark(log_, 3 * PAGE_BLOCK, PAGE_BLOCK, NULL), 0);
+	ck_assert_int_eq(vfd_take(consumer, 0, UINT64_MAX, UINT64_MAX, &batch, NULL), 0);
+	return save_nothing(opaque, data, size, done, e);
+}
+
+START_TEST(taken_while_saved)
+{
+	section.save = save_and_take;
+	ck_assert_int_eq(move(), MIG_FAILED);
+	goes_on_here();
+	ck_assert_msg(strstr(err.message, "1 pages are in a batch"), "%s", err.message);
+}
+END_TEST
+
+/* Nobody knows whether a page is owed: that is not none. */
+START_TEST(count_unknown)
+{
+	section.save = save_and_forget;
+	ck_assert_int_eq(move(), MIG_FAILED);
+	goes_on_here();
+	ck_assert_str_ne(err.message, "");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("migrate_source");
+	TCase *tcase = tcase_create("source");
+
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_set_timeout(tcase, 60);
+	tcase_add_test(tcase, test_good);
+	tcase_add_test(tcase, marked_while_saved);
+	tcase_add_test(tcase, taken_while_saved);
+	tcase_add_test(tcase, count_unknown);
+	suite_add_tcase(suite, tcase);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
