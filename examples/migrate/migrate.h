@@ -180,7 +180,8 @@ struct mig_source {
 		consumer; /* whose pages are sent. Everything becomes owed to it at the start (vfd_mark_initial()) */
 	struct mig_options options;
 	struct mig_control *control; /* may be NULL */
-	void *opaque;		     /* for the callbacks; each returns 0, or negative with a message */
+	void *opaque; /* for the callbacks; each returns 0, or negative with a message: it failed, whatever the number (what
+		       * mig_cancelled() returned: it was cancelled) */
 
 	/* Move all sources' bits into the log: vfd_track_harvest() of each container (its numbers added up in `sum`), KVM's log by
 	 * vfd_log_merge(). Dirty tracking is on before mig_send(). final: with VFD_HARVEST_FINAL; everything is paused. sum->drained is

@@ -37,6 +37,16 @@ static struct channel *first_channel(struct move *m)
 	return &m->channels[0];
 }
 
+/* What a callback returned, as an enum mig_result: it may be any number that is not 0, an errno of its own too. */
+static int result_of(const struct move *m, int rc)
+{
+	struct mig_error ignored;
+
+	if (rc == MIG_CANCELLED && mig_cancelled(m->source->control, &ignored))
+		return MIG_CANCELLED;
+	return rc ? MIG_FAILED : 0;
+}
+
 /* ---- numbers -------------------------------------------------------------------------------------------------------- */
 
 static uint64_t wire_bytes(const struct move *m)
@@ -181,7 +191,7 @@ static int harvest(struct move *m, bool final, struct mig_error *err)
 {
 	struct vfd_harvest sum = { .struct_size = sizeof sum, .drained = 1 };
 	uint64_t begin = now_ns();
-	int rc = m->source->harvest(m->source->opaque, final, &sum, err);
+	int rc = result_of(m, m->source->harvest(m->source->opaque, final, &sum, err));
 
 	m->harvest_ms = ms_since(begin);
 	m->report->pages_assumed += blocks(m, sum.pages_assumed);
@@ -279,7 +289,7 @@ static int save_section(struct move *m, uint32_t number, struct mig_error *err)
 	int rc = 0;
 
 	while (!rc && done) {
-		if ((rc = s->save(s->opaque, state_buffer(m), SEND_DATA, &done, err)))
+		if ((rc = result_of(m, s->save(s->opaque, state_buffer(m), SEND_DATA, &done, err))))
 			return rc;
 		rc = channel_state(first_channel(m), number, !done, state_buffer(m), done, err);
 		m->report->state_bytes += done;
@@ -402,7 +412,7 @@ static int prepare(struct move *m, struct mig_error *err)
 	uint64_t before = owed(m);
 	enter(m, MIG_PREPARE);
 	m->touched = true;
-	int rc = m->source->prepare(m->source->opaque, err);
+	int rc = result_of(m, m->source->prepare(m->source->opaque, err));
 	if (rc)
 		return rc;
 	m->prepared = true;
@@ -417,7 +427,7 @@ static int pause_guest(struct move *m, struct mig_error *err)
 	m->paused_at = now_ns();
 	m->library_before = library_ns(m);
 	m->touched = true;
-	int rc = m->source->pause(m->source->opaque, err);
+	int rc = result_of(m, m->source->pause(m->source->opaque, err));
 	if (rc || (rc = devices_stop(&m->source->guest, err)))
 		return rc;
 	m->report->pause_ms = ms_since(m->paused_at);

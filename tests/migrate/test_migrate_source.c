@@ -6,6 +6,7 @@
 #include "yes_man.h"
 
 #include <check.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -162,6 +163,73 @@ START_TEST(count_unknown)
 }
 END_TEST
 
+/* ---- callbacks -------------------------------------------------------------------------------------------------------- */
+
+/* They return what they like, and some of it is in enum mig_result: -EIO would be MIG_UNCONFIRMED, "it may be running there". */
+static int answer_of_callback;
+
+static int says(void *opaque, struct mig_error *e)
+{
+	(void)opaque;
+	mig_fail(e, "says %d", answer_of_callback);
+	return answer_of_callback;
+}
+
+static int harvest_says(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *e)
+{
+	(void)sum;
+	return final ? says(opaque, e) : 0;
+}
+
+static int save_says(void *opaque, void *data, size_t size, size_t *done, struct mig_error *e)
+{
+	(void)data, (void)size, (void)done;
+	return says(opaque, e);
+}
+
+enum callback { HARVEST, PREPARE, PAUSE, SAVE, CALLBACKS };
+
+static void let_fail(enum callback which)
+{
+	if (which == HARVEST)
+		source.harvest = harvest_says;
+	else if (which == PREPARE)
+		source.prepare = says;
+	else if (which == PAUSE)
+		source.pause = says;
+	else
+		section.save = save_says;
+}
+
+static const int failures[] = { -EPERM, -ENOENT, -ESRCH, -EINTR, -EIO, -ENXIO, 7 };
+
+START_TEST(whatever_callbacks_say)
+{
+	let_fail((enum callback)(_i % CALLBACKS));
+	answer_of_callback = failures[_i / CALLBACKS];
+	ck_assert_int_eq(move(), MIG_FAILED);
+	goes_on_here();
+	ck_assert_msg(strstr(err.message, "says"), "%s", err.message);
+}
+END_TEST
+
+/* One that asks mig_cancelled() may say so. */
+static int cancelled(void *opaque, struct mig_error *e)
+{
+	(void)opaque;
+	ck_assert_int_eq(mig_cancelled(&control, e), 0);
+	mig_cancel(&control);
+	return mig_cancelled(&control, e);
+}
+
+START_TEST(cancelled_in_callback)
+{
+	source.prepare = cancelled;
+	ck_assert_int_eq(move(), MIG_CANCELLED);
+	goes_on_here();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("migrate_source");
@@ -173,6 +241,9 @@ int main(void)
 	tcase_add_test(tcase, marked_while_saved);
 	tcase_add_test(tcase, taken_while_saved);
 	tcase_add_test(tcase, count_unknown);
+	tcase_add_loop_test(tcase, whatever_callbacks_say, 0,
+			    CALLBACKS * (int)(sizeof failures / sizeof *failures));
+	tcase_add_test(tcase, cancelled_in_callback);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
