@@ -535,16 +535,19 @@ static int check_source(const struct mig_source *s, struct mig_error *err)
 	return 0;
 }
 
-static int open_channels(struct move *m, const struct mig_link *links, struct mig_error *err)
+/* The links are theirs from here on. */
+static int open_channels(struct move *m, struct mig_link *links, struct mig_error *err)
 {
 	int rc = 0;
 
-	for (unsigned i = 0; i < m->channel_count; i++)
+	for (unsigned i = 0; i < m->channel_count; i++) {
 		rc |= channel_open(&m->channels[i], &m->sender, i, &links[i], m->source, err);
+		links[i] = (struct mig_link){ -1, -1 };
+	}
 	return rc;
 }
 
-static int begin(struct move *m, const struct mig_link *links, struct mig_error *err)
+static int begin(struct move *m, struct mig_link *links, struct mig_error *err)
 {
 	struct vfd_error vfd;
 
@@ -556,7 +559,7 @@ static int begin(struct move *m, const struct mig_link *links, struct mig_error 
 	return say_hello(m, err);
 }
 
-static int all_phases(struct move *m, const struct mig_link *links, struct mig_error *err)
+static int all_phases(struct move *m, struct mig_link *links, struct mig_error *err)
 {
 	int (*const phases[])(struct move *, struct mig_error *) = { first_copy,  precopy,   prepare,
 								     pause_guest, last_copy, save_state,
@@ -640,29 +643,35 @@ static void end(struct move *m)
 	pthread_mutex_destroy(&m->sender.pace.mutex);
 }
 
+static int send_guest(struct move *m, struct mig_link *links, struct mig_error *err)
+{
+	m->sender.consumer = m->source->consumer;
+	m->sender.guest = &m->source->guest;
+	m->sender.page = vfd_log_page_size(m->source->log);
+	m->sender.pace.bandwidth = m->source->options.bandwidth;
+	m->sender.tick = tick;
+	m->prepared = !m->source->prepare;
+	pthread_mutex_init(&m->sender.mutex, NULL);
+	pthread_mutex_init(&m->sender.pace.mutex, NULL);
+	int rc = all_phases(m, links, err);
+	if (rc)
+		rc = go_back(m, rc, err);
+	finish_report(m, rc);
+	end(m);
+	return rc;
+}
+
 int mig_send(const struct mig_source *source, struct mig_link *links, unsigned channels,
 	     struct mig_report *report, struct mig_error *err)
 {
-	if (!channels || channels > MIG_CHANNELS)
-		return mig_fail(err, "%u channels; 1 to %d can be", channels, MIG_CHANNELS);
 	struct move m = { .source = source, .channel_count = channels, .report = report, .begin = now_ns() };
 
-	*report = (struct mig_report){ 0 };
 	*err = (struct mig_error){ "" };
-	m.sender.consumer = source->consumer;
-	m.sender.guest = &source->guest;
-	m.sender.page = vfd_log_page_size(source->log);
-	m.sender.pace.bandwidth = source->options.bandwidth;
-	m.sender.tick = tick;
-	m.prepared = !source->prepare;
-	pthread_mutex_init(&m.sender.mutex, NULL);
-	pthread_mutex_init(&m.sender.pace.mutex, NULL);
-	int rc = all_phases(&m, links, err);
-	if (rc)
-		rc = go_back(&m, rc, err);
-	finish_report(&m, rc);
-	end(&m);
+	*report = (struct mig_report){ .result = MIG_FAILED };
+	int rc = channels && channels <= MIG_CHANNELS
+			 ? send_guest(&m, links, err)
+			 : mig_fail(err, "%u channels; 1 to %d can be", channels, MIG_CHANNELS);
 	for (unsigned i = 0; i < channels; i++)
-		links[i] = (struct mig_link){ -1, -1 };
+		mig_close(&links[i]);
 	return rc;
 }

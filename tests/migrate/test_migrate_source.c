@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum { BLOCKS = 64, SIZE = BLOCKS * PAGE_BLOCK };
 
@@ -230,6 +232,32 @@ START_TEST(cancelled_in_callback)
 }
 END_TEST
 
+/* ---- the call ----------------------------------------------------------------------------------------------------------- */
+
+/* The links are closed, and the report says so, whatever was wrong. */
+START_TEST(wrong_number_of_channels)
+{
+	struct mig_link links[MIG_CHANNELS + 1];
+	int ends[MIG_CHANNELS + 1][2];
+	char byte;
+
+	for (int i = 0; i <= MIG_CHANNELS; i++) {
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends[i]), 0);
+		links[i] = (struct mig_link){ ends[i][0], ends[i][0] };
+	}
+	memset(&report, 7, sizeof report);
+	ck_assert_int_eq(mig_send(&source, links, MIG_CHANNELS + 1, &report, &err), MIG_FAILED);
+	ck_assert_int_eq(report.result, MIG_FAILED);
+	ck_assert_uint_eq(report.rounds, 0);
+	for (int i = 0; i <= MIG_CHANNELS; i++) {
+		ck_assert_int_eq(links[i].in, -1);
+		ck_assert_int_eq(recv(ends[i][1], &byte, 1, MSG_DONTWAIT), 0);
+		close(ends[i][1]);
+	}
+	ck_assert_int_eq(mig_send(&source, links, 0, &report, &err), MIG_FAILED);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("migrate_source");
@@ -244,6 +272,7 @@ int main(void)
 	tcase_add_loop_test(tcase, whatever_callbacks_say, 0,
 			    CALLBACKS * (int)(sizeof failures / sizeof *failures));
 	tcase_add_test(tcase, cancelled_in_callback);
+	tcase_add_test(tcase, wrong_number_of_channels);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
