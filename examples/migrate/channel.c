@@ -197,6 +197,8 @@ static int add_run(struct channel *c, const struct vfd_run *run, struct mig_erro
 {
 	int rc = 0;
 
+	if (!run->memory)
+		return mig_fail(err, "the log knows no memory (VFD_LOG_IDENTITY): there is nothing to send");
 	for (uint64_t at = 0; at < run->size && !rc; at += PAGE_BLOCK)
 		rc = add_block(c, run->address + at, (const char *)run->memory + at, err);
 	return rc;

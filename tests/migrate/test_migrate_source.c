@@ -258,6 +258,19 @@ START_TEST(wrong_number_of_channels)
 }
 END_TEST
 
+/* A log by identity knows no memory that could be sent. */
+START_TEST(log_without_memory)
+{
+	struct vfd_log_options options = { .struct_size = sizeof options, .flags = VFD_LOG_IDENTITY };
+
+	teardown();
+	begin_with(&options);
+	ck_assert_int_eq(move(), MIG_FAILED);
+	ck_assert(!destination.ran);
+	ck_assert_msg(strstr(err.message, "VFD_LOG_IDENTITY"), "%s", err.message);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("migrate_source");
@@ -273,6 +286,7 @@ int main(void)
 			    CALLBACKS * (int)(sizeof failures / sizeof *failures));
 	tcase_add_test(tcase, cancelled_in_callback);
 	tcase_add_test(tcase, wrong_number_of_channels);
+	tcase_add_test(tcase, log_without_memory);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
