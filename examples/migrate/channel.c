@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LAST_WORDS_MS = 1000 }; /* what has begun to come is waited for so long */
+
 int channel_open(struct channel *c, struct sender *s, unsigned number, const struct mig_link *link,
 		 const struct mig_source *source, struct mig_error *err)
 {
@@ -294,12 +296,14 @@ void channel_roll_back(struct channel *c)
 
 int channel_ask_why(struct channel *c, int result, struct mig_error *err)
 {
+	uint64_t begin = now_ns();
 	struct mig_error said;
 	struct frame f;
 	int rc = 0;
 
 	c->wire.io.stop[0] = c->wire.io.stop[1] = NULL;
-	while (!rc && c->wire.io.readable(&c->wire.io))
+	c->wire.io.stall_ms = LAST_WORDS_MS;
+	while (!rc && ms_since(begin) < LAST_WORDS_MS && c->wire.io.readable(&c->wire.io))
 		rc = next_answer(c, &f, &said);
 	if (rc != MIG_REFUSED)
 		return result;

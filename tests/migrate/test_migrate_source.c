@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BLOCKS = 64, SIZE = BLOCKS * PAGE_BLOCK };
+enum { BLOCKS = 64, SIZE = BLOCKS * PAGE_BLOCK, SOON_MS = 5000 };
 
 static struct vfd_log *log_;
 static struct vfd_consumer *consumer;
@@ -271,6 +271,29 @@ START_TEST(log_without_memory)
 }
 END_TEST
 
+/* ---- half an answer ----------------------------------------------------------------------------------------------------- */
+
+static int half_an_answer(void *opaque, struct mig_error *e)
+{
+	(void)opaque, (void)e;
+	ck_assert_int_eq(write(destination.link.out, "VFDM", 4), 4);
+	mig_cancel(&control);
+	return 0;
+}
+
+/* Of a migration that has failed, the rest of it is not waited for as long as for a destination that is silent. */
+START_TEST(cancelled_in_half_an_answer)
+{
+	uint64_t begin = now_ns();
+
+	source.options.stall_ms = 20000;
+	source.pause = half_an_answer;
+	ck_assert_int_eq(move(), MIG_CANCELLED);
+	goes_on_here();
+	ck_assert(ms_since(begin) < SOON_MS);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("migrate_source");
@@ -287,6 +310,7 @@ int main(void)
 	tcase_add_test(tcase, cancelled_in_callback);
 	tcase_add_test(tcase, wrong_number_of_channels);
 	tcase_add_test(tcase, log_without_memory);
+	tcase_add_test(tcase, cancelled_in_half_an_answer);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
