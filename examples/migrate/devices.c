@@ -150,3 +150,16 @@ int devices_run(const struct mig_guest *g, struct mig_error *err)
 {
 	return set(g, VFD_MIG_RUNNING, err);
 }
+
+/* After a reset they write nothing, for nobody has told them to. */
+int devices_silence(const struct mig_guest *g)
+{
+	struct mig_error ignored;
+	int rc = 0;
+
+	if (!set(g, VFD_MIG_STOP, &ignored))
+		return 0;
+	for (size_t d = 0; d < g->device_count; d++)
+		rc |= vfd_device_reset(g->devices[d], NULL);
+	return rc ? MIG_FAILED : 0;
+}

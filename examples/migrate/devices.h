@@ -25,5 +25,7 @@ int devices_load(struct vfd_device *device, const void *data, size_t size, const
 /* All of it was loaded: does it make sense? */
 int devices_loaded(const struct mig_guest *guest, struct mig_error *err);
 int devices_run(const struct mig_guest *guest, struct mig_error *err);
+/* It was in vain. MIG_FAILED: one may still write. */
+int devices_silence(const struct mig_guest *guest);
 
 #endif

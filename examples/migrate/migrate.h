@@ -213,7 +213,8 @@ struct mig_destination {
 
 	/* May be NULL. All has arrived and was loaded; devices are in STOP: the last look before the source gives the guest away. */
 	int (*ready)(void *opaque, struct mig_error *err);
-	/* The guest is ours: run it. Devices run already. If it fails the source is told to go on, so nothing may run then.  */
+	/* The guest is ours: run it. Devices run already. If it fails the source is told to go on, so nothing may run then. (If a
+	 * device cannot be stopped again it is not told, and stays paused: MIG_UNCONFIRMED.) */
 	int (*run)(void *opaque, struct mig_error *err);
 	/* May be NULL. */
 	void (*progress)(void *opaque, const struct mig_progress *progress);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vfio.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -198,12 +199,13 @@ static void send_frame(struct wire *w, enum frame_type type, const uint8_t *meta
 	ck_assert_msg(!wire_send(w, type, meta, size, NULL, &err), "%s", err.message);
 }
 
+static const struct hello hello = {
+	.channels = 1, .regions = 1, .devices = DEVICES, .region = { { LOG_ADDRESS, PAGES *PAGE } }
+};
+
 /* A source that gives the first device four bytes. */
 static void *give_state(void *opaque)
 {
-	struct hello hello = {
-		.channels = 1, .regions = 1, .devices = DEVICES, .region = { { LOG_ADDRESS, PAGES * PAGE } }
-	};
 	struct wire w = { .broken = false };
 	struct cargo cargo = { "state", 4, 0 };
 	uint8_t meta[FRAME_META];
@@ -250,13 +252,123 @@ START_TEST(takes_nothing)
 }
 END_TEST
 
+/* ---- a destination that cannot run it --------------------------------------------------------------------------------- */
+
+static struct {
+	char bytes[4096];
+	size_t size;
+} states[DEVICES];
+
+static void send_state(struct wire *w, unsigned device)
+{
+	struct cargo cargo = { states[device].bytes, states[device].size, 0 };
+	uint8_t meta[8];
+	struct mig_error err;
+	struct sum sum;
+
+	sum_start(&sum);
+	sum_add(&sum, cargo.data, cargo.size);
+	cargo.sum = sum_end(&sum);
+	ck_assert_int_eq(wire_send(w, FRAME_STATE, meta, u32s_encode(meta, device, 0), &cargo, &err), 0);
+	send_frame(w, FRAME_STATE, meta, u32s_encode(meta, device, 1));
+}
+
+/* A whole guest, which is told to run. Returns what is answered to that; 0: nothing. */
+static void *give_guest(void *opaque)
+{
+	static int last;
+	uint8_t meta[FRAME_META];
+	struct wire w = { .broken = false };
+	struct mig_error err;
+	struct frame frame = { .type = 0 };
+
+	io_open(&w.io, opaque, 10000);
+	send_frame(&w, FRAME_HELLO, meta, hello_encode(&hello, meta));
+	send_frame(&w, FRAME_ROUND, meta, u32s_encode(meta, 1, 1));
+	run_encode(&(struct run){ LOG_ADDRESS, PAGES, 1 }, meta);
+	send_frame(&w, FRAME_PAGES, meta, RUN_SIZE);
+	for (unsigned i = 0; i < DEVICES; i++)
+		send_state(&w, i);
+	send_frame(&w, FRAME_END, meta, 0);
+	while (frame.type != FRAME_READY)
+		ck_assert_msg(!wire_receive(&w, &frame, meta, &err), "%s", err.message);
+	send_frame(&w, FRAME_RUN, meta, 0);
+	last = wire_receive(&w, &frame, meta, &err) ? 0 : frame.type;
+	mig_close(&w.io.link);
+	return &last;
+}
+
+static void let_fail(unsigned long request, uint32_t flags)
+{
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+						    .request = request,
+						    .file = MODEL_FILE_DEVICE,
+						    .flags = flags,
+						    .error = EIO,
+						    .times = FOR_EVER });
+}
+
+enum trouble { NONE, NO_STOP, NO_RESET };
+
+/* It fails, and the devices that run already do not stop. */
+static int fail_to_run(void *opaque, struct mig_error *err)
+{
+	const int *trouble = opaque;
+
+	check_all_run();
+	if (*trouble >= NO_STOP)
+		let_fail(VFIO_DEVICE_FEATURE, SET_STATE);
+	if (*trouble >= NO_RESET)
+		let_fail(VFIO_DEVICE_RESET, 0);
+	return mig_fail(err, "it cannot run");
+}
+
+static void make_states(void)
+{
+	OK(vfd_migration_set(devices, DEVICES, VFD_MIG_STOP_COPY, &f->err));
+	for (unsigned i = 0; i < DEVICES; i++)
+		OK(read_all(i, states[i].bytes, sizeof states[i].bytes, &states[i].size));
+	OK(vfd_migration_set(devices, DEVICES, VFD_MIG_RUNNING, &f->err));
+}
+
+/* The source hears that nothing runs there only if that is so. A reset will do. */
+START_TEST(cannot_run)
+{
+	struct mig_destination d = { .opaque = &_i, .run = fail_to_run };
+	struct mig_report report;
+	struct mig_error err;
+	pthread_t source;
+	void *last;
+	int ends[2];
+
+	migration_begin(NULL);
+	make_states();
+	d.guest = guest();
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	struct mig_link there = { ends[0], ends[0] };
+	struct mig_listener listener = { .fd = -1, .link = { ends[1], ends[1] } };
+	ck_assert_int_eq(pthread_create(&source, NULL, give_guest, &there), 0);
+	ck_assert_int_eq(mig_receive(&d, &listener, &report, &err), MIG_FAILED);
+	pthread_join(source, &last);
+	for (unsigned i = 0; i < DEVICES; i++)
+		ck_assert_msg(!dma(i, i) == (_i == NO_RESET), "device %u", i);
+	ck_assert_int_eq(*(int *)last, _i == NO_RESET ? 0 : FRAME_REFUSE);
+	ck_assert_msg(strstr(err.message, "it cannot run"), "%s", err.message);
+	ck_assert_msg(!strstr(err.message, "not stop") == (_i != NO_RESET), "%s", err.message);
+	migration_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("migrate_devices");
+	TCase *tcase = tcase_create("a destination that cannot run it");
 
 	add_case(suite, "stopped, and its data never comes", stopped_and_silent);
 	add_case(suite, "running, and its data never comes", running_and_silent);
 	add_case(suite, "slow", slow);
 	add_case(suite, "it takes nothing", takes_nothing);
+	tcase_add_loop_test(tcase, cannot_run, 0, NO_RESET + 1);
+	suite_add_tcase(suite, tcase);
 	return run_suite(suite);
 }
