@@ -14,7 +14,7 @@ int dial(const struct sockaddr *address, socklen_t size, const char *name, const
 	 int *fd, struct mig_error *err);
 
 /* As getaddrinfo() finds it, for a stream; host may be NULL. */
-int lookup(const char *host, const char *service, int flags, const struct mig_control *control,
-	   struct addrinfo **found, struct mig_error *err);
+int dial_lookup(const char *host, const char *service, int flags, const struct mig_control *control,
+		struct addrinfo **found, struct mig_error *err);
 
 #endif

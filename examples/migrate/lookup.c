@@ -95,8 +95,8 @@ static bool wait_for_answer(struct question *q, pthread_t thread, const struct m
 	return answered;
 }
 
-int lookup(const char *host, const char *service, int flags, const struct mig_control *control,
-	   struct addrinfo **found, struct mig_error *err)
+int dial_lookup(const char *host, const char *service, int flags, const struct mig_control *control,
+		struct addrinfo **found, struct mig_error *err)
 {
 	struct question *q = make_question(host, service, flags);
 	pthread_t thread;

@@ -87,7 +87,7 @@ static int tcp_lookup(const char *where, int flags, const struct mig_control *co
 		memmove(host, host + 1, length - 2);
 		host[length - 2] = 0;
 	}
-	return lookup(*host ? host : NULL, colon + 1, flags, control, list, err);
+	return dial_lookup(*host ? host : NULL, colon + 1, flags, control, list, err);
 }
 
 static int tcp_connect(const char *where, const struct mig_control *control, int *fd, struct mig_error *err)
