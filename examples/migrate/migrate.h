@@ -183,9 +183,9 @@ struct mig_source {
 	void *opaque; /* for the callbacks; each returns 0, or negative with a message: it failed, whatever the number (what
 		       * mig_cancelled() returned: it was cancelled) */
 
-	/* Move all sources' bits into the log: vfd_track_harvest() of each container (its numbers added up in `sum`), KVM's log by
-	 * vfd_log_merge(). Dirty tracking is on before mig_send(). final: with VFD_HARVEST_FINAL; everything is paused. sum->drained is
-	 * 1 before; if it is 0 after the final harvest, as of a container whose device can still write, the migration fails. */
+	/* Move all sources' bits into the log: mig_harvest() of each container, KVM's log by vfd_log_merge(). Dirty tracking is on
+	 * before mig_send(). final: everything is paused. sum->drained is 1 before; if it is 0 after the final harvest, as of a
+	 * container whose device can still write, the migration fails. */
 	int (*harvest)(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *err);
 	/* May be NULL: nothing is to be unplugged. The rest would fit into the downtime, the guest still runs: unplug what cannot
 	 * migrate. What devices cannot report counts only from here on: those that cannot are expected to be the ones that go. */
@@ -198,6 +198,10 @@ struct mig_source {
 	/* May be NULL. A few times a second, and when a phase begins. */
 	void (*progress)(void *opaque, const struct mig_progress *progress);
 };
+
+/* For the callback: vfd_track_harvest() of one container, added to `sum`, which is drained if all are. (vfd_track_harvest() itself would make
+ * of it what the last container says.) */
+int mig_harvest(struct vfd_container *container, bool final, struct vfd_harvest *sum, struct mig_error *err);
 
 /* The links are used, and closed. Returns an enum mig_result; the report and the message (unless MIG_DONE) are filled in. */
 int mig_send(const struct mig_source *source, struct mig_link *links, unsigned channels,

@@ -85,9 +85,7 @@ WRAP(fcntl)
 static int on_harvest(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *err)
 {
 	(void)opaque;
-	if (!vfd_track_harvest(f->container, final ? VFD_HARVEST_FINAL : 0, sum, &f->err))
-		return 0;
-	return mig_fail_vfd(err, &f->err);
+	return mig_harvest(f->container, final, sum, err);
 }
 
 static int on_pause(void *opaque, struct mig_error *err)
@@ -252,6 +250,51 @@ START_TEST(takes_nothing)
 }
 END_TEST
 
+/* ---- several containers ------------------------------------------------------------------------------------------------ */
+
+/* The same one twice: as long as its devices can write, and when they cannot. The first answer counts. */
+START_TEST(harvests_add_up)
+{
+	struct vfd_harvest sum = { .struct_size = sizeof sum, .drained = 1 };
+	struct mig_error err;
+
+	migration_begin(NULL);
+	ck_assert_int_eq(dma(0, 3), 0);
+	ck_assert_int_eq(mig_harvest(f->container, true, &sum, &err), 0);
+	ck_assert_uint_eq(sum.drained, 0);
+	uint64_t pages = sum.pages_new, reported = sum.pages_reported, ioctls = sum.ioctls;
+	ck_assert_uint_ge(pages, 1);
+	ck_assert_int_eq(dma(1, 5), 0);
+	OK(vfd_migration_set(devices, DEVICES, VFD_MIG_STOP, &f->err));
+	ck_assert_int_eq(mig_harvest(f->container, true, &sum, &err), 0);
+	ck_assert_uint_eq(sum.drained, 0);
+	ck_assert_uint_eq(sum.pages_new, pages + 1);
+	ck_assert_uint_eq(sum.pages_reported, reported + 1);
+	ck_assert_uint_ge(sum.ioctls, ioctls);
+	sum.drained = 1;
+	ck_assert_int_eq(mig_harvest(f->container, true, &sum, &err), 0);
+	ck_assert_uint_eq(sum.drained, 1);
+	migration_end();
+}
+END_TEST
+
+/* Nothing is known of one that could not be harvested. */
+START_TEST(harvest_that_fails)
+{
+	struct vfd_harvest sum = { .struct_size = sizeof sum, .drained = 1 };
+	struct mig_error err = { "" };
+
+	migration_begin(NULL);
+	OK(vfd_migration_set(devices, DEVICES, VFD_MIG_STOP, &f->err));
+	OK(vfd_track_stop(f->container, VFD_COLLECT, &f->err));
+	ck_assert_int_eq(mig_harvest(f->container, true, &sum, &err), MIG_FAILED);
+	ck_assert_uint_eq(sum.drained, 0);
+	ck_assert_str_ne(err.message, "");
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	migration_end();
+}
+END_TEST
+
 /* ---- a destination that cannot run it --------------------------------------------------------------------------------- */
 
 static struct {
@@ -368,6 +411,8 @@ int main(void)
 	add_case(suite, "running, and its data never comes", running_and_silent);
 	add_case(suite, "slow", slow);
 	add_case(suite, "it takes nothing", takes_nothing);
+	add_case(suite, "harvests add up", harvests_add_up);
+	add_case(suite, "a harvest that fails", harvest_that_fails);
 	tcase_add_loop_test(tcase, cannot_run, 0, NO_RESET + 1);
 	suite_add_tcase(suite, tcase);
 	return run_suite(suite);
