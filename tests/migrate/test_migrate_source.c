@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BLOCKS = 64, SIZE = BLOCKS * PAGE_BLOCK, SOON_MS = 5000 };
+enum { BLOCKS = 64, SIZE = BLOCKS * PAGE_BLOCK, SOON_MS = 20000 };
 
 static struct vfd_log *log_;
 static struct vfd_consumer *consumer;
@@ -286,7 +286,7 @@ START_TEST(cancelled_in_half_an_answer)
 {
 	uint64_t begin = now_ns();
 
-	source.options.stall_ms = 20000;
+	source.options.stall_ms = 60000;
 	source.pause = half_an_answer;
 	ck_assert_int_eq(move(), MIG_CANCELLED);
 	goes_on_here();
@@ -300,7 +300,7 @@ int main(void)
 	TCase *tcase = tcase_create("source");
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_set_timeout(tcase, 60);
+	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, test_good);
 	tcase_add_test(tcase, marked_while_saved);
 	tcase_add_test(tcase, taken_while_saved);
