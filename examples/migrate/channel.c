@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LAST_WORDS_MS = 1000 }; /* what has begun to come is waited for so long */
+
 int channel_open(struct channel *c, struct sender *s, unsigned number, const struct mig_link *link,
 		 const struct mig_source *source, struct mig_error *err)
 {
@@ -197,6 +199,8 @@ static int add_run(struct channel *c, const struct vfd_run *run, struct mig_erro
 {
 	int rc = 0;
 
+	if (!run->memory)
+		return mig_fail(err, "the log knows no memory (VFD_LOG_IDENTITY): there is nothing to send");
 	for (uint64_t at = 0; at < run->size && !rc; at += PAGE_BLOCK)
 		rc = add_block(c, run->address + at, (const char *)run->memory + at, err);
 	return rc;
@@ -292,12 +296,14 @@ void channel_roll_back(struct channel *c)
 
 int channel_ask_why(struct channel *c, int result, struct mig_error *err)
 {
+	uint64_t begin = now_ns();
 	struct mig_error said;
 	struct frame f;
 	int rc = 0;
 
 	c->wire.io.stop[0] = c->wire.io.stop[1] = NULL;
-	while (!rc && c->wire.io.readable(&c->wire.io))
+	c->wire.io.stall_ms = LAST_WORDS_MS;
+	while (!rc && ms_since(begin) < LAST_WORDS_MS && c->wire.io.readable(&c->wire.io))
 		rc = next_answer(c, &f, &said);
 	if (rc != MIG_REFUSED)
 		return result;

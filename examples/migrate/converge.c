@@ -4,7 +4,7 @@
 
 #include "converge.h"
 
-enum { DOWNTIME_MS = 300, MAX_ROUNDS = 30, IN_VAIN = 4 };
+enum { MAX_ROUNDS = 30, IN_VAIN = 4 };
 
 double expected_downtime_ms(const struct outlook *o)
 {

@@ -4,6 +4,8 @@
 
 #include "migrate.h"
 
+enum { DOWNTIME_MS = 300 }; /* allowed, if the options do not say */
+
 /* What is known after a round and the harvest behind it. */
 struct outlook {
 	unsigned round;	   /* rounds done */

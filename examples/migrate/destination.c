@@ -3,6 +3,7 @@
 /* The destination: connections, a thread for each further channel, and the end, where exactly one side goes on. */
 
 #include "devices.h"
+#include "guest.h"
 #include "receiver.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@ struct arrival {
 	struct inlet inlets[MIG_CHANNELS];
 	unsigned opened, threads;
 	struct mig_listener *listener;
+	bool runs; /* something of the guest, perhaps, though the migration failed */
 };
 
 /* ---- connections ---------------------------------------------------------------------------------------------------- */
@@ -36,12 +38,11 @@ static int wait_for_connection(struct arrival *a, uint64_t stall_ms, struct mig_
 	struct pollfd p = { .fd = a->listener->fd, .events = POLLIN };
 	const struct mig_control *control = a->receiver.destination->control;
 	uint64_t begin = now_ns();
+	int rc;
 
 	while (p.fd >= 0 && poll(&p, 1, 100) <= 0) {
-		if (control && atomic_load(&control->cancelled)) {
-			mig_fail(err, "cancelled");
-			return MIG_CANCELLED;
-		}
+		if ((rc = mig_cancelled(control, err)))
+			return rc;
 		if (stall_ms && ms_since(begin) > (double)stall_ms)
 			return mig_fail(err, "nobody connected for %llu ms", (unsigned long long)stall_ms);
 	}
@@ -124,31 +125,39 @@ static int receive_all(struct arrival *a, struct mig_error *err)
 
 /* ---- the end -------------------------------------------------------------------------------------------------------- */
 
+/* Devices that run may be somebody in a network, as those of the source are when it is told to go on. */
+static int stop_again(struct arrival *a, struct mig_error *err)
+{
+	size_t length = strlen(err->message);
+
+	a->runs = devices_silence(&a->receiver.destination->guest);
+	if (a->runs)
+		snprintf(err->message + length, sizeof err->message - length,
+			 "; and a device does not stop: the source is not told to go on");
+	return MIG_FAILED;
+}
+
 /* It runs here, whether the source hears it or not: it has given the guest away. */
 static int run(struct arrival *a, struct mig_error *err)
 {
 	const struct mig_destination *d = a->receiver.destination;
 	struct mig_error unheard;
 
-	if (devices_run(&d->guest, err))
-		return MIG_FAILED;
-	if (d->run(d->opaque, err)) {
-		devices_loaded(&d->guest, &unheard); /* silent again */
-		return MIG_FAILED;
-	}
+	if (devices_run(&d->guest, err) || d->run(d->opaque, err))
+		return stop_again(a, err);
 	a->inlets[0].wire.io.stop[0] = NULL;
 	wire_send(&a->inlets[0].wire, FRAME_RUNNING, NULL, 0, NULL, &unheard);
 	return 0;
 }
 
-/* Not to a source that cannot hear it, and not in half a frame. */
+/* Not to a source that cannot hear it, not in half a frame, and not if it would be a lie. */
 static void refuse(struct arrival *a, const struct mig_error *err)
 {
 	struct wire *w = &a->inlets[0].wire;
 	struct mig_error ignored;
 	size_t length = strlen(err->message);
 
-	if (!a->opened || w->broken || !length)
+	if (!a->opened || w->broken || !length || a->runs)
 		return;
 	w->io.stop[0] = w->io.stop[1] = NULL;
 	w->io.stall_ms = 1000;
@@ -158,10 +167,11 @@ static void refuse(struct arrival *a, const struct mig_error *err)
 
 static int all_steps(struct arrival *a, struct mig_error *err)
 {
+	const struct mig_guest *guest = &a->receiver.destination->guest;
 	struct mig_report *report = a->receiver.report;
 	int rc;
 
-	if (memory_open(&a->receiver.memory, &a->receiver.destination->guest, err))
+	if (guest_check_destination(guest, err) || memory_open(&a->receiver.memory, guest, err))
 		return MIG_FAILED;
 	if ((rc = open_inlets(a, err)) || (rc = receive_all(a, err)))
 		return rc;

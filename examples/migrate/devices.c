@@ -5,14 +5,52 @@
 #include "devices.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <time.h>
+
+enum { SLICE_MS = 100, PAUSE_NS = 1000000 };
+
+/* ---- waiting for data ------------------------------------------------------------------------------------------------- */
+
+/* Else the kernel would wait in a read or write, and nobody could end that but by changing the device's state. */
+static void make_nonblocking(const struct mig_guest *g)
+{
+	for (size_t d = 0; d < g->device_count; d++) {
+		int fd = vfd_migration_fd(g->devices[d]), flags = fd >= 0 ? fcntl(fd, F_GETFL) : -1;
+		if (flags >= 0)
+			fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	}
+}
+
+/* A driver that does not know poll() looks ready at once. */
+static int wait_for(struct vfd_device *device, short events, const struct io *io, struct mig_error *err)
+{
+	struct pollfd p = { .fd = vfd_migration_fd(device), .events = events };
+	int stopped = io_stopped(io, err);
+
+	if (stopped)
+		return stopped;
+	poll(&p, 1, SLICE_MS);
+	nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+	return 0;
+}
+
+static bool again(int rc)
+{
+	return rc == -EINTR || rc == -EAGAIN;
+}
+
+/* ---- states ----------------------------------------------------------------------------------------------------------- */
 
 static int set(const struct mig_guest *g, uint32_t state, struct mig_error *err)
 {
 	struct vfd_error vfd;
 
-	if (!g->device_count || !vfd_migration_set(g->devices, g->device_count, state, &vfd))
-		return 0;
-	return mig_fail_vfd(err, &vfd);
+	if (g->device_count && vfd_migration_set(g->devices, g->device_count, state, &vfd))
+		return mig_fail_vfd(err, &vfd);
+	make_nonblocking(g);
+	return 0;
 }
 
 static int info(struct vfd_device *device, struct vfd_migration_info *info, struct mig_error *err)
@@ -43,14 +81,15 @@ int devices_stop(const struct mig_guest *g, struct mig_error *err)
 	return set(g, VFD_MIG_STOP_COPY, err);
 }
 
-int devices_save(struct vfd_device *device, void *data, size_t size, size_t *done, struct mig_error *err)
+int devices_save(struct vfd_device *device, void *data, size_t size, size_t *done, const struct io *io,
+		 struct mig_error *err)
 {
 	struct vfd_error vfd;
-	int rc;
+	int rc, stopped;
 
-	do
-		rc = vfd_migration_read(device, data, size, done, &vfd);
-	while (rc == -EINTR || rc == -EAGAIN);
+	while (again(rc = vfd_migration_read(device, data, size, done, &vfd)))
+		if ((stopped = wait_for(device, POLLIN, io, err)))
+			return stopped;
 	if (rc == -ENOMSG)
 		*done = 0;
 	return !rc || rc == -ENOMSG ? 0 : mig_fail_vfd(err, &vfd);
@@ -82,19 +121,24 @@ int devices_resume(const struct mig_guest *g, struct mig_error *err)
 	return set(g, VFD_MIG_RESUMING, err);
 }
 
-int devices_load(struct vfd_device *device, const void *data, size_t size, struct mig_error *err)
+int devices_load(struct vfd_device *device, const void *data, size_t size, const struct io *io,
+		 struct mig_error *err)
 {
+	const char *at = data;
 	struct vfd_error vfd;
-	size_t done;
-	int rc = 0;
+	int rc, stopped;
 
-	for (size_t at = 0; at < size && !rc; at += done) {
-		done = 0;
-		rc = vfd_migration_write(device, (const char *)data + at, size - at, &done, &vfd);
-		if (rc == -EINTR || rc == -EAGAIN)
-			rc = 0;
+	while (size) {
+		size_t done = 0;
+		rc = vfd_migration_write(device, at, size, &done, &vfd);
+		if (rc && !again(rc))
+			return mig_fail_vfd(err, &vfd);
+		if (rc && (stopped = wait_for(device, POLLOUT, io, err)))
+			return stopped;
+		at += done;
+		size -= done;
 	}
-	return rc ? mig_fail_vfd(err, &vfd) : 0;
+	return 0;
 }
 
 int devices_loaded(const struct mig_guest *g, struct mig_error *err)
@@ -105,4 +149,17 @@ int devices_loaded(const struct mig_guest *g, struct mig_error *err)
 int devices_run(const struct mig_guest *g, struct mig_error *err)
 {
 	return set(g, VFD_MIG_RUNNING, err);
+}
+
+/* After a reset they write nothing, for nobody has told them to. */
+int devices_silence(const struct mig_guest *g)
+{
+	struct mig_error ignored;
+	int rc = 0;
+
+	if (!set(g, VFD_MIG_STOP, &ignored))
+		return 0;
+	for (size_t d = 0; d < g->device_count; d++)
+		rc |= vfd_device_reset(g->devices[d], NULL);
+	return rc ? MIG_FAILED : 0;
 }

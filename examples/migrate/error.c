@@ -26,6 +26,14 @@ void mig_cancel(struct mig_control *control)
 	atomic_store(&control->cancelled, true);
 }
 
+int mig_cancelled(const struct mig_control *control, struct mig_error *err)
+{
+	if (!control || !atomic_load(&control->cancelled))
+		return 0;
+	mig_fail(err, "cancelled");
+	return MIG_CANCELLED;
+}
+
 const char *mig_phase_name(enum mig_phase phase)
 {
 	static const char *const names[] = { "connect", "first copy", "precopy",  "prepare",

@@ -47,7 +47,12 @@ struct mig_link {
 /* URIs: tcp:HOST:PORT  unix:PATH  fd:N (a connected socket)  fd:IN,OUT  stdio:  exec:COMMAND (its stdin and stdout; source only).
  * Several channels need tcp: or unix:. SIGPIPE should be ignored by the program: pipes cannot be written without it. */
 
-/* The source: `channels` connections. 0 or MIG_FAILED. */
+/* The source: `channels` connections. 0, MIG_FAILED or MIG_CANCELLED. Who gives no control (NULL) may have to wait: for the name of a host as
+ * long as the resolver asks; for tcp: two minutes for each address, when nobody answers; for unix: until the destination accepts. */
+struct mig_control;
+int mig_connect_control(const char *uri, struct mig_link *links, unsigned channels,
+			struct mig_control *control, struct mig_error *err);
+/* The same without a control. */
 int mig_connect(const char *uri, struct mig_link *links, unsigned channels, struct mig_error *err);
 
 /* The destination: listen, then accept one connection at a time. fd: and stdio: give one. */
@@ -63,7 +68,8 @@ void mig_close(struct mig_link *link);
 
 /* ---- what is moved -------------------------------------------------------------------------------------------------- */
 
-/* Memory by log address. Both sides give the same ones, in the same order. Multiples of 4096 (and of the log's page). */
+/* Memory by log address. Both sides give the same ones, in the same order: 1 to MIG_REGIONS that do not overlap. Multiples of 4096 (and of
+ * the log's page). */
 struct mig_region {
 	uint64_t address, size;
 	void *memory;
@@ -80,7 +86,8 @@ struct mig_section {
 	int (*load)(void *opaque, const void *data, size_t size, struct mig_error *err);
 };
 
-/* The common part of both sides. Nothing is copied: it has to live as long as the call. */
+/* The common part of both sides. Nothing is copied: it has to live as long as the call. If it does not make sense the call fails before
+ * it reads anything. */
 struct mig_guest {
 	const struct mig_region *regions;
 	size_t region_count;
@@ -99,6 +106,8 @@ struct mig_control {
 /* From any thread, any time: the call ends within a tenth of a second or so. It is too late once the destination was told to run:
  * then the call ends as it would have. */
 void mig_cancel(struct mig_control *control);
+/* 0, or MIG_CANCELLED with a message: for callbacks that take long. control may be NULL. */
+int mig_cancelled(const struct mig_control *control, struct mig_error *err);
 
 struct mig_options {
 	uint64_t bandwidth;   /* bytes/s while the guest runs; 0: no limit. The last copy is never limited */
@@ -171,11 +180,12 @@ struct mig_source {
 		consumer; /* whose pages are sent. Everything becomes owed to it at the start (vfd_mark_initial()) */
 	struct mig_options options;
 	struct mig_control *control; /* may be NULL */
-	void *opaque;		     /* for the callbacks; each returns 0, or negative with a message */
+	void *opaque; /* for the callbacks; each returns 0, or negative with a message: it failed, whatever the number (what
+		       * mig_cancelled() returned: it was cancelled) */
 
-	/* Move all sources' bits into the log: vfd_track_harvest() of each container (its numbers added up in `sum`), KVM's log by
-	 * vfd_log_merge(). Dirty tracking is on before mig_send(). final: with VFD_HARVEST_FINAL; everything is paused. sum->drained is
-	 * 1 before; if it is 0 after the final harvest, as of a container whose device can still write, the migration fails. */
+	/* Move all sources' bits into the log: mig_harvest() of each container, KVM's log by vfd_log_merge(). Dirty tracking is on
+	 * before mig_send(). final: everything is paused. sum->drained is 1 before; if it is 0 after the final harvest, as of a
+	 * container whose device can still write, the migration fails. */
 	int (*harvest)(void *opaque, bool final, struct vfd_harvest *sum, struct mig_error *err);
 	/* May be NULL: nothing is to be unplugged. The rest would fit into the downtime, the guest still runs: unplug what cannot
 	 * migrate. What devices cannot report counts only from here on: those that cannot are expected to be the ones that go. */
@@ -188,6 +198,10 @@ struct mig_source {
 	/* May be NULL. A few times a second, and when a phase begins. */
 	void (*progress)(void *opaque, const struct mig_progress *progress);
 };
+
+/* For the callback: vfd_track_harvest() of one container, added to `sum`, which is drained if all are. (vfd_track_harvest() itself would make
+ * of it what the last container says.) */
+int mig_harvest(struct vfd_container *container, bool final, struct vfd_harvest *sum, struct mig_error *err);
 
 /* The links are used, and closed. Returns an enum mig_result; the report and the message (unless MIG_DONE) are filled in. */
 int mig_send(const struct mig_source *source, struct mig_link *links, unsigned channels,
@@ -203,7 +217,8 @@ struct mig_destination {
 
 	/* May be NULL. All has arrived and was loaded; devices are in STOP: the last look before the source gives the guest away. */
 	int (*ready)(void *opaque, struct mig_error *err);
-	/* The guest is ours: run it. Devices run already. If it fails the source is told to go on, so nothing may run then.  */
+	/* The guest is ours: run it. Devices run already. If it fails the source is told to go on, so nothing may run then. (If a
+	 * device cannot be stopped again it is not told, and stays paused: MIG_UNCONFIRMED.) */
 	int (*run)(void *opaque, struct mig_error *err);
 	/* May be NULL. */
 	void (*progress)(void *opaque, const struct mig_progress *progress);

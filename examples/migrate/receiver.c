@@ -147,14 +147,15 @@ static int load_section(struct receiver *r, uint32_t number, bool last, size_t s
 	return s->load(s->opaque, NULL, 0, err) ? MIG_FAILED : 0;
 }
 
-static int load_device(struct receiver *r, uint32_t number, size_t size, struct mig_error *err)
+static int load_device(struct receiver *r, uint32_t number, size_t size, const struct io *io,
+		       struct mig_error *err)
 {
 	const struct mig_guest *g = &r->destination->guest;
 
 	if (!r->loading && devices_resume(g, err))
 		return MIG_FAILED;
 	r->loading = true;
-	return devices_load(g->devices[number], r->buffer, size, err);
+	return devices_load(g->devices[number], r->buffer, size, io, err);
 }
 
 static int receive_state(struct receiver *r, struct wire *w, const struct frame *f, const uint8_t *meta,
@@ -177,7 +178,7 @@ static int receive_state(struct receiver *r, struct wire *w, const struct frame 
 	r->report->state_bytes += f->data_size;
 	if (number < g->section_count)
 		return load_section(r, number, last, f->data_size, err);
-	return load_device(r, number - (uint32_t)g->section_count, f->data_size, err);
+	return load_device(r, number - (uint32_t)g->section_count, f->data_size, &w->io, err);
 }
 
 /* ---- frame by frame ------------------------------------------------------------------------------------------------- */

@@ -2,10 +2,9 @@
 
 /* From a URI to descriptors. */
 
-#include "migrate.h"
+#include "dial.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,19 +46,14 @@ static int unix_address(const char *path, struct sockaddr_un *address, struct mi
 	return 0;
 }
 
-static int unix_connect(const char *path, const char *uri, struct mig_error *err)
+static int unix_connect(const char *path, const char *uri, const struct mig_control *control, int *fd,
+			struct mig_error *err)
 {
 	struct sockaddr_un address;
 
 	if (unix_address(path, &address, err))
-		return -1;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof address))
-		return fd;
-	failed(err, uri);
-	if (fd >= 0)
-		close(fd);
-	return -1;
+		return MIG_FAILED;
+	return dial((struct sockaddr *)&address, sizeof address, uri, control, fd, err);
 }
 
 static int unix_listen(const char *path, struct mig_listener *listener, struct mig_error *err)
@@ -79,53 +73,44 @@ static int unix_listen(const char *path, struct mig_listener *listener, struct m
 /* ---- tcp: ----------------------------------------------------------------------------------------------------------- */
 
 /* HOST:PORT, [HOST]:PORT, or :PORT for any address. */
-static struct addrinfo *tcp_lookup(const char *where, int flags, struct mig_error *err)
+static int tcp_lookup(const char *where, int flags, const struct mig_control *control, struct addrinfo **list,
+		      struct mig_error *err)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = flags }, *found = NULL;
 	const char *colon = strrchr(where, ':');
 	char host[256] = "";
 
-	if (!colon || !colon[1] || (size_t)(colon - where) >= sizeof host) {
-		mig_fail(err, "tcp:%s: HOST:PORT is needed", where);
-		return NULL;
-	}
+	if (!colon || !colon[1] || (size_t)(colon - where) >= sizeof host)
+		return mig_fail(err, "tcp:%s: HOST:PORT is needed", where);
 	memcpy(host, where, (size_t)(colon - where));
 	size_t length = strlen(host);
 	if (length > 1 && host[0] == '[' && host[length - 1] == ']') {
 		memmove(host, host + 1, length - 2);
 		host[length - 2] = 0;
 	}
-	int rc = getaddrinfo(*host ? host : NULL, colon + 1, &hints, &found);
-	if (rc)
-		mig_fail(err, "tcp:%s: %s", where, gai_strerror(rc));
-	return rc ? NULL : found;
+	return dial_lookup(*host ? host : NULL, colon + 1, flags, control, list, err);
 }
 
-static int tcp_connect(const char *where, struct mig_error *err)
+static int tcp_connect(const char *where, const struct mig_control *control, int *fd, struct mig_error *err)
 {
-	struct addrinfo *list = tcp_lookup(where, 0, err);
-	int fd = -1;
+	struct addrinfo *list;
+	int rc = tcp_lookup(where, 0, control, &list, err);
 
-	for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next) {
-		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fd < 0 || !connect(fd, a->ai_addr, a->ai_addrlen))
-			continue;
-		failed(err, where);
-		close(fd);
-		fd = -1;
-	}
-	if (list)
-		freeaddrinfo(list);
-	return fd;
+	if (rc)
+		return rc;
+	rc = MIG_FAILED;
+	for (struct addrinfo *a = list; a && rc == MIG_FAILED; a = a->ai_next)
+		rc = dial(a->ai_addr, a->ai_addrlen, where, control, fd, err);
+	freeaddrinfo(list);
+	return rc;
 }
 
 static int tcp_listen(const char *where, struct mig_listener *listener, struct mig_error *err)
 {
-	struct addrinfo *list = tcp_lookup(where, AI_PASSIVE, err);
-	int yes = 1, rc = 0;
+	struct addrinfo *list;
+	int yes = 1, rc = tcp_lookup(where, AI_PASSIVE, NULL, &list, err);
 
-	if (!list)
-		return MIG_FAILED;
+	if (rc)
+		return rc;
 	listener->fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listener->fd >= 0)
 		setsockopt(listener->fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
@@ -156,14 +141,12 @@ static int fd_link(const char *numbers, struct mig_link *link, struct mig_error 
 	return 0;
 }
 
-static int exec_connect(const char *command, struct mig_error *err)
+static int exec_connect(const char *command, int *fd, struct mig_error *err)
 {
 	int ends[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)) {
-		failed(err, command);
-		return -1;
-	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+		return failed(err, command);
 	pid_t pid = fork();
 	if (!pid) {
 		dup2(ends[1], 0);
@@ -171,52 +154,68 @@ static int exec_connect(const char *command, struct mig_error *err)
 		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
 		_exit(127);
 	}
+	int rc = pid > 0 ? 0 : failed(err, command);
 	close(ends[1]);
-	if (pid > 0)
-		return ends[0];
-	failed(err, command);
-	close(ends[0]);
-	return -1;
+	if (rc)
+		close(ends[0]);
+	else
+		*fd = ends[0];
+	return rc;
 }
 
 /* ---- both sides ----------------------------------------------------------------------------------------------------- */
 
-static int open_link(const char *uri, struct mig_link *link, struct mig_error *err)
+static int open_socket(const char *uri, const struct mig_control *control, int *fd, struct mig_error *err)
 {
 	const char *rest;
-	int fd;
 
+	if ((rest = after(uri, "unix:")))
+		return unix_connect(rest, uri, control, fd, err);
+	if ((rest = after(uri, "tcp:")))
+		return tcp_connect(rest, control, fd, err);
+	if ((rest = after(uri, "exec:")))
+		return exec_connect(rest, fd, err);
+	return mig_fail(err, "%s: tcp:, unix:, fd:, stdio: or exec: is needed", uri);
+}
+
+static int open_link(const char *uri, const struct mig_control *control, struct mig_link *link,
+		     struct mig_error *err)
+{
+	const char *rest;
+	int fd, rc = mig_cancelled(control, err);
+
+	if (rc)
+		return rc;
 	if ((rest = after(uri, "fd:")))
 		return fd_link(rest, link, err);
 	if (!strcmp(uri, "stdio:"))
 		return *link = (struct mig_link){ 0, 1 }, 0;
-	if ((rest = after(uri, "unix:")))
-		fd = unix_connect(rest, uri, err);
-	else if ((rest = after(uri, "tcp:")))
-		fd = tcp_connect(rest, err);
-	else if ((rest = after(uri, "exec:")))
-		fd = exec_connect(rest, err);
-	else
-		return mig_fail(err, "%s: tcp:, unix:, fd:, stdio: or exec: is needed", uri);
-	if (fd < 0)
-		return MIG_FAILED;
+	if ((rc = open_socket(uri, control, &fd, err)))
+		return rc;
 	tune(fd);
 	*link = (struct mig_link){ fd, fd };
 	return 0;
 }
 
-int mig_connect(const char *uri, struct mig_link *links, unsigned channels, struct mig_error *err)
+int mig_connect_control(const char *uri, struct mig_link *links, unsigned channels,
+			struct mig_control *control, struct mig_error *err)
 {
+	int rc = 0;
+
 	if (channels > 1 && !after(uri, "unix:") && !after(uri, "tcp:"))
 		return mig_fail(err, "%s: there is only one channel; several need tcp: or unix:", uri);
-	for (unsigned i = 0; i < channels; i++) {
-		if (!open_link(uri, &links[i], err))
-			continue;
-		while (i)
-			mig_close(&links[--i]);
-		return MIG_FAILED;
-	}
-	return 0;
+	for (unsigned i = 0; i < channels; i++)
+		links[i] = (struct mig_link){ -1, -1 };
+	for (unsigned i = 0; i < channels && !rc; i++)
+		rc = open_link(uri, control, &links[i], err);
+	for (unsigned i = 0; i < channels && rc; i++)
+		mig_close(&links[i]);
+	return rc;
+}
+
+int mig_connect(const char *uri, struct mig_link *links, unsigned channels, struct mig_error *err)
+{
+	return mig_connect_control(uri, links, channels, NULL, err);
 }
 
 int mig_listen(const char *uri, struct mig_listener *listener, struct mig_error *err)
@@ -232,7 +231,7 @@ int mig_listen(const char *uri, struct mig_listener *listener, struct mig_error 
 	else if (after(uri, "exec:"))
 		rc = mig_fail(err, "%s: exec: is for the source", uri);
 	else
-		rc = open_link(uri, &listener->link, err);
+		rc = open_link(uri, NULL, &listener->link, err);
 	if (rc)
 		mig_unlisten(listener);
 	return rc;

@@ -118,10 +118,7 @@ static int on_harvest(void *opaque, bool final, struct vfd_harvest *sum, struct 
 {
 	struct move *m = opaque;
 
-	if (!m->n->container ||
-	    !vfd_track_harvest(m->n->container, final ? VFD_HARVEST_FINAL : 0, sum, &nvme_error))
-		return 0;
-	return mig_fail_vfd(err, &nvme_error);
+	return m->n->container ? mig_harvest(m->n->container, final, sum, err) : 0;
 }
 
 static void give_back(struct nvme *n)

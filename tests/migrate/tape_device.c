@@ -19,9 +19,10 @@ int devices_resume(const struct mig_guest *guest, struct mig_error *err)
 	return 0;
 }
 
-int devices_load(struct vfd_device *device, const void *data, size_t size, struct mig_error *err)
+int devices_load(struct vfd_device *device, const void *data, size_t size, const struct io *io,
+		 struct mig_error *err)
 {
-	(void)device, (void)data;
+	(void)device, (void)data, (void)io;
 	loaded += size;
 	return loaded > 3 ? mig_fail(err, "the device takes 3 bytes") : 0;
 }

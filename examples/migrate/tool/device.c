@@ -95,12 +95,7 @@ int device_start(struct guest *g, struct mig_error *err)
 
 int device_harvest(struct guest *g, bool final, struct vfd_harvest *sum, struct mig_error *err)
 {
-	struct vfd_error vfd;
-
-	if (!g->device.vfio ||
-	    !vfd_track_harvest(g->device.container, final ? VFD_HARVEST_FINAL : 0, sum, &vfd))
-		return 0;
-	return mig_fail_vfd(err, &vfd);
+	return g->device.vfio ? mig_harvest(g->device.container, final, sum, err) : 0;
 }
 
 static bool by_hand(const struct guest *g)
