@@ -35,7 +35,7 @@ check_cppcheck() {
 	need cppcheck
 	check "cppcheck, library" run_cppcheck lib
 	check "cppcheck, examples" run_cppcheck examples
-	check "cppcheck, tests" run_cppcheck tests/unit tests/guard tests/model tests/real tests/inject tests/install tests/bench
+	check "cppcheck, tests" run_cppcheck tests/unit tests/guard tests/model tests/real tests/inject tests/install tests/bench tests/migrate tests/vmm
 }
 
 # unknownEvaluationOrder takes ".value = ++value" for two uses of one variable; gcc checks that better.

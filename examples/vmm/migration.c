@@ -109,7 +109,7 @@ static int send_all(struct move *m, const char *uri, struct mig_source *s, struc
 	if (s->prepare && m->was_paused)
 		return mig_fail(merr, "the guest is paused: it cannot give up %s; resume it first",
 				m->vm->device->name);
-	if (mig_connect(uri, &link, 1, merr))
+	if (mig_connect_control(uri, &link, 1, &m->control, merr))
 		return MIG_FAILED;
 	if (track(m->vm, true, &err) || vfd_consumer_add(m->vm->log, "migration", &s->consumer, &err)) {
 		mig_close(&link);
