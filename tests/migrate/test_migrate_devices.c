@@ -114,6 +114,7 @@ static int send_all(int (*pause)(void *opaque, struct mig_error *err), struct ye
 				.log = f->log,
 				.consumer = vfd_log_consumer(f->log),
 				.control = &control,
+				.options = { .force = true }, /* a slow machine gives nothing up */
 				.harvest = on_harvest,
 				.pause = pause,
 				.resume = on_resume };

@@ -66,6 +66,7 @@ static void begin_with(const struct vfd_log_options *options)
 	source = (struct mig_source){ .guest = { &region, 1, &section, 1, NULL, 0 },
 				      .log = log_,
 				      .consumer = consumer,
+				      .options = { .force = true }, /* a slow machine gives nothing up */
 				      .control = &control,
 				      .harvest = harvest_nothing,
 				      .prepare = nothing,

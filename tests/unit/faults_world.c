@@ -156,6 +156,13 @@ static bool taken_back_in_doubt(const struct world *w)
 	return w->doubt && model_fault_fired(w->model) > 1;
 }
 
+/* Two answers said so, and it is believed: then all that was mapped is dirty. */
+static bool seems_gone(const struct world *w)
+{
+	return w->container && !w->container->space.attached && model_fault_fired(w->model) > 1 &&
+	       model_mapping_count(w->model, vfd_container_fd(w->container));
+}
+
 static void check_law(struct world *w, const char *call)
 {
 	struct pages log = owed(w, vfd_rollback);
@@ -166,7 +173,7 @@ static void check_law(struct world *w, const char *call)
 
 	if (w->container || (w->fds[0] >= 0 && !w->adopted))
 		kept = join(join(log, &held), &deferred);
-	if (((w->physical && !w->logging) || w->doubt) && !w->recorded)
+	if ((((w->physical && !w->logging) || w->doubt) && !w->recorded) || seems_gone(w))
 		w->all_dirty = join(w->all_dirty, &all);
 	if (w->logging ||
 	    w->recorded) /* what the library could not help deferring: without a fault nothing */
