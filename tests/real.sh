@@ -6,7 +6,8 @@
 # VFD_KERNEL says which kernel: tests/kernel/README.md.
 # random_model needs no kernel: it plays a million random operations on the model, as real_random plays
 # VFD_OPERATIONS (100000) on both. VFD_SEED chooses which. real_pins plays VFD_SECONDS (10), twice; real_churn once; real_race
-# VFD_SECONDS (3). real_handover kills VFD_KILLS (60) processes. real_inject takes one of VFD_STRIDE (23) faults, VFD_SEED says which.
+# VFD_SECONDS (3). real_handover kills VFD_KILLS (60) processes. real_inject takes one of VFD_STRIDE (23) faults, VFD_SEED says which, of the
+# lives VFD_KINDS (own adopted physical; and logs, where the kernel reports what devices log).
 # Prints their checks in TAP, then: N passed, N failed, N skipped.
 set -euo pipefail
 

@@ -123,6 +123,7 @@ page() {
 	figure "single faults on the model kernel" gcc single_faults
 	figure "allocations of the library, each refused" gcc refused
 	figure "pairs of faults on the model kernel" long pairs
+	row "the same, all of them" "$(of pairs pairs)" "$(commit_of pairs)" "VFD_PAIRS=1 VFD_TEST_TIMEOUT=9000 tests/unit.sh release test_faults >build/results/pairs.log"
 	figure "fuzzing, six seconds of each target" fuzz fuzzed
 	local target
 	for target in calls plan salvage stream caps bitmap extents; do
@@ -137,6 +138,8 @@ page() {
 	figure "faults that strace injected into the shared library, on the real kernel" real by_strace
 	row "the same, every call in every way" "$(of injected by_strace)" "$(commit_of injected)" \
 		"VFD_STRIDE=1 VFD_INJECT_TIMEOUT=5400 tests/real.sh real_inject >build/results/injected.log"
+	row "the same with a device that logs its DMA, on Debian's 6.1" "$(of injected61 by_strace)" "$(commit_of injected61)" \
+		"VFD_KERNEL=6.1.0-56-amd64 VFD_KINDS=logs VFD_STRIDE=1 VFD_INJECT_TIMEOUT=5400 tests/real.sh real_inject >build/results/injected61.log"
 	row "the programs on the real kernel, Debian's 6.12" "$(of real sum)" "$(commit_of real)" "tests/run.sh --only real"
 	row "the same on Debian's 6.1" "$(of real61 sum)" "$(commit_of real61)" "VFD_KERNEL=6.1.0-56-amd64 tests/real.sh >build/results/real61.log"
 	row "the bench, and what of the programs stock kernels cannot do, on a kernel of our own" "$(of ownkernel sum)" "$(commit_of ownkernel)" \

@@ -129,7 +129,7 @@ step_long() {
 	VFD_SEED=2 VFD_SECONDS=60 on_bench tests/real.sh real_random random_model real_pins
 	local kernel
 	kernel=$(reporting_kernel)
-	[ -z "$kernel" ] || VFD_KERNEL=$kernel on_bench tests/real.sh real_devlog real_churn
+	[ -z "$kernel" ] || VFD_KERNEL=$kernel VFD_KINDS=logs on_bench tests/real.sh real_devlog real_churn real_inject
 }
 
 step_cross() {
