@@ -116,7 +116,7 @@ static int map_second(struct life *l, struct vfd_error *err)
 
 static int map_pieces(struct life *l, struct vfd_error *err)
 {
-	return map(l, 224, 128, 64, err);
+	return map(l, LIFE_PIECES, 128, 64, err);
 }
 
 static int map_last(struct life *l, struct vfd_error *err)
@@ -177,7 +177,7 @@ static int harvest_final(struct life *l, struct vfd_error *err)
 
 static int unmap_piece(struct life *l, struct vfd_error *err)
 {
-	return unmap(l, 224, 32, err);
+	return unmap(l, LIFE_PIECES, 32, err);
 }
 
 static int unmap_second(struct life *l, struct vfd_error *err)

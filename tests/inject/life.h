@@ -16,6 +16,7 @@
 
 enum {
 	LIFE_PAGES = 512,
+	LIFE_PIECES = 224, /* from here on it is mapped in pieces, one of which is unmapped for good */
 	LIFE_WORDS = LIFE_PAGES / 64,
 	LIFE_RW = VFD_MAP_READ | VFD_MAP_WRITE,
 };

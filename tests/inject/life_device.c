@@ -67,13 +67,14 @@ void device_pin(const struct life *l, uint64_t page, uint64_t count)
 	ioctl(bench, VFDTEST_PIN, &range);
 }
 
-/* All over the memory, until the device is reset or closed. */
+/* All over the memory, until the device is reset or closed. Its log has a write only behind it, when the memory may have been unmapped and the log
+ * read: one that logs keeps out of what does not come back. */
 void device_run(const struct life *l)
 {
 	struct vfdtest_run run = {
 		.device = l->index,
 		.iova = LIFE_IOVA,
-		.size = LIFE_PAGES * LIFE_PAGE,
+		.size = (l->logs ? LIFE_PIECES : LIFE_PAGES) * LIFE_PAGE,
 		.seed = 1 + l->deliveries,
 		.period_ns = 200000,
 		.burst = 2,

@@ -258,7 +258,8 @@ struct vfdtest_set {
  * Whether the device logs its DMA (VFIO_DEVICE_FEATURE_DMA_LOGGING_*): 0
  * (default) or 1. EBUSY while it is open.
  *
- * Every access that enters the truth enters the log at the same moment, if its
+ * Every access that enters the truth enters the log at the same moment, which is
+ * behind the write (the memory may be unmapped by then, and the log read), if its
  * page is in a range that START armed; and pins as they enter the truth. STOP,
  * reset and close forget what was not reported (log_lost counts it).
  * REPORT clears what it reads, whether or not the caller's buffer took it. Pages
