@@ -230,6 +230,8 @@ static int writes_begin(struct life *l, struct vfd_error *err)
 	(void)err;
 	device_write(l, 3, 20);
 	device_write(l, 80, 30);
+	if (!l->deliveries) /* once: who forgets it is found out */
+		device_write(l, 345, 5);
 	device_pin(l, 256, 10);
 	device_run(l);
 	return 0;
