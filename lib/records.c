@@ -122,7 +122,7 @@ struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd
 static void set_answered(struct vfd_group *g, bool answered, bool by_log, bool by_record)
 {
 	struct space *space = &g->container->space;
-	bool was = space_all_dirty(space);
+	enum vfd_reason was = space_owes_everything(space);
 
 	space->unanswered += g->answered && !answered;
 	space->unanswered -= !g->answered && answered;

@@ -94,6 +94,12 @@ START_TEST(killed_when_the_record_is_lost)
 }
 END_TEST
 
+START_TEST(killed_while_a_log_is_read)
+{
+	kill_everywhere("a device's log", its_own_log);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("salvage_calls");
@@ -101,5 +107,6 @@ int main(void)
 	add_case(suite, "killed at each call", killed_at_each_call);
 	add_case(suite, "killed beside a physical group", killed_beside_a_physical_group);
 	add_case(suite, "killed when the record is lost", killed_when_the_record_is_lost);
+	add_case(suite, "killed while a device's log is read", killed_while_a_log_is_read);
 	return run_suite(suite);
 }
