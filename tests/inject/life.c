@@ -62,8 +62,6 @@ static int deliver(struct life *l, struct vfd_error *err)
 
 /* ---- the steps: each can be called again ---- */
 
-static char heard[200000]; static size_t heard_at;
-static void dump(const struct vfd_message *m, void *a) { (void)a; if (heard_at < 190000) heard_at += (size_t)sprintf(heard + heard_at, "#   %s\n", m->text); }
 static int make_log(struct life *l, struct vfd_error *err)
 {
 	struct vfd_region region = { .struct_size = sizeof region,
@@ -79,9 +77,7 @@ static int open_container(struct life *l, struct vfd_error *err)
 {
 	struct vfd_container_options options = { .struct_size = sizeof options, .log = l->log };
 
-	int rc = vfd_container_open(&options, &l->container, err);
-	if (!rc) vfd_container_messages(l->container, VFD_LEVEL_DEBUG, dump, NULL, NULL);
-	return rc;
+	return vfd_container_open(&options, &l->container, err);
 }
 
 static int map(struct life *l, uint64_t page, uint64_t count, uint64_t granule, struct vfd_error *err)
@@ -333,7 +329,6 @@ static bool take_step(struct life *l, const struct step *step, bool again)
 	int rc = 0;
 
 	for (int i = 0; i < TRIES; i++) {
-		if (heard_at < 190000) heard_at += (size_t)sprintf(heard + heard_at, "# step %s\n", step->what);
 		rc = step->call(l, &err);
 		if (!rc)
 			return true;
@@ -530,7 +525,6 @@ static int report(struct life *l, unsigned before, unsigned after)
 	printf("pages %u lost %u stale %u added %u left %d failed %u undone %u open %d said %s\n",
 	       missing(&truth, &none), lost, differ, missing(&l->given, &truth), (int)(after - before),
 	       l->failed, l->undone, !!l->container + !!l->log, l->said);
-	if (lost) { for (int p = 0; p < 512; p++) if ((truth.words[p/64] & ~l->given.words[p/64]) >> (p%64) & 1) printf("# lost page %d\n", p); puts(heard); }
 	return lost || differ || after != before || l->container || l->log;
 }
 
