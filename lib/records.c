@@ -151,9 +151,10 @@ void group_recount(struct vfd_group *g)
 		set_answered(g, all, all && by_log, by_record);
 }
 
+/* In iommufd it was detached, and is in the table's record if it was in one. */
 void group_held_elsewhere(struct vfd_group *g)
 {
-	if (g->by_log)
+	if (g->by_log || (g->answered && !is_iommufd(g->container)))
 		set_answered(g, false, false, g->by_record);
 }
 

@@ -223,6 +223,30 @@ START_TEST(log_runs_on)
 }
 END_TEST
 
+/* That all is pinned was promised until it is closed; who has it open still pins nothing here. */
+START_TEST(pinned_but_held)
+{
+	how = (struct model_log){ 0 };
+	open_first(&with_blind);
+	OK(vfd_device_pins_all(f->device, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	const struct sys *s = &f->model->sys;
+	int other = s->dup(s, vfd_device_fd(f->device));
+	struct vfio_region_info info = { .argsz = sizeof info, .index = VFIO_PCI_CONFIG_REGION_INDEX };
+	uint16_t command = htole16(PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
+	ck_assert_int_eq(raw_ioctl(f, other, VFIO_DEVICE_GET_REGION_INFO, &info), 0);
+	REFUSED(-EBUSY, vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	forget_log(f);
+	ck_assert_int_eq(s->pwrite(s, other, &command, 2, info.offset + PCI_COMMAND), 2);
+	writes(PCI_NAME, 20);
+	check_device_law(f, PCI_NAME);
+	s->close(s, other);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	check_device_logged(f, PCI_NAME);
+	fixture_end(f);
+}
+END_TEST
+
 static void writes_when_open(struct model *model, const struct model_trace *call, uint64_t number, bool after,
 			     void *argument)
 {
@@ -442,6 +466,7 @@ int main(void)
 	add_case(suite, "lost, and declared", lost_and_declared);
 	add_case(suite, "lost, and left", lost_and_left);
 	add_case(suite, "a log runs on", log_runs_on);
+	add_case(suite, "pinned, but held", pinned_but_held);
 	add_case(suite, "open for a moment", open_for_a_moment);
 	add_case(suite, "open before its log", open_before_its_log);
 	add_case(suite, "unmapped it was not", unmapped_it_was_not);
