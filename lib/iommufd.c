@@ -262,7 +262,8 @@ static int iommufd_map(const struct backend *backend, struct range where, const 
 	rc = call(backend, UAPI_IOAS_MAP, &arg);
 	if (!rc || rc == -EEXIST)
 		return rc ? 0 : BACKEND_MAPPED_ANEW;
-	iommufd_unmap(backend, where, &unmapped);
+	if (iommufd_unmap(backend, where, &unmapped))
+		iommufd_unmap(backend, where, &unmapped);
 	return -EFAULT;
 }
 

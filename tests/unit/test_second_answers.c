@@ -355,6 +355,24 @@ START_TEST(unmapped_it_was_not)
 }
 END_TEST
 
+/* Mapped and not told, refused when asked again, and not taken out at once. */
+START_TEST(taken_out_at_last)
+{
+	track_native();
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+						    .request = UAPI_IOAS_MAP,
+						    .file = MODEL_FILE_IOMMU,
+						    .error = EFAULT,
+						    .step = 1 });
+	lie(MODEL_FILE_IOMMU, UAPI_IOAS_MAP, ENOMEM, 2);
+	lie(MODEL_FILE_IOMMU, UAPI_IOAS_UNMAP, EBUSY, 1);
+	REFUSED(-EFAULT, map_pages(f, 300, 300, 20, RW));
+	lied(3);
+	ck_assert_int_ne(model_dma_write(f->model, PCI_NAME, 310 * PAGE, 8, 1), 0);
+	end_native();
+}
+END_TEST
+
 /* A table that is said to be gone, and is there: then the address space could never go. */
 START_TEST(destroyed_it_was_not)
 {
@@ -470,6 +488,7 @@ int main(void)
 	add_case(suite, "open for a moment", open_for_a_moment);
 	add_case(suite, "open before its log", open_before_its_log);
 	add_case(suite, "unmapped it was not", unmapped_it_was_not);
+	add_case(suite, "taken out at last", taken_out_at_last);
 	add_case(suite, "destroyed it was not", destroyed_it_was_not);
 	add_case(suite, "begun in vain", begun_in_vain);
 	add_case(suite, "half of it declared", half_of_it_declared);
