@@ -147,7 +147,8 @@ void group_tell(struct vfd_group *group, bool attached);
 /* A device was opened, or how one is answered for has changed. */
 void group_recount(struct vfd_group *group);
 
-/* A device that was closed here turns out to be open elsewhere: a log that answered for it ended with the close. */
+/* A device that was closed here turns out to be open elsewhere: a log that answered for it ended with the close, and so did the promise that it is
+ * pinned. */
 void group_held_elsewhere(struct vfd_group *group);
 
 /* Open, not closed by a detach. */

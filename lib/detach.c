@@ -68,7 +68,7 @@ static void left(struct vfd_group *group)
 		return;
 	}
 	/* what it wrote, and the others while it was there */
-	bool was = space_all_dirty(&c->space);
+	enum vfd_reason was = space_owes_everything(&c->space);
 	c->space.physical -= group->physical;
 	c->space.unanswered -= !group->answered;
 	c->space.by_record -= group->by_record;
@@ -76,17 +76,25 @@ static void left(struct vfd_group *group)
 	track_recheck(&c->space, NULL);
 }
 
-/* With type1 groups leave, and the address space goes with the last of them; in iommufd devices left when they were closed. */
+/* EINVAL and ENODEV: the kernel took the group away before us. */
+static bool is_away(int rc)
+{
+	return rc == -EINVAL || rc == -ENODEV;
+}
+
+/* With type1 groups leave, and the address space goes with the last of them; in iommufd devices left when they were closed. Away is believed
+ * when said twice: of a group that is busy the record would go with what holds it, and nobody would ask. */
 static int kernel_unset(struct vfd_group *group)
 {
 	struct vfd_container *c = group->container;
 
-	if (!is_iommufd(c))
-		return c->sys->ioctl(c->sys, group->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
-	return group_is_last(group) ? c->space.backend.ops->end(&c->space.backend) : 0;
+	if (is_iommufd(c))
+		return group_is_last(group) ? c->space.backend.ops->end(&c->space.backend) : 0;
+	int rc = c->sys->ioctl(c->sys, group->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
+	return is_away(rc) ? c->sys->ioctl(c->sys, group->fd, VFIO_GROUP_UNSET_CONTAINER, NULL) : rc;
 }
 
-/* EINVAL and ENODEV: the kernel took the group away before us. EBUSY: a device is open elsewhere, and who has it can write. */
+/* EBUSY: a device is open elsewhere, and who has it can write. */
 static int unset(struct vfd_group *group, struct vfd_error *err)
 {
 	struct vfd_container *c = group->container;
@@ -105,7 +113,7 @@ static int unset(struct vfd_group *group, struct vfd_error *err)
 			group->number);
 		return explain_busy(group, err);
 	}
-	if (rc < 0 && rc != -EINVAL && rc != -ENODEV)
+	if (rc < 0 && !is_away(rc))
 		return fail_sys(err, -rc, c->space.backend.ops->end_name, "group %d", group->number);
 	group_close(group);
 	group->attached = false;

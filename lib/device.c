@@ -52,16 +52,22 @@ static bool takes_the_record(const struct vfd_device *d)
 	       group_open_devices(d->group) == 1 && being_removed(d);
 }
 
-/* It does so after the close, without a lock against calls on the container: wait for it. A second is long enough, unless someone
- * else holds the device; but then nothing is taken away. */
-static bool taken_away(const struct vfd_group *g)
+static bool is_dead(const struct vfd_group *g)
 {
 	const struct sys *sys = g->container->sys;
+	struct vfio_group_status status = { .argsz = sizeof status };
+
+	return sys->ioctl(sys, g->fd, VFIO_GROUP_GET_STATUS, &status) == -ENODEV;
+}
+
+/* It does so after the close, without a lock against calls on the container: wait for it, and believe it when said twice. A second is long
+ * enough, unless someone else holds the device; but then nothing is taken away. */
+static bool taken_away(const struct vfd_group *g)
+{
 	struct timespec moment = { .tv_nsec = 1000000 };
 
 	for (int i = 0; i < 1000; i++) {
-		struct vfio_group_status status = { .argsz = sizeof status };
-		if (sys->ioctl(sys, g->fd, VFIO_GROUP_GET_STATUS, &status) == -ENODEV)
+		if (is_dead(g) && is_dead(g))
 			return true;
 		nanosleep(&moment, NULL);
 	}
@@ -110,9 +116,23 @@ static int get_device(const struct vfd_group *g, const char *name, struct vfd_er
 	return fd < 0 ? explain_device(g, name, fd, err) : fd;
 }
 
+/* A device can write as soon as it is open, but for one of PCI, whose bus mastering the kernel turns off then. What it wrote before its log began, or
+ * before it was closed again, is in no record if the kernel keeps none of it. */
+static void owe_opened(struct space *space, bool recorded, uint32_t flags)
+{
+	if (space->tracking && !recorded && !(flags & VFIO_DEVICE_FLAGS_PCI))
+		space_owe_all(space, VFD_WHY_NO_TRACKING);
+}
+
+static bool type1_records(const struct space *space)
+{
+	return space->can_track && !space->physical;
+}
+
 static int open_device(struct vfd_group *g, const char *name, struct vfd_device **out, struct vfd_error *err)
 {
 	const struct sys *sys = g->container->sys;
+	struct space *space = &g->container->space;
 
 	if (group_find_device(g, name))
 		return fail(err, VFD_ESTATE, open_op, "device %s is open already", name);
@@ -128,15 +148,19 @@ static int open_device(struct vfd_group *g, const char *name, struct vfd_device 
 	}
 	if (rc) {
 		sys->close(sys, fd);
-		space_stir(&g->container->space); /* it was open */
+		space_stir(space); /* it was open */
+		if (!is_iommufd(
+			    g->container)) /* there it is not attached yet, or cdev_attach() has said it */
+			owe_opened(space, type1_records(space), 0);
 		if (d)
 			device_free(d);
 		return rc;
 	}
 	device_find_log(d);
 	device_find_migration(d);
-	if (g->container->space.tracking)
+	if (space->tracking)
 		device_arm(d);
+	owe_opened(space, is_iommufd(g->container) ? d->recorded : type1_records(space), d->flags);
 	device_joined(d);
 	*out = d;
 	return 0;

@@ -44,7 +44,7 @@ void device_arm(struct vfd_device *d)
 /* What is told of logs that are begun anew holds from now on, and not for what came before. */
 void container_arm(struct vfd_container *c)
 {
-	bool was = space_all_dirty(&c->space);
+	enum vfd_reason was = space_owes_everything(&c->space);
 
 	for (struct vfd_group *g = c->groups; g; g = g->next) {
 		for (struct vfd_device *d = g->devices; d; d = d->next)

@@ -64,7 +64,8 @@ int devlog_begin(struct devlog *log, const struct range *ranges, size_t count, u
 		return count ? -E2BIG : -EINVAL;
 	for (size_t i = 0; i < count; i++)
 		list[i] = (struct uapi_log_range){ ranges[i].first, range_size(ranges[i]) };
-	int rc = feature(log->sys, log->fd, &arg);
+	int rc = log->runs_on ? devlog_quit(log) : 0;
+	rc = rc ? rc : feature(log->sys, log->fd, &arg);
 	return rc ? rc : check_answer(log, arg.body.page_size, page_size);
 }
 
@@ -81,9 +82,11 @@ int devlog_read(const struct devlog *log, struct range where, uint64_t page, uin
 	return feature(log->sys, log->fd, &arg);
 }
 
-int devlog_quit(const struct devlog *log)
+int devlog_quit(struct devlog *log)
 {
 	struct uapi_feature stop = head_of(sizeof stop, UAPI_FEATURE_SET | UAPI_FEATURE_LOG_STOP);
+	int rc = feature(log->sys, log->fd, &stop);
 
-	return feature(log->sys, log->fd, &stop);
+	log->runs_on = rc;
+	return rc;
 }

@@ -12,6 +12,7 @@ struct devlog {
 	const struct sys *sys;
 	int fd;		    /* the device's */
 	uint64_t page_size; /* of the log: what START answered */
+	bool runs_on;	    /* the last STOP failed */
 };
 
 enum {
@@ -33,7 +34,7 @@ int devlog_begin(struct devlog *log, const struct range *ranges, size_t count, u
  * cleared in the device. On an error nobody knows which bits were cleared: everything that the device can write is dirty. 0 or -errno. */
 int devlog_read(const struct devlog *log, struct range where, uint64_t page, uint64_t *words);
 
-/* Unread bits are dropped. */
-int devlog_quit(const struct devlog *log);
+/* Unread bits are dropped. If it fails the log may run on, and devlog_begin() stops it first: some devices answer a START then with 0. */
+int devlog_quit(struct devlog *log);
 
 #endif

@@ -133,11 +133,13 @@ static bool still_attached(struct space *space)
 	return space->attached;
 }
 
-/* What was begun for it is undone. */
+/* What was begun for it is undone. Behind a physical one Linux 5.8 drops what others wrote (trap 50). */
 static void take_out(struct vfd_group *g, bool first)
 {
 	struct vfd_container *c = g->container;
 
+	if (!is_iommufd(c) && !first && g->physical && c->space.tracking)
+		space_owe_all(&c->space, VFD_WHY_NO_TRACKING);
 	if (!is_iommufd(c))
 		c->sys->ioctl(c->sys, g->fd, VFIO_GROUP_UNSET_CONTAINER, NULL);
 	else if (first)

@@ -23,7 +23,9 @@ static int destroy(const struct backend *backend, uint32_t id)
 	struct uapi_iommu_destroy arg = { .size = sizeof arg, .id = id };
 	int rc = call(backend, UAPI_IOMMU_DESTROY, &arg);
 
-	return rc == -ENOENT ? 0 : rc; /* somebody else did */
+	if (rc == -ENOENT) /* somebody else did, if it is said twice: else what it is in could never go */
+		rc = call(backend, UAPI_IOMMU_DESTROY, &arg);
+	return rc == -ENOENT ? 0 : rc;
 }
 
 /* ---- the address space ---- */
@@ -66,20 +68,6 @@ int iommufd_allow(const struct backend *backend, struct vfd_iova_range *ranges, 
 	return 0;
 }
 
-static int iommufd_begin(struct backend *backend)
-{
-	struct uapi_ioas_alloc arg = { .size = sizeof arg };
-	struct iommufd *own = backend->iommufd;
-	int rc = call(backend, UAPI_IOAS_ALLOC, &arg);
-
-	if (rc)
-		return rc;
-	own->ioas = arg.out_ioas_id;
-	if (own->fine)
-		make_small(backend);
-	return own->allowed_count ? tell_allowed(backend, own->allowed, own->allowed_count) : 0;
-}
-
 /* EBUSY: a device is in it still. Each step can be the last one; what is gone is forgotten, so that it can be asked again. */
 static int iommufd_end(struct backend *backend)
 {
@@ -97,6 +85,21 @@ static int iommufd_end(struct backend *backend)
 	rc = destroy(backend, own->ioas);
 	own->ioas = rc ? own->ioas : 0;
 	return rc;
+}
+
+static int iommufd_begin(struct backend *backend)
+{
+	struct uapi_ioas_alloc arg = { .size = sizeof arg };
+	struct iommufd *own = backend->iommufd;
+	int rc = own->ioas ? iommufd_end(backend) : 0; /* of one that could not go, or is gone */
+
+	rc = rc ? rc : call(backend, UAPI_IOAS_ALLOC, &arg);
+	if (rc)
+		return rc;
+	own->ioas = arg.out_ioas_id;
+	if (own->fine)
+		make_small(backend);
+	return own->allowed_count ? tell_allowed(backend, own->allowed, own->allowed_count) : 0;
 }
 
 /* All that it says is where may be mapped, and at multiples of what. No address space: EINVAL, as type1. */
@@ -220,7 +223,7 @@ static enum record_fault iommufd_diagnose(const struct backend *backend, uint64_
 
 /* ---- mappings ---- */
 
-/* ENOENT: it is not there, which is what type1 calls success with 0 bytes. */
+/* ENOENT, said twice: it is not there, which is what type1 calls success with 0 bytes. */
 static int iommufd_unmap(const struct backend *backend, struct range where, uint64_t *unmapped)
 {
 	struct uapi_ioas_unmap arg = {
@@ -231,6 +234,8 @@ static int iommufd_unmap(const struct backend *backend, struct range where, uint
 	};
 	int rc = call(backend, UAPI_IOAS_UNMAP, &arg);
 
+	if (rc == -ENOENT)
+		rc = call(backend, UAPI_IOAS_UNMAP, &arg);
 	*unmapped = rc ? 0 : arg.length;
 	return rc == -ENOENT ? 0 : rc;
 }
@@ -257,7 +262,8 @@ static int iommufd_map(const struct backend *backend, struct range where, const 
 	rc = call(backend, UAPI_IOAS_MAP, &arg);
 	if (!rc || rc == -EEXIST)
 		return rc ? 0 : BACKEND_MAPPED_ANEW;
-	iommufd_unmap(backend, where, &unmapped);
+	if (iommufd_unmap(backend, where, &unmapped))
+		iommufd_unmap(backend, where, &unmapped);
 	return -EFAULT;
 }
 
@@ -291,8 +297,9 @@ int iommufd_bind(const struct backend *backend, int device, uint32_t *id)
 int iommufd_detach(const struct backend *backend, int device)
 {
 	struct uapi_device_detach arg = { .argsz = sizeof arg };
+	int rc = device_call(backend, device, UAPI_DEVICE_DETACH, &arg);
 
-	return device_call(backend, device, UAPI_DEVICE_DETACH, &arg);
+	return rc ? device_call(backend, device, UAPI_DEVICE_DETACH, &arg) : 0;
 }
 
 static int attach_to(const struct backend *backend, int device, uint32_t table)

@@ -57,7 +57,7 @@ int iommufd_can_record(const struct backend *backend, uint32_t id, const char **
 int iommufd_attach(struct backend *backend, int device, uint32_t id, bool emulated, bool recording,
 		   struct iommufd_attached *out);
 
-/* It reaches nothing any more, whoever has it open. Its table keeps the bits. */
+/* It reaches nothing any more, whoever has it open. Its table keeps the bits. Asked twice if need be: the handle is closed after it. */
 int iommufd_detach(const struct backend *backend, int device);
 
 #endif

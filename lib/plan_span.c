@@ -81,7 +81,7 @@ struct log_intent space_intent(struct space *space, struct range where)
 
 	if (!log_notes_intents(space->log))
 		return (struct log_intent){ 0 };
-	struct mapping_walk walk = mapping_walk(space, where);
+	struct mapping_walk walk = { .space = space, .rest = where, .cut = true };
 	for (const struct mapping *m; (m = mapping_walk_next(&walk));) {
 		if (!mapping_tracked(m))
 			continue;

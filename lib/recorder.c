@@ -221,7 +221,8 @@ void recorders_fail(struct space *space)
 /* A device that was not silent has written since it was read last; one that failed is not to blame any more for what comes. */
 void recorder_closed(struct space *space, struct recorder *r)
 {
-	bool was = space_all_dirty(space), unread = recorder_answers(r) && !r->read;
+	enum vfd_reason was = space_owes_everything(space);
+	bool unread = recorder_answers(r) && !r->read;
 
 	if (!take_off(space, r))
 		return;

@@ -81,6 +81,7 @@ static int read_window(struct space *space, struct recorder *r, struct range win
 
 	if (rc)
 		return rc; /* not asked: all is still there */
+	struct log_intent intent = space_intent(space, window);
 	rc = devlog_read(&r->log, window, page, scratch.words);
 	result->ioctls++;
 	result->bytes += rc ? 0 : words * sizeof *scratch.words;
@@ -89,6 +90,7 @@ static int read_window(struct space *space, struct recorder *r, struct range win
 	uint64_t pages = merge(space, r, window, scratch.words);
 	result->pages_new += pages;
 	result->pages_reported += pages;
+	log_intent_end(intent);
 	memset(scratch.words, 0, (size_t)(words * sizeof *scratch.words));
 	scratch_put(&space->scratch, scratch);
 	return rc;

@@ -122,7 +122,7 @@ struct vfd_device *device_make(struct vfd_group *group, const char *name, int fd
 static void set_answered(struct vfd_group *g, bool answered, bool by_log, bool by_record)
 {
 	struct space *space = &g->container->space;
-	bool was = space_all_dirty(space);
+	enum vfd_reason was = space_owes_everything(space);
 
 	space->unanswered += g->answered && !answered;
 	space->unanswered -= !g->answered && answered;
@@ -151,9 +151,10 @@ void group_recount(struct vfd_group *g)
 		set_answered(g, all, all && by_log, by_record);
 }
 
+/* In iommufd it was detached, and is in the table's record if it was in one. */
 void group_held_elsewhere(struct vfd_group *g)
 {
-	if (g->by_log)
+	if (g->by_log || (g->answered && !is_iommufd(g->container)))
 		set_answered(g, false, false, g->by_record);
 }
 

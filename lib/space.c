@@ -178,12 +178,6 @@ bool space_tears(struct space *space)
 	return space->started && space->backend.ops->tears && (space->by_record || fallen_back(space));
 }
 
-void space_answer_changed(struct space *space, bool was)
-{
-	if (was && !space_all_dirty(space) && space->tracking && !space_drained(space))
-		space_owe_all(space, VFD_WHY_NO_TRACKING);
-}
-
 /* The kernel should have a record of it, and has none. */
 static bool unrecorded(const struct space *space)
 {
@@ -192,14 +186,27 @@ static bool unrecorded(const struct space *space)
 	return space->attached && some && !space->started;
 }
 
-enum vfd_reason space_owes_all(struct space *space, const struct mapping *m)
+enum vfd_reason space_owes_everything(const struct space *space)
 {
-	if (space->attached && drained(space))
-		return VFD_WHY_NONE;
 	if (space_all_dirty(space))
 		return VFD_WHY_NO_TRACKING;
-	if (unrecorded(space))
-		return VFD_WHY_STATE_LOST;
+	return unrecorded(space) ? VFD_WHY_STATE_LOST : VFD_WHY_NONE;
+}
+
+void space_answer_changed(struct space *space, enum vfd_reason was)
+{
+	if (was && was != space_owes_everything(space) && space->tracking && !space_drained(space))
+		space_owe_all(space, was);
+}
+
+enum vfd_reason space_owes_all(struct space *space, const struct mapping *m)
+{
+	enum vfd_reason all = space_owes_everything(space);
+
+	if (space->attached && drained(space))
+		return VFD_WHY_NONE;
+	if (all)
+		return all;
 	return m->unarmed ? VFD_WHY_UNARMED : (enum vfd_reason)m->owed;
 }
 
@@ -440,9 +447,11 @@ enum record_fault space_diagnose(struct space *space)
 	if (scratch_get_populated(&space->scratch, sizeof *scratch.words, &scratch))
 		return RECORD_ALIVE;
 	enum record_fault fault = space->backend.ops->diagnose(&space->backend, scratch.words);
-	/* From a record that ended nothing more is expected: not for one answer that was wrong. */
-	if (fault != RECORD_ALIVE)
-		fault = space->backend.ops->diagnose(&space->backend, scratch.words);
+	/* From a record that ended nothing more is expected: not for one answer that was wrong. Gone it is if both say so. */
+	if (fault != RECORD_ALIVE) {
+		enum record_fault again = space->backend.ops->diagnose(&space->backend, scratch.words);
+		fault = again == RECORD_GONE ? fault : again;
+	}
 	*scratch.words = 0;
 	scratch_put(&space->scratch, scratch);
 	return fault;
@@ -485,7 +494,7 @@ uint64_t space_deferred_bytes(struct space *space)
 {
 	space_lock(space);
 	uint64_t tracked = space->table.tracked;
-	bool all = space_all_dirty(space) || unrecorded(space);
+	bool all = space_owes_everything(space);
 	uint64_t bytes = space->attached && drained(space) ? 0
 			 : all				   ? tracked
 							   : min_u64(tracked, space->owed + space->unarmed);

@@ -123,8 +123,11 @@ bool space_tears(struct space *space);
 /* Recorders came, left, or are armed for other ranges, with the container's gate closed; or one can write again. */
 void space_rearmed(struct space *space);
 
-/* Groups came, left, or were declared: `was` is what space_all_dirty() said before. What nobody recorded is owed at the end. */
-void space_answer_changed(struct space *space, bool was);
+/* All that is mapped writable is owed at the end, whoever is asked before; and why: that, or the record was lost. */
+enum vfd_reason space_owes_everything(const struct space *space);
+
+/* Groups came, left, or were declared: `was` is what space_owes_everything() said before. What nobody recorded stays owed. */
+void space_answer_changed(struct space *space, enum vfd_reason was);
 
 /* Why the kernel's answer for the mapping is not used, all of it being owed at the end; 0: it is used. Mutex held. */
 enum vfd_reason space_owes_all(struct space *space, const struct mapping *m);

@@ -113,6 +113,25 @@ static int unmap_refused(struct space *space, struct mapping *m, int rc, struct 
 			      w.first, w.last);
 }
 
+/* iommufd calls a mapping that it would have to cut, of which only a part was declared, and nothing at all by one name. To take the first
+ * for the second would leave it in the kernel, and in no table. */
+static bool may_be_cut(const struct space *space, const struct mapping *m, uint64_t unmapped)
+{
+	return space->adopted && space->backend.ops->by_device && !m->uncertain && !unmapped;
+}
+
+static int unmap_cut(struct space *space, const struct mapping *m, struct vfd_error *err)
+{
+	struct range w = m->where;
+
+	assume(space, m, VFD_ECUT);
+	return fail_range(err, VFD_ECUT, space->backend.ops->unmap_name, w.first, w.last,
+			  "the kernel has nothing at IOVA %#" PRIx64 "..%#" PRIx64
+			  ", or a mapping across its edge that was not declared; it is kept, and goes with "
+			  "the last group",
+			  w.first, w.last);
+}
+
 /* Success, but less than asked. After a half-failed try that means: it was gone. Else nobody knows where its bits went. */
 static int unmap_short(struct space *space, struct mapping *m, uint64_t unmapped, struct vfd_error *err)
 {
@@ -120,6 +139,8 @@ static int unmap_short(struct space *space, struct mapping *m, uint64_t unmapped
 
 	if (m->uncertain && !unmapped)
 		return 0;
+	if (may_be_cut(space, m, unmapped))
+		return unmap_cut(space, m, err);
 	m->uncertain = true;
 	assume(space, m, VFD_ESHORT);
 	return fail_range(err, VFD_ESHORT, space->backend.ops->unmap_name, w.first, w.last,

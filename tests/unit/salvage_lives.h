@@ -32,10 +32,15 @@ struct last_words {
 
 static struct last_words *words;
 
+static const char *of_device; /* whose log tells, not type1; or NULL */
+
 static void say(struct model *model, enum model_set set, uint64_t *bitmap)
 {
 	memset(bitmap, 0, WORDS * sizeof *bitmap); /* model_pages() adds to it */
-	model_pages(model, set, f->memory, PAGES * PAGE, bitmap);
+	if (of_device)
+		model_device_pages(model, of_device, set, f->memory, PAGES * PAGE, bitmap);
+	else
+		model_pages(model, set, f->memory, PAGES * PAGE, bitmap);
 }
 
 static void say_words(struct model *model)

@@ -94,6 +94,39 @@ START_TEST(killed_when_the_record_is_lost)
 }
 END_TEST
 
+/* It logs its DMA. What is read for a mapping that goes is its neighbours', too: one bit stands for 16 pages. */
+static const struct model_log in_large_pages = { .page_min = 16 * PAGE };
+static const struct model_config logging = {
+	.group_count = 1,
+	.groups = { { .number = 20,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = PCI_NAME, .pci = true, .log = &in_large_pages } } } },
+};
+
+static void its_own_log(void)
+{
+	of_device = PCI_NAME;
+	fixture_begin(f, &logging);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device, &f->err));
+	OK(map_pages(f, 0, 0, 64, RW));
+	OK(map_pages(f, 64, 64, 64, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_device_resume(f->device, &f->err));
+	ck_assert_int_eq(model_dma_write(f->model, PCI_NAME, 3 * PAGE, PAGE, 1), 0);
+	OK(harvest(f, 0));
+	ck_assert_int_eq(model_dma_write(f->model, PCI_NAME, 9 * PAGE, PAGE, 1), 0);
+	ck_assert_int_eq(model_dma_write(f->model, PCI_NAME, 70 * PAGE, PAGE, 1), 0);
+	OK(unmap_pages(f, 64, 64));
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+}
+
+START_TEST(killed_while_a_log_is_read)
+{
+	kill_everywhere("a device's log", its_own_log);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("salvage_calls");
@@ -101,5 +134,6 @@ int main(void)
 	add_case(suite, "killed at each call", killed_at_each_call);
 	add_case(suite, "killed beside a physical group", killed_beside_a_physical_group);
 	add_case(suite, "killed when the record is lost", killed_when_the_record_is_lost);
+	add_case(suite, "killed while a device's log is read", killed_while_a_log_is_read);
 	return run_suite(suite);
 }
