@@ -116,8 +116,8 @@ struct bar {
 
 struct vector {
 	uint32_t words[4]; /* address, upper address, data, control: as in an MSI-X table */
-	int eventfd;
-	bool delivered; /* KVM takes from the eventfd */
+	int eventfd;	   /* -1: there was none to be had */
+	bool delivered;	   /* KVM takes from the eventfd */
 };
 
 /* A bit that resets the device, written by the guest; at 0: it has none. */
