@@ -166,7 +166,7 @@ struct vm {
 	pthread_cond_t changed;
 	pthread_mutex_t busy; /* a command that changes something: one at a time */
 	bool paused, ending;
-	bool leaving; /* it ends when that was answered */
+	bool leaving; /* it ends when the command that said so was answered; no other is obeyed. Under `busy` */
 	int code;     /* how it ended */
 	int ended;    /* an eventfd */
 
