@@ -115,7 +115,8 @@ static int send_all(int (*pause)(void *opaque, struct mig_error *err), struct ye
 	struct mig_source s = { .guest = guest(),
 				.log = f->log,
 				.consumer = vfd_log_consumer(f->log),
-				.options = { .stall_ms = stall_ms },
+				.options = { .stall_ms = stall_ms,
+					     .force = true }, /* however slow this machine is */
 				.control = &control,
 				.harvest = on_harvest,
 				.pause = pause,
