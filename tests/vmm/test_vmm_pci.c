@@ -467,15 +467,17 @@ START_TEST(test_no_descriptors)
 	static struct device there;
 	struct pci_state state;
 	struct vfd_error err;
-	struct rlimit none = { 0, 0 };
+	struct rlimit limit;
 
 	plug_whole(&device);
 	use_msix(&device);
 	pci_save(&device, &state);
 	ck_assert_uint_eq(state.waiting[MASKED], 1);
 	plug_whole(&there);
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 0, limit.rlim_max }), 0);
 	ck_assert_int_eq(pci_load(&vm, &there, &state, &err), 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	ck_assert(there.irqs.enabled);
 	for (unsigned i = 0; i < VECTORS; i++)
 		ck_assert(!there.irqs.vectors[i].delivered);
