@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 . tests/tap.sh
 
 # test_model is about the model kernel, and slow there.
-mapfile -t thread_tests < <(grep -l pthread_create tests/{unit,migrate}/test_*.c | grep -v test_model | xargs -n1 basename -s .c | sort)
+mapfile -t thread_tests < <(grep -l pthread_create tests/{unit,migrate,vmm}/test_*.c | grep -v test_model | xargs -n1 basename -s .c | sort)
 steps=(gcc clang asan tsan fuzz install format cppcheck shellcheck docs bench real abi libabi examples mutants long cross musl speed modelcheck analyze tidy proof package coverage ownkernel debugkernel traps)
 rare=" tidy proof package coverage debugkernel " # only when asked for by name: they take minutes, or half an hour
 

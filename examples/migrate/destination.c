@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHANNEL_STALL_MS = 10000 }; /* a channel that is announced is there at once */
+enum {
+	CHANNEL_STALL_MS = 10000, /* a channel that is announced is there at once */
+	LAST_WORD_MS = 1000,	  /* the source is given so long to take it, and as long to hear it */
+};
 
 struct inlet {
 	struct wire wire;
@@ -137,16 +140,24 @@ static int stop_again(struct arrival *a, struct mig_error *err)
 	return MIG_FAILED;
 }
 
+/* A last frame is written whatever has happened; but a source that does not read is not waited for. */
+static int say_last(struct wire *w, enum frame_type type, const void *meta, size_t size)
+{
+	struct mig_error unheard;
+
+	w->io.stop[0] = w->io.stop[1] = NULL;
+	w->io.stall_ms = LAST_WORD_MS;
+	return wire_send(w, type, meta, size, NULL, &unheard);
+}
+
 /* It runs here, whether the source hears it or not: it has given the guest away. */
 static int run(struct arrival *a, struct mig_error *err)
 {
 	const struct mig_destination *d = a->receiver.destination;
-	struct mig_error unheard;
 
 	if (devices_run(&d->guest, err) || d->run(d->opaque, err))
 		return stop_again(a, err);
-	a->inlets[0].wire.io.stop[0] = NULL;
-	wire_send(&a->inlets[0].wire, FRAME_RUNNING, NULL, 0, NULL, &unheard);
+	say_last(&a->inlets[0].wire, FRAME_RUNNING, NULL, 0);
 	return 0;
 }
 
@@ -154,15 +165,12 @@ static int run(struct arrival *a, struct mig_error *err)
 static void refuse(struct arrival *a, const struct mig_error *err)
 {
 	struct wire *w = &a->inlets[0].wire;
-	struct mig_error ignored;
 	size_t length = strlen(err->message);
 
 	if (!a->opened || w->broken || !length || a->runs)
 		return;
-	w->io.stop[0] = w->io.stop[1] = NULL;
-	w->io.stall_ms = 1000;
-	if (!wire_send(w, FRAME_REFUSE, err->message, length < REFUSAL ? length : REFUSAL, NULL, &ignored))
-		io_linger(&w->io, 1000);
+	if (!say_last(w, FRAME_REFUSE, err->message, length < REFUSAL ? length : REFUSAL))
+		io_linger(&w->io, LAST_WORD_MS);
 }
 
 static int all_steps(struct arrival *a, struct mig_error *err)

@@ -23,14 +23,18 @@ static void make_nonblocking(const struct mig_guest *g)
 	}
 }
 
-/* A driver that does not know poll() looks ready at once. */
-static int wait_for(struct vfd_device *device, short events, const struct io *io, struct mig_error *err)
+/* Nobody else looks at the other side meanwhile. A driver that does not know poll() looks ready at once. */
+static int wait_for(struct vfd_device *device, short events, uint64_t begin, const struct io *io,
+		    struct mig_error *err)
 {
 	struct pollfd p = { .fd = vfd_migration_fd(device), .events = events };
 	int stopped = io_stopped(io, err);
 
-	if (stopped)
+	if (stopped || (stopped = io_hung_up(io, err)))
 		return stopped;
+	if (io->stall_ms && ms_since(begin) > (double)io->stall_ms)
+		return mig_fail(err, "%s %s nothing for %llu ms", vfd_device_name(device),
+				events & POLLIN ? "gave" : "took", (unsigned long long)io->stall_ms);
 	poll(&p, 1, SLICE_MS);
 	nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
 	return 0;
@@ -84,11 +88,12 @@ int devices_stop(const struct mig_guest *g, struct mig_error *err)
 int devices_save(struct vfd_device *device, void *data, size_t size, size_t *done, const struct io *io,
 		 struct mig_error *err)
 {
+	uint64_t begin = now_ns();
 	struct vfd_error vfd;
 	int rc, stopped;
 
 	while (again(rc = vfd_migration_read(device, data, size, done, &vfd)))
-		if ((stopped = wait_for(device, POLLIN, io, err)))
+		if ((stopped = wait_for(device, POLLIN, begin, io, err)))
 			return stopped;
 	if (rc == -ENOMSG)
 		*done = 0;
@@ -125,6 +130,7 @@ int devices_load(struct vfd_device *device, const void *data, size_t size, const
 		 struct mig_error *err)
 {
 	const char *at = data;
+	uint64_t begin = now_ns(); /* of the wait for the next bytes */
 	struct vfd_error vfd;
 	int rc, stopped;
 
@@ -133,8 +139,9 @@ int devices_load(struct vfd_device *device, const void *data, size_t size, const
 		rc = vfd_migration_write(device, at, size, &done, &vfd);
 		if (rc && !again(rc))
 			return mig_fail_vfd(err, &vfd);
-		if (rc && (stopped = wait_for(device, POLLOUT, io, err)))
+		if (rc && (stopped = wait_for(device, POLLOUT, begin, io, err)))
 			return stopped;
+		begin = rc ? begin : now_ns();
 		at += done;
 		size -= done;
 	}

@@ -5,7 +5,7 @@
 #include "io.h"
 
 /* Devices that migrate by VFIO's states, all together. Without any, each of these does nothing. A device may have nothing yet, or take
- * nothing for now: that is waited for until `io` is stopped. */
+ * nothing for now: that is waited for until `io` is stopped, its other side is gone, or its stall_ms are over. */
 
 /* Source. Start to precopy, if all of them can: *precopy says. */
 int devices_start(const struct mig_guest *guest, bool *precopy, struct mig_error *err);

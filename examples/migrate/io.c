@@ -77,6 +77,11 @@ static int some(size_t count)
 	return (int)(count < 1024 ? count : 1024);
 }
 
+static int closed(struct mig_error *err)
+{
+	return mig_fail(err, "the other side has closed the connection");
+}
+
 static int read_pieces(struct io *io, struct iovec *pieces, size_t count, struct mig_error *err)
 {
 	int stopped = io_stopped(io, err);
@@ -93,7 +98,7 @@ static int read_pieces(struct io *io, struct iovec *pieces, size_t count, struct
 			continue;
 		}
 		if (!n)
-			return mig_fail(err, "the other side has closed the connection");
+			return closed(err);
 		if (n < 0)
 			return mig_fail(err, "reading from the other side: %s", strerror(errno));
 		advance(&pieces, &count, (size_t)n);
@@ -136,6 +141,15 @@ static bool readable(struct io *io)
 	struct pollfd p = { .fd = io->link.in, .events = POLLIN };
 
 	return poll(&p, 1, 0) > 0;
+}
+
+int io_hung_up(const struct io *io, struct mig_error *err)
+{
+	struct pollfd p = { .fd = io->link.in, .events = POLLRDHUP };
+
+	if (poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR))
+		return closed(err);
+	return 0;
 }
 
 static void make_nonblocking(int fd)

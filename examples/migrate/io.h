@@ -28,6 +28,8 @@ void io_linger(struct io *io, unsigned ms);
 
 /* 0, or why it should end now. */
 int io_stopped(const struct io *io, struct mig_error *err);
+/* For who waits for something else: 0, or MIG_FAILED: nothing more will come, but for what is on its way. */
+int io_hung_up(const struct io *io, struct mig_error *err);
 
 uint64_t now_ns(void);
 static inline double ms_since(uint64_t begin)

@@ -32,6 +32,17 @@ static void forget(struct question *q)
 	free(q);
 }
 
+/* It is waited for by a clock that nobody sets. */
+static void init_cond(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 static struct question *make_question(const char *host, const char *service, int flags)
 {
 	struct question *q = calloc(1, sizeof *q);
@@ -39,7 +50,7 @@ static struct question *make_question(const char *host, const char *service, int
 	if (!q)
 		return NULL;
 	pthread_mutex_init(&q->mutex, NULL);
-	pthread_cond_init(&q->cond, NULL);
+	init_cond(&q->cond);
 	q->hints = (struct addrinfo){ .ai_socktype = SOCK_STREAM, .ai_flags = flags };
 	q->host = host ? strdup(host) : NULL;
 	q->service = strdup(service);
@@ -71,7 +82,7 @@ static void wait_a_moment(struct question *q)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += SLICE_NS;
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;

@@ -103,8 +103,8 @@ struct mig_guest {
 struct mig_control {
 	atomic_bool cancelled;
 };
-/* From any thread, any time: the call ends within a tenth of a second or so. It is too late once the destination was told to run:
- * then the call ends as it would have. */
+/* From any thread, any time: the call ends within a tenth of a second or so; in up to two seconds, if the other side is slow to say its
+ * last word or to hear ours. It is too late once the destination was told to run: then the call ends as it would have. */
 void mig_cancel(struct mig_control *control);
 /* 0, or MIG_CANCELLED with a message: for callbacks that take long. control may be NULL. */
 int mig_cancelled(const struct mig_control *control, struct mig_error *err);
@@ -116,8 +116,8 @@ struct mig_options {
 	uint64_t max_seconds; /* give up after so long; 0: no limit */
 	bool force; /* instead of giving up, stop the guest and send the rest, however long it takes */
 	uint64_t
-		stall_ms; /* fail when the other side is silent or takes nothing for so long; 0: 10 000 (source), never
-				 * (destination) */
+		stall_ms; /* fail when the other side, or a device with its state, is silent or takes nothing for so long;
+				 * 0: 10 000 (source), never (destination) */
 };
 
 enum mig_phase {

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char *after(const char *uri, const char *scheme)
@@ -141,20 +142,42 @@ static int fd_link(const char *numbers, struct mig_link *link, struct mig_error 
 	return 0;
 }
 
+_Noreturn static void run_command(const char *command, int end)
+{
+	dup2(end, 0);
+	dup2(end, 1);
+	execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+	_exit(127);
+}
+
+/* As a child's child, which init waits for: nobody here knows when it ends. */
+static int start_command(const char *command, int end, struct mig_error *err)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (!(pid = fork()))
+			run_command(command, end);
+		_exit(pid < 0 ? errno : 0);
+	}
+	if (pid < 0)
+		return failed(err, command);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!WIFEXITED(status) || !WEXITSTATUS(status))
+		return 0;
+	errno = WEXITSTATUS(status);
+	return failed(err, command);
+}
+
 static int exec_connect(const char *command, int *fd, struct mig_error *err)
 {
 	int ends[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
 		return failed(err, command);
-	pid_t pid = fork();
-	if (!pid) {
-		dup2(ends[1], 0);
-		dup2(ends[1], 1);
-		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-		_exit(127);
-	}
-	int rc = pid > 0 ? 0 : failed(err, command);
+	int rc = start_command(command, ends[1], err);
 	close(ends[1]);
 	if (rc)
 		close(ends[0]);

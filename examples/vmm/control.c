@@ -103,8 +103,8 @@ static int change(struct vm *vm, const char *word, char *rest, char *text, size_
 			 "quit");
 }
 
-/* While one of them changes something, the others may look and cancel only. */
-static int command(struct vm *vm, char *line, char *text, size_t size, struct vfd_error *err)
+/* While one of them changes something, the others may look and cancel only. *last: with the answer to this one all ends. */
+static int command(struct vm *vm, char *line, char *text, size_t size, bool *last, struct vfd_error *err)
 {
 	char *rest = strchr(line, ' ');
 
@@ -118,7 +118,9 @@ static int command(struct vm *vm, char *line, char *text, size_t size, struct vf
 	if (pthread_mutex_trylock(&vm->busy))
 		return fail(err,
 			    "another command is under way: status and cancel are all that can be said now");
-	int rc = vm->leaving ? fail(err, "the guest has left") : change(vm, line, rest, text, size, err);
+	bool left = vm->leaving;
+	int rc = left ? fail(err, "the guest has left") : change(vm, line, rest, text, size, err);
+	*last = vm->leaving && !left;
 	pthread_mutex_unlock(&vm->busy);
 	return rc;
 }
@@ -136,12 +138,13 @@ static bool next_line(FILE *stream, char *line, size_t *length)
 }
 
 /* Half a line is no command. */
-static int line_command(struct vm *vm, char *line, size_t length, char *text, struct vfd_error *err)
+static int line_command(struct vm *vm, char *line, size_t length, char *text, bool *last,
+			struct vfd_error *err)
 {
 	if (length >= LINE)
 		return fail(err, "a command of %zu bytes: %d are the most", length, LINE - 1);
 	line[strcspn(line, "\r")] = 0;
-	return command(vm, line, text, LINE, err);
+	return command(vm, line, text, LINE, last, err);
 }
 
 static void *serve(void *opaque)
@@ -150,15 +153,15 @@ static void *serve(void *opaque)
 	char line[LINE], text[LINE];
 	size_t length;
 	struct vfd_error err;
+	bool last = false;
 
-	while (next_line(c->stream, line, &length)) {
-		if (line_command(c->vm, line, length, text, &err))
+	while (!last && next_line(c->stream, line, &length))
+		if (line_command(c->vm, line, length, text, &last, &err))
 			dprintf(fileno(c->stream), "error %s\n", err.message);
 		else
 			dprintf(fileno(c->stream), "ok%s%s\n", *text ? " " : "", text);
-		if (c->vm->leaving)
-			vm_end(c->vm, 0);
-	}
+	if (last)
+		vm_end(c->vm, 0);
 	fclose(c->stream);
 	free(c);
 	return NULL;

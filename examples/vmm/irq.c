@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /* Interrupts that are messages. The device tells an eventfd, KVM takes from it (irqfd) and delivers what the route of its number
- * says. A vector that the guest has masked is not taken from: what arrives meanwhile waits in the eventfd. */
+ * says. A vector that the guest has masked is not taken from: what arrives meanwhile waits in the eventfd. What the system refuses costs the
+ * guest an interrupt, and not its life. */
 
 #include "vmm.h"
 
@@ -14,6 +15,13 @@
 #include <linux/pci_regs.h>
 
 enum { PIC_PINS = 16, MASKED = 1, ROUTES = PIC_PINS + FIRST_GSI + VECTORS };
+
+static bool worked(int rc, const char *what)
+{
+	if (rc < 0)
+		fprintf(stderr, "vfd-vmm: %s: %s\n", what, strerror(errno));
+	return rc >= 0;
+}
 
 static void route_chip(struct kvm_irq_routing *r, uint32_t gsi, uint32_t chip, uint32_t pin)
 {
@@ -45,7 +53,7 @@ static void set_routes(struct vm *vm, const struct irqs *irqs)
 	for (uint32_t i = 0; irqs->enabled && i < irqs->count; i++)
 		if (!(irqs->vectors[i].words[3] & MASKED))
 			route_message(r, FIRST_GSI + i, irqs->vectors[i].words);
-	check(ioctl(vm->fd, KVM_SET_GSI_ROUTING, r), "KVM_SET_GSI_ROUTING");
+	worked(ioctl(vm->fd, KVM_SET_GSI_ROUTING, r), "KVM_SET_GSI_ROUTING");
 }
 
 static void deliver(struct vm *vm, struct irqs *irqs, unsigned i, bool on)
@@ -55,10 +63,8 @@ static void deliver(struct vm *vm, struct irqs *irqs, unsigned i, bool on)
 				   .gsi = FIRST_GSI + i,
 				   .flags = on ? 0 : KVM_IRQFD_FLAG_DEASSIGN };
 
-	if (v->delivered == on)
-		return;
-	check(ioctl(vm->fd, KVM_IRQFD, &irqfd), "KVM_IRQFD");
-	v->delivered = on;
+	if (v->delivered != on && v->eventfd >= 0 && worked(ioctl(vm->fd, KVM_IRQFD, &irqfd), "KVM_IRQFD"))
+		v->delivered = on;
 }
 
 /* Nobody delivers while a route is missing. */
@@ -73,6 +79,15 @@ static void update(struct vm *vm, struct irqs *irqs, bool all_masked)
 			deliver(vm, irqs, i, true);
 }
 
+/* KVM does without it when it is closed, if not before. */
+static void forget(struct vector *v)
+{
+	if (v->eventfd >= 0)
+		close(v->eventfd);
+	v->eventfd = -1;
+	v->delivered = false;
+}
+
 void irq_off(struct vm *vm, struct device *d)
 {
 	struct irqs *irqs = &d->irqs;
@@ -85,7 +100,7 @@ void irq_off(struct vm *vm, struct device *d)
 		fprintf(stderr, "vfd-vmm: %s: %s\n", d->name, err.message);
 	update(vm, irqs, true);
 	for (unsigned i = 0; i < irqs->count; i++)
-		close(irqs->vectors[i].eventfd);
+		forget(&irqs->vectors[i]);
 }
 
 static void switch_on(struct device *d, unsigned kind, unsigned count)
@@ -94,8 +109,10 @@ static void switch_on(struct device *d, unsigned kind, unsigned count)
 	int fds[VECTORS];
 	struct vfd_error err;
 
-	for (unsigned i = 0; i < count; i++)
-		fds[i] = irqs->vectors[i].eventfd = check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd");
+	for (unsigned i = 0; i < count; i++) {
+		fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		irqs->vectors[i].eventfd = worked(fds[i], "eventfd") ? fds[i] : -1;
+	}
 	irqs->kind = kind;
 	irqs->count = count;
 	irqs->enabled = true;

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char usage_text[] =
@@ -142,10 +143,13 @@ static void boot(struct vm *vm, const struct options *o)
 static void close_all(struct vm *vm)
 {
 	struct vfd_error err;
+	struct timespec tenth = { .tv_nsec = 100000000 };
 
 	vcpus_join(vm);
-	migrate_cancel(vm);
-	pthread_mutex_lock(&vm->busy); /* for good */
+	while (pthread_mutex_trylock(&vm->busy)) { /* then for good. A migration may be about to begin */
+		migrate_cancel(vm);
+		nanosleep(&tenth, NULL);
+	}
 	if ((vm->device || vm->left) && device_unplug(vm, &err))
 		fprintf(stderr, "vfd-vmm: %s: %s\n", err.operation, err.message);
 	if (vm->container && vfd_container_close(&vm->container, VFD_DISCARD, &err))

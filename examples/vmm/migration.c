@@ -136,6 +136,8 @@ static void set_moving(struct vm *vm, struct mig_control *control, bool unconfir
 	pthread_mutex_lock(&vm->lock);
 	vm->moving = control;
 	vm->unconfirmed = unconfirmed;
+	snprintf(vm->progress, sizeof vm->progress, "%s",
+		 mig_phase_name(MIG_CONNECT)); /* until it says more */
 	pthread_mutex_unlock(&vm->lock);
 }
 

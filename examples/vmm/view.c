@@ -59,7 +59,7 @@ static void write_back(struct vm *vm, struct device *d, const struct pci_state *
 		pci_write(vm, d, at, s->config + at, 4);
 }
 
-/* Interrupts are switched on when all else is there, BARs last. */
+/* Interrupts are switched on when all else is there; memory and bus mastering, by the command register, last. */
 static void write_all(struct vm *vm, struct device *d, const struct pci_state *s)
 {
 	for (unsigned at = 0; at < sizeof s->config; at += 4)
@@ -85,7 +85,7 @@ int pci_load(struct vm *vm, struct device *d, const struct pci_state *s, struct 
 		memcpy(d->irqs.vectors[i].words, s->vectors[i], sizeof s->vectors[i]);
 	write_all(vm, d, s);
 	for (unsigned i = 0; d->irqs.enabled && i < d->irqs.count; i++)
-		if (s->waiting[i])
+		if (s->waiting[i] && d->irqs.vectors[i].eventfd >= 0)
 			check((int)write(d->irqs.vectors[i].eventfd, &one, sizeof one), "eventfd");
 	return 0;
 }

@@ -24,6 +24,7 @@
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -116,8 +117,8 @@ struct bar {
 
 struct vector {
 	uint32_t words[4]; /* address, upper address, data, control: as in an MSI-X table */
-	int eventfd;
-	bool delivered; /* KVM takes from the eventfd */
+	int eventfd;	   /* -1: there was none to be had */
+	bool delivered;	   /* KVM takes from the eventfd */
 };
 
 /* A bit that resets the device, written by the guest; at 0: it has none. */
@@ -165,10 +166,11 @@ struct vm {
 	pthread_mutex_t lock;	/* all of the above, while vCPUs run */
 	pthread_cond_t changed;
 	pthread_mutex_t busy; /* a command that changes something: one at a time */
-	bool paused, ending;
-	bool leaving; /* it ends when that was answered */
-	int code;     /* how it ended */
-	int ended;    /* an eventfd */
+	bool paused;
+	atomic_bool ending; /* for good: looked at with the lock and without */
+	bool leaving; /* it ends when the command that said so was answered; no other is obeyed. Under `busy` */
+	atomic_int code; /* how it ended: what any of those who ended it said */
+	int ended;	 /* an eventfd */
 
 	char incoming[64], answer[64]; /* the agent's line so far; its last whole one */
 	size_t incoming_length;

@@ -11,6 +11,8 @@
 
 enum { FIRST_SLOT = 1 }; /* 0 is RAM */
 
+#define CHIPS_AT UINT64_C(0xfec00000)
+
 static void set_slot(struct vm *vm, struct device *d, unsigned i, bool show)
 {
 	struct window *w = &d->windows[i];
@@ -37,10 +39,11 @@ void windows_hide(struct vm *vm, struct device *d)
 			set_slot(vm, d, i, false);
 }
 
-/* While a guest asks for the size of a BAR it lies at the end of everything: not over RAM, nor where KVM's own chips are. */
+/* While a guest asks for the size of a BAR it lies at the end of everything: not over RAM, nor where KVM's own chips are. The address is
+ * the guest's, and any number. */
 static bool has_place(const struct window *w, uint64_t address)
 {
-	return address >= RAM_MOST && address + w->size <= UINT64_C(0xfec00000);
+	return address >= RAM_MOST && address <= CHIPS_AT && w->size <= CHIPS_AT - address;
 }
 
 void windows_move(struct vm *vm, struct device *d)

@@ -6,12 +6,14 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <errno.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -220,6 +222,25 @@ START_TEST(unix_that_accepts_late)
 }
 END_TEST
 
+/* ---- another program -------------------------------------------------------------------------------------------------- */
+
+/* It ends when it likes, and leaves nothing behind that this one would have to wait for: children are its user's affair. */
+START_TEST(command_leaves_no_child)
+{
+	struct mig_link link;
+	struct mig_error err = { "" };
+	char byte;
+
+	ck_assert_int_eq(mig_connect_control("exec:printf x", &link, 1, &control, &err), 0);
+	ck_assert_int_eq(read(link.in, &byte, 1), 1);
+	ck_assert_int_eq(byte, 'x');
+	ck_assert_int_eq(read(link.in, &byte, 1), 0);
+	mig_close(&link);
+	ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
+	ck_assert_int_eq(errno, ECHILD);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("migrate_connect");
@@ -232,6 +253,7 @@ int main(void)
 	tcase_add_loop_test(tcase, cancelled_before, 0, (int)(sizeof uris / sizeof *uris));
 	tcase_add_test(tcase, found_and_refused);
 	tcase_add_test(tcase, unix_that_accepts_late);
+	tcase_add_test(tcase, command_leaves_no_child);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -20,6 +20,8 @@ enum { FOR_EVER = 1 << 30, SOME = 7 };
 
 static struct mig_control control;
 static struct mig_region region;
+static struct mig_error error;
+static uint64_t stall_ms;
 static int resumed;
 
 static struct mig_guest guest(void)
@@ -113,15 +115,16 @@ static int send_all(int (*pause)(void *opaque, struct mig_error *err), struct ye
 	struct mig_source s = { .guest = guest(),
 				.log = f->log,
 				.consumer = vfd_log_consumer(f->log),
+				.options = { .stall_ms = stall_ms,
+					     .force = true }, /* however slow this machine is */
 				.control = &control,
 				.options = { .force = true }, /* a slow machine gives nothing up */
 				.harvest = on_harvest,
 				.pause = pause,
 				.resume = on_resume };
 	struct mig_report report;
-	struct mig_error err;
 	struct mig_link link = yes_man_start(y);
-	int rc = mig_send(&s, &link, 1, &report, &err);
+	int rc = mig_send(&s, &link, 1, &report, &error);
 
 	yes_man_end(y);
 	return rc;
@@ -166,6 +169,22 @@ START_TEST(running_and_silent)
 }
 END_TEST
 
+/* And nobody cancels: the guest does not stand still for ever. */
+START_TEST(stopped_and_silent_too_long)
+{
+	struct yes_man y = { .state = 0 };
+
+	migration_begin(NULL);
+	stall_ms = 200;
+	ck_assert_int_eq(send_all(on_pause_wait, &y), MIG_FAILED);
+	ck_assert_msg(strstr(error.message, FIRST " gave nothing for 200 ms"), "%s", error.message);
+	model_fault_clear(f->model);
+	check_all_run();
+	ck_assert_int_eq(resumed, 1);
+	migration_end();
+}
+END_TEST
+
 /* A device that takes its time is waited for, and what it then has arrives. */
 START_TEST(slow)
 {
@@ -203,22 +222,30 @@ static const struct hello hello = {
 };
 
 /* A source that gives the first device four bytes. */
-static void *give_state(void *opaque)
+static void give_state(struct wire *w, struct mig_link *link)
 {
-	struct wire w = { .broken = false };
 	struct cargo cargo = { "state", 4, 0 };
 	uint8_t meta[FRAME_META];
 	struct mig_error err;
 	struct sum sum;
-	struct frame frame;
 
-	io_open(&w.io, opaque, 10000);
+	io_open(&w->io, link, 10000);
 	sum_start(&sum);
 	sum_add(&sum, cargo.data, cargo.size);
 	cargo.sum = sum_end(&sum);
-	send_frame(&w, FRAME_HELLO, meta, hello_encode(&hello, meta));
-	send_frame(&w, FRAME_ROUND, meta, u32s_encode(meta, 1, 0));
-	ck_assert_int_eq(wire_send(&w, FRAME_STATE, meta, u32s_encode(meta, 0, 0), &cargo, &err), 0);
+	send_frame(w, FRAME_HELLO, meta, hello_encode(&hello, meta));
+	send_frame(w, FRAME_ROUND, meta, u32s_encode(meta, 1, 0));
+	ck_assert_int_eq(wire_send(w, FRAME_STATE, meta, u32s_encode(meta, 0, 0), &cargo, &err), 0);
+}
+
+static void *give_and_listen(void *link)
+{
+	struct wire w = { .broken = false };
+	uint8_t meta[FRAME_META];
+	struct mig_error err;
+	struct frame frame;
+
+	give_state(&w, link);
 	while (!wire_receive(&w, &frame, meta, &err) && frame.type != FRAME_REFUSE)
 		;
 	ck_assert_int_eq(frame.type, FRAME_REFUSE);
@@ -226,27 +253,61 @@ static void *give_state(void *opaque)
 	return NULL;
 }
 
+/* It is killed while the destination waits for its device. */
+static void *give_and_go(void *link)
+{
+	struct wire w = { .broken = false };
+
+	give_state(&w, link);
+	while (model_fault_fired(f->model) < 2)
+		poll(NULL, 0, 1);
+	mig_close(&w.io.link);
+	return NULL;
+}
+
+/* From this source. Returns what it returned. */
+static int receive_from(void *(*main)(void *link), const struct mig_destination *d, void **last)
+{
+	struct mig_report report;
+	pthread_t source;
+	int ends[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	struct mig_link there = { ends[0], ends[0] };
+	struct mig_listener listener = { .fd = -1, .link = { ends[1], ends[1] } };
+	ck_assert_int_eq(pthread_create(&source, NULL, main, &there), 0);
+	int rc = mig_receive(d, &listener, &report, &error);
+	pthread_join(source, last);
+	return rc;
+}
+
 /* The device takes nothing, for ever. */
 START_TEST(takes_nothing)
 {
 	struct mig_destination d = { .control = &control, .run = never };
-	struct mig_report report;
-	struct mig_error err;
-	pthread_t source, canceller;
-	int ends[2];
+	pthread_t canceller;
 
 	migration_begin(NULL);
 	d.guest = guest();
 	let_wait(MODEL_WRITE, FOR_EVER);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-	struct mig_link there = { ends[0], ends[0] };
-	struct mig_listener listener = { .fd = -1, .link = { ends[1], ends[1] } };
-	ck_assert_int_eq(pthread_create(&source, NULL, give_state, &there), 0);
 	ck_assert_int_eq(pthread_create(&canceller, NULL, cancel_then, NULL), 0);
-	ck_assert_int_eq(mig_receive(&d, &listener, &report, &err), MIG_CANCELLED);
+	ck_assert_int_eq(receive_from(give_and_listen, &d, NULL), MIG_CANCELLED);
 	ck_assert_int_eq(nonblocking, DEVICES);
-	pthread_join(source, NULL);
 	pthread_join(canceller, NULL);
+	migration_end();
+}
+END_TEST
+
+/* And nobody can cancel. */
+START_TEST(takes_nothing_and_source_gone)
+{
+	struct mig_destination d = { .run = never };
+
+	migration_begin(NULL);
+	d.guest = guest();
+	let_wait(MODEL_WRITE, FOR_EVER);
+	ck_assert_int_eq(receive_from(give_and_go, &d, NULL), MIG_FAILED);
+	ck_assert_str_eq(error.message, "the other side has closed the connection");
 	migration_end();
 }
 END_TEST
@@ -317,26 +378,36 @@ static void send_state(struct wire *w, unsigned device)
 	send_frame(w, FRAME_STATE, meta, u32s_encode(meta, device, 1));
 }
 
-/* A whole guest, which is told to run. Returns what is answered to that; 0: nothing. */
-static void *give_guest(void *opaque)
+/* A whole guest, which is told to run. */
+static void tell_to_run(struct wire *w, const struct mig_link *link)
+{
+	uint8_t meta[FRAME_META];
+	struct mig_error err;
+	struct frame frame = { .type = 0 };
+
+	io_open(&w->io, link, 10000);
+	send_frame(w, FRAME_HELLO, meta, hello_encode(&hello, meta));
+	send_frame(w, FRAME_ROUND, meta, u32s_encode(meta, 1, 1));
+	run_encode(&(struct run){ LOG_ADDRESS, PAGES, 1 }, meta);
+	send_frame(w, FRAME_PAGES, meta, RUN_SIZE);
+	for (unsigned i = 0; i < DEVICES; i++)
+		send_state(w, i);
+	send_frame(w, FRAME_END, meta, 0);
+	while (frame.type != FRAME_READY)
+		ck_assert_msg(!wire_receive(w, &frame, meta, &err), "%s", err.message);
+	send_frame(w, FRAME_RUN, meta, 0);
+}
+
+/* Returns what is answered to that; 0: nothing. */
+static void *give_guest(void *link)
 {
 	static int last;
 	uint8_t meta[FRAME_META];
 	struct wire w = { .broken = false };
 	struct mig_error err;
-	struct frame frame = { .type = 0 };
+	struct frame frame;
 
-	io_open(&w.io, opaque, 10000);
-	send_frame(&w, FRAME_HELLO, meta, hello_encode(&hello, meta));
-	send_frame(&w, FRAME_ROUND, meta, u32s_encode(meta, 1, 1));
-	run_encode(&(struct run){ LOG_ADDRESS, PAGES, 1 }, meta);
-	send_frame(&w, FRAME_PAGES, meta, RUN_SIZE);
-	for (unsigned i = 0; i < DEVICES; i++)
-		send_state(&w, i);
-	send_frame(&w, FRAME_END, meta, 0);
-	while (frame.type != FRAME_READY)
-		ck_assert_msg(!wire_receive(&w, &frame, meta, &err), "%s", err.message);
-	send_frame(&w, FRAME_RUN, meta, 0);
+	tell_to_run(&w, link);
 	last = wire_receive(&w, &frame, meta, &err) ? 0 : frame.type;
 	mig_close(&w.io.link);
 	return &last;
@@ -379,10 +450,55 @@ static void make_states(void)
 START_TEST(cannot_run)
 {
 	struct mig_destination d = { .opaque = &_i, .run = fail_to_run };
-	struct mig_report report;
-	struct mig_error err;
-	pthread_t source;
 	void *last;
+
+	migration_begin(NULL);
+	make_states();
+	d.guest = guest();
+	ck_assert_int_eq(receive_from(give_guest, &d, &last), MIG_FAILED);
+	for (unsigned i = 0; i < DEVICES; i++)
+		ck_assert_msg(!dma(i, i) == (_i == NO_RESET), "device %u", i);
+	ck_assert_int_eq(*(int *)last, _i == NO_RESET ? 0 : FRAME_REFUSE);
+	ck_assert_msg(strstr(error.message, "it cannot run"), "%s", error.message);
+	ck_assert_msg(!strstr(error.message, "not stop") == (_i != NO_RESET), "%s", error.message);
+	migration_end();
+}
+END_TEST
+
+/* ---- a source that hears nothing any more ------------------------------------------------------------------------------ */
+
+static atomic_bool ran;
+
+/* By then the way back is full. */
+static int run_unheard(void *opaque, struct mig_error *err)
+{
+	const struct mig_link *back = opaque;
+	static const char noise[4096];
+
+	(void)err;
+	while (send(back->out, noise, sizeof noise, MSG_DONTWAIT) > 0)
+		;
+	while (send(back->out, noise, 1, MSG_DONTWAIT) > 0)
+		;
+	atomic_store(&ran, true);
+	return 0;
+}
+
+static void *give_guest_and_sleep(void *link)
+{
+	struct wire w = { .broken = false };
+
+	tell_to_run(&w, link);
+	return NULL;
+}
+
+/* It runs here, and that is over soon; who runs it may need the thread. */
+START_TEST(runs_unheard)
+{
+	struct mig_link back;
+	struct mig_destination d = { .opaque = &back, .run = run_unheard };
+	struct mig_report report;
+	pthread_t source;
 	int ends[2];
 
 	migration_begin(NULL);
@@ -391,14 +507,13 @@ START_TEST(cannot_run)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	struct mig_link there = { ends[0], ends[0] };
 	struct mig_listener listener = { .fd = -1, .link = { ends[1], ends[1] } };
-	ck_assert_int_eq(pthread_create(&source, NULL, give_guest, &there), 0);
-	ck_assert_int_eq(mig_receive(&d, &listener, &report, &err), MIG_FAILED);
-	pthread_join(source, &last);
-	for (unsigned i = 0; i < DEVICES; i++)
-		ck_assert_msg(!dma(i, i) == (_i == NO_RESET), "device %u", i);
-	ck_assert_int_eq(*(int *)last, _i == NO_RESET ? 0 : FRAME_REFUSE);
-	ck_assert_msg(strstr(err.message, "it cannot run"), "%s", err.message);
-	ck_assert_msg(!strstr(err.message, "not stop") == (_i != NO_RESET), "%s", err.message);
+	back = listener.link;
+	ck_assert_int_eq(pthread_create(&source, NULL, give_guest_and_sleep, &there), 0);
+	ck_assert_int_eq(mig_receive(&d, &listener, &report, &error), MIG_DONE);
+	ck_assert(atomic_load(&ran));
+	pthread_join(source, NULL);
+	mig_close(&there);
+	check_all_run();
 	migration_end();
 }
 END_TEST
@@ -410,10 +525,13 @@ int main(void)
 
 	add_case(suite, "stopped, and its data never comes", stopped_and_silent);
 	add_case(suite, "running, and its data never comes", running_and_silent);
+	add_case(suite, "stopped, and silent for too long", stopped_and_silent_too_long);
 	add_case(suite, "slow", slow);
 	add_case(suite, "it takes nothing", takes_nothing);
+	add_case(suite, "it takes nothing, and the source is gone", takes_nothing_and_source_gone);
 	add_case(suite, "harvests add up", harvests_add_up);
 	add_case(suite, "a harvest that fails", harvest_that_fails);
+	add_case(suite, "it runs, and the source does not hear it", runs_unheard);
 	tcase_add_loop_test(tcase, cannot_run, 0, NO_RESET + 1);
 	suite_add_tcase(suite, tcase);
 	return run_suite(suite);

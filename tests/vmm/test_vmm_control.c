@@ -25,6 +25,8 @@ static struct vm vm;
 static char directory[] = "/tmp/vmm-control-XXXXXX", path[64];
 static int listener;
 static pthread_t server;
+static bool moves;			     /* a migration is good */
+static atomic_int first;		     /* of those that were let in; 0: none yet */
 static atomic_int pauses, refusal, refusals; /* of accept(): which, how often */
 
 /* ---- the system ---- */
@@ -34,8 +36,11 @@ int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 
 int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
-	if (atomic_load(&refusals) <= 0)
-		return __real_accept4(fd, address, size, flags);
+	if (atomic_load(&refusals) <= 0) {
+		int client = __real_accept4(fd, address, size, flags), none = 0;
+		atomic_compare_exchange_strong(&first, &none, client);
+		return client;
+	}
 	atomic_fetch_sub(&refusals, 1);
 	errno = atomic_load(&refusal);
 	return -1;
@@ -114,8 +119,14 @@ int agent_ask(struct vm *v, const char *command, const char *want, unsigned seco
 int migrate_away(struct vm *v, const char *uri, const struct migrate_options *options, char *text,
 		 size_t size, struct vfd_error *err)
 {
-	(void)v, (void)uri, (void)options, (void)text, (void)size;
-	return fail(err, "not here");
+	(void)uri, (void)options;
+	if (!moves)
+		return fail(err, "not here");
+	while (send(atomic_load(&first), "x", 1, MSG_DONTWAIT) == 1) /* whoever asks is slow to read */
+		;
+	v->leaving = true;
+	snprintf(text, size, "moved");
+	return 0;
 }
 
 int migrate_resume(struct vm *v, struct vfd_error *err)
@@ -284,6 +295,55 @@ START_TEST(test_unconfirmed)
 }
 END_TEST
 
+static bool has_ended(void)
+{
+	struct pollfd p = { .fd = vm.ended, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* All up to the end of the line. */
+static void hear_last_answer(int fd)
+{
+	char last[9] = "", wanted[] = "ok moved";
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	for (char c = 0; c != '\n';) {
+		ck_assert_msg(poll(&p, 1, ANSWER_MS) == 1, "no answer");
+		ck_assert_int_eq(read(fd, &c, 1), 1);
+		if (c == '\n')
+			break;
+		memmove(last, last + 1, 7);
+		last[7] = c;
+	}
+	ck_assert_str_eq(last, wanted);
+}
+
+/* Who has the guest moved is told so before all ends, whatever others ask meanwhile. */
+START_TEST(test_last_answer)
+{
+	moves = true;
+	begin();
+	int fd = dial();
+	say(fd, "status\n", 7);
+	hear(fd);
+	int other = dial();
+	say(fd, "migrate x\n", 10);
+	do { /* twice: what a question does behind its answer is done when the next one is answered */
+		say(other, "pause\n", 6);
+	} while (!strstr(hear(other), "has left"));
+	say(other, "pause\n", 6);
+	ck_assert_str_eq(hear(other), "error the guest has left\n");
+	ck_assert(!has_ended());
+	hear_last_answer(fd);
+	struct pollfd p = { .fd = vm.ended, .events = POLLIN };
+	ck_assert_int_eq(poll(&p, 1, ANSWER_MS), 1);
+	close(fd);
+	close(other);
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("vmm_control");
@@ -295,6 +355,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_accept_fails, 0, (int)(sizeof accept_errors / sizeof *accept_errors));
 	tcase_add_test(tcase, test_plug_without_agent);
 	tcase_add_loop_test(tcase, test_unconfirmed, 0, (int)(sizeof refused / sizeof *refused));
+	tcase_add_test(tcase, test_last_answer);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

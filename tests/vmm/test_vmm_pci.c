@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <check.h>
@@ -80,13 +82,16 @@ int vfd_device_irq_disable(struct vfd_device *d, uint32_t irq, struct vfd_error 
 	return 0;
 }
 
-/* KVM says yes. */
+/* KVM says yes, but to this. */
+static unsigned long refused;
+
 int __wrap_ioctl(int fd, unsigned long request, ...);
 
 int __wrap_ioctl(int fd, unsigned long request, ...)
 {
-	(void)fd, (void)request;
-	return 0;
+	(void)fd;
+	errno = ENOSPC;
+	return request == refused ? -1 : 0;
 }
 
 /* ---- the other parts ---- */
@@ -404,6 +409,84 @@ START_TEST(test_another_device)
 }
 END_TEST
 
+/* ---- what comes over the line is not believed --------------------------------------------------------------------------- */
+
+static void fill(void *bytes, size_t size, unsigned seed)
+{
+	for (size_t i = 0; i < size; i++)
+		((uint8_t *)bytes)[i] = (uint8_t)rand_r(&seed);
+}
+
+/* Whatever it says of a device like this one: it stays one, with as many vectors, and no more interrupts than those. */
+START_TEST(test_any_view)
+{
+	static struct device there;
+	struct pci_state state;
+	struct vfd_error err;
+
+	plug_whole(&device);
+	pci_save(&device, &state);
+	fill((uint8_t *)&state + sizeof state.kind, sizeof state - sizeof state.kind, (unsigned)_i);
+	plug_whole(&there);
+	ck_assert_int_eq(pci_load(&vm, &there, &state, &err), 0);
+	ck_assert_uint_eq(guest_reads(PCI_VENDOR_ID), 0x11e81234);
+	ck_assert_uint_eq(guest_reads(LIST) & ~(uint32_t)(MSIX_SWITCHES << 16),
+			  PCI_CAP_ID_MSIX | MSI_AT << 8 | (TABLE_VECTORS - 1) << 16);
+	ck_assert_uint_eq(guest_reads(MSI_AT) & ~(uint32_t)(MSI_SWITCHES << 16),
+			  PCI_CAP_ID_MSI | PCI_MSI_FLAGS_64BIT << 16);
+	ck_assert_uint_eq(there.bars[0].address % BAR_SIZE, 0);
+	ck_assert_uint_le(irq_count, TABLE_VECTORS);
+	ck_assert(there.irqs.enabled == (irq_count > 0));
+	for (unsigned i = irq_count; i < VECTORS; i++)
+		ck_assert(!there.irqs.vectors[i].delivered);
+}
+END_TEST
+
+/* ---- an interrupt that cannot be had ------------------------------------------------------------------------------------ */
+
+static const unsigned long refusals[] = { KVM_IRQFD, KVM_SET_GSI_ROUTING };
+
+/* The guest loses interrupts, not its life. */
+START_TEST(test_kvm_refuses)
+{
+	plug_whole(&device);
+	refused = refusals[_i];
+	use_msix(&device);
+	ck_assert(device.irqs.enabled);
+	refused = 0;
+	guest_writes(LIST + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL, 2);
+	guest_writes(LIST + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
+	same_msix(&device); /* until it asks again */
+	irq_off(&vm, &device);
+}
+END_TEST
+
+/* Not even a view that comes from elsewhere, with an interrupt that waits. */
+START_TEST(test_no_descriptors)
+{
+	static struct device there;
+	struct pci_state state;
+	struct vfd_error err;
+	struct rlimit limit;
+
+	plug_whole(&device);
+	use_msix(&device);
+	pci_save(&device, &state);
+	ck_assert_uint_eq(state.waiting[MASKED], 1);
+	plug_whole(&there);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 0, limit.rlim_max }), 0);
+	ck_assert_int_eq(pci_load(&vm, &there, &state, &err), 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert(there.irqs.enabled);
+	for (unsigned i = 0; i < VECTORS; i++)
+		ck_assert(!there.irqs.vectors[i].delivered);
+	pci_save(&there, &state);
+	ck_assert_uint_eq(state.waiting[MASKED], 0);
+	irq_off(&vm, &there);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("vmm_pci");
@@ -415,6 +498,9 @@ int main(void)
 	tcase_add_loop_test(tcase, test_reset, 0, (int)(sizeof reset_writes / sizeof *reset_writes));
 	tcase_add_loop_test(tcase, test_view_moves, 0, 2);
 	tcase_add_loop_test(tcase, test_another_device, 0, 5);
+	tcase_add_loop_test(tcase, test_any_view, 0, 200);
+	tcase_add_loop_test(tcase, test_kvm_refuses, 0, 2);
+	tcase_add_test(tcase, test_no_descriptors);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
