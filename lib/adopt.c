@@ -64,7 +64,8 @@ static int not_type1(const struct adopting *a, int rc)
 			"descriptor %d does not answer as a VFIO container", a->what->container_fd);
 }
 
-/* An IOMMU must be set, or EINVAL would mean that. Asked twice: what was refused once, by whoever, must not pass for v1, which has no record. */
+/* An IOMMU must be set, or EINVAL would mean that. Asked again, and before v1 is believed, which has no record, once more: it must not pass for that
+ * because somebody else refused, be it twice. */
 static int probe_type1(const struct adopting *a)
 {
 	struct vfd_container *c = a->container;
@@ -79,6 +80,8 @@ static int probe_type1(const struct adopting *a)
 			"descriptor %d is no type1 container with its IOMMU set (sPAPR is not supported)",
 			a->what->container_fd);
 	rc = ask_kind(a);
+	if (rc == -EACCES && rc == kind)
+		rc = ask_kind(a);
 	if (rc != kind)
 		return not_type1(a, rc);
 	if (kind == -EACCES) {

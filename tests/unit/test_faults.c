@@ -8,8 +8,6 @@
 #include "fixture.h"
 
 #include <check.h> /* after lib/error.h: Check has a macro named fail */
-#include <errno.h>
-#include <linux/vfio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,12 +135,6 @@ static void run_pair(const struct lifecycle *life, enum policy policy, const str
 	tally->failures += w.failures;
 }
 
-/* Who adopts a container asks twice of which kind it is, and if both answers are "v1" nothing tells them from true ones. */
-static bool says_v1(const struct model_fault *fault)
-{
-	return fault->request == VFIO_IOMMU_DIRTY_PAGES && fault->error == EACCES;
-}
-
 /* Each first fault, with every stride-th of those that can follow it. */
 static uint64_t run_pairs(const struct lifecycle *life, struct model_fault *firsts, size_t count,
 			  uint64_t stride, struct tally *tally)
@@ -154,7 +146,7 @@ static uint64_t run_pairs(const struct lifecycle *life, struct model_fault *firs
 			struct model_fault *seconds;
 			size_t more = later_faults(life, (enum policy)policy, &firsts[i], &seconds);
 			for (size_t j = 0; j < more; j++)
-				if (!(says_v1(&firsts[i]) && says_v1(&seconds[j])) && pairs++ % stride == 0) {
+				if (pairs++ % stride == 0) {
 					run_pair(life, (enum policy)policy, &firsts[i], &seconds[j], tally);
 					run++;
 				}
