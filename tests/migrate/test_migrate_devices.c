@@ -118,7 +118,6 @@ static int send_all(int (*pause)(void *opaque, struct mig_error *err), struct ye
 				.options = { .stall_ms = stall_ms,
 					     .force = true }, /* however slow this machine is */
 				.control = &control,
-				.options = { .force = true }, /* a slow machine gives nothing up */
 				.harvest = on_harvest,
 				.pause = pause,
 				.resume = on_resume };
