@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../suite.h"
+
 enum { CHANNELS = 4, LATER_MS = 200, SOON_MS = 10000 };
 
 /* ---- a resolver that does not answer ---------------------------------------------------------------------------------- */
@@ -255,9 +257,5 @@ int main(void)
 	tcase_add_test(tcase, unix_that_accepts_late);
 	tcase_add_test(tcase, command_leaves_no_child);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

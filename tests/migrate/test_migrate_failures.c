@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../suite.h"
+
 enum { BLOCKS = 256, SIZE = BLOCKS * PAGE_BLOCK, STALL_MS = 400 };
 
 enum failure { KILL_SOURCE, KILL_DESTINATION, CUT, CORRUPT, STALL, DISK_FULL, UNPLUG, REFUSED, FAILURES };
@@ -525,9 +527,5 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, test_cell, 0, FAILURES * PHASES);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

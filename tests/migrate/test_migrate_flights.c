@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "../suite.h"
+
 #define MEMORY ((FLIGHTS + 4ull) * BATCH_BYTES)
 
 /* Memory that is zero has no data: a frame each batch. */
@@ -105,9 +107,5 @@ int main(void)
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, all_is_owed_again);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

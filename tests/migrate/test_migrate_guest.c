@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../suite.h"
+
 enum { SIZE = 16 * PAGE_BLOCK, MANY = 2 * MIG_SECTIONS };
 
 static struct mig_region regions[MANY];
@@ -264,9 +266,5 @@ int main(void)
 	tcase_add_loop_test(tcase, test_destination, 0, count);
 	tcase_add_loop_test(tcase, test_source, 0, count);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../suite.h"
+
 /* ---- sums ----------------------------------------------------------------------------------------------------------- */
 
 START_TEST(test_crc)
@@ -441,9 +443,5 @@ int main(void)
 
 	add_parts(suite);
 	add_whole(suite);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

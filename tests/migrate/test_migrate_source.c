@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../suite.h"
+
 enum { BLOCKS = 64, SIZE = BLOCKS * PAGE_BLOCK, SOON_MS = 20000 };
 
 static struct vfd_log *log_;
@@ -313,9 +315,5 @@ int main(void)
 	tcase_add_test(tcase, log_without_memory);
 	tcase_add_test(tcase, cancelled_in_half_an_answer);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

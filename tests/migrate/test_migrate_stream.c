@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../suite.h"
+
 static struct tape good, bad;
 static struct played played;
 
@@ -306,9 +308,5 @@ int main(void)
 	tcase_add_loop_test(tcase, test_sizes, 0, (int)(sizeof sizes / sizeof *sizes));
 	tcase_add_test(tcase, test_random);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

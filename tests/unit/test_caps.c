@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../suite.h"
+
 enum { ROOM = 4096, RANDOM_INPUTS = 1500000 };
 
 static uint64_t seed = 88172645463325252;
@@ -299,9 +301,5 @@ int main(void)
 	tcase_add_test(tcase, random_bytes);
 	tcase_add_test(tcase, one_byte_wrong);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_all(suite);
 }

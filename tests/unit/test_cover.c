@@ -10,6 +10,8 @@
 #include "cover.h"
 #include "random.h"
 
+#include "../suite.h"
+
 enum { UNITS = 64, ALIGN = 16, SOME = 300, FEW = 40, MANY = 65535 };
 
 #define IMPOSSIBLE UINT64_MAX
@@ -470,9 +472,5 @@ int main(void)
 	tcase_add_test(tcase, nothing);
 	tcase_add_test(tcase, no_memory);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../suite.h"
+
 /* check.h has a macro of that name */
 #undef fail
 
@@ -135,9 +137,5 @@ int main(void)
 	tcase_add_test(tcase, not_wanted);
 	tcase_add_test(tcase, too_long);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_all(suite);
 }

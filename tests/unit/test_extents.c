@@ -9,6 +9,8 @@
 #include "extents.h"
 #include "random.h"
 
+#include "../suite.h"
+
 enum { PAGES = 1024, PAGE = 4096, MOST = 400 };
 
 /* Two windows with a hole between them; the second ends at 2^64 - 1. */
@@ -316,9 +318,5 @@ int main(void)
 	tcase_add_test(tcase, giving_back_needs_no_memory);
 	tcase_add_test(tcase, pieces_need_no_memory);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "../suite.h"
+
 enum { SHARED = 24, EXCLUSIVE = 3, ROUNDS = 2000 }; /* more threads than slots */
 
 static struct gate gate;
@@ -241,9 +243,5 @@ int main(void)
 	tcase_add_test(tcase, passed_between);
 	suite_add_tcase(suite, tcase);
 
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_all(suite);
 }

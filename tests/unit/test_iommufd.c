@@ -15,6 +15,8 @@
 #include "uapi.h"
 #include "uapi_iommufd.h"
 
+#include "../suite.h"
+
 #define NAME2 "0000:00:02.0"
 
 #define TRACKED(number_, name_, which_)                                                                      \
@@ -1335,9 +1337,5 @@ int main(void)
 	add_case(suite, "usable cannot be told", usable_cannot_be_told);
 	add_case(suite, "usable wrongly", usable_wrongly);
 	add_case(suite, "table destroyed elsewhere", table_destroyed_elsewhere);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_all(suite);
 }

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../suite.h"
+
 enum { PAGE = 4096 };
 
 static struct vfd_error err;
@@ -1250,9 +1252,5 @@ int main(void)
 	tcase_add_test(tcase, a_child_may_only_release);
 	suite_add_tcase(suite, tcase);
 
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_all(suite);
 }

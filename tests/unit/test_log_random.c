@@ -15,6 +15,8 @@
 
 #include "random.h"
 
+#include "../suite.h"
+
 enum { PAGES = 1500, CONSUMERS = 4, OPEN = 300, REGIONS = 8 };
 
 /* ---- the model ---- */
@@ -886,9 +888,5 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tcase, in_an_arena, 0, 10);
 	suite_add_tcase(suite, tcase);
 
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_all(suite);
 }

@@ -13,6 +13,8 @@
 
 #include "random.h"
 
+#include "../suite.h"
+
 enum { PAGE = 4096, PAGES = 1000, WORDS = 40 };
 
 static const struct log_source kernel = { .provenance = VFD_REPORTED, .who = "test" };
@@ -130,9 +132,5 @@ int main(void)
 	tcase_set_timeout(tcase, 120);
 	tcase_add_loop_test(tcase, every_ratio, 0, 13);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_all(suite);
 }

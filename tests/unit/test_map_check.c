@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../suite.h"
+
 static struct fixture fixture, *f = &fixture;
 
 static int check(uint64_t iova, uint64_t memory, uint64_t count, struct vfd_map_cost *cost)
@@ -125,9 +127,5 @@ int main(void)
 	tcase_add_test(tcase, mapping_entries);
 	tcase_add_test(tcase, every_refusal);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

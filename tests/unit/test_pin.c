@@ -8,6 +8,8 @@
 #include <linux/vfio.h>
 #include <string.h>
 
+#include "../suite.h"
+
 static struct fixture fixture, *f = &fixture;
 static struct vfd_pinset *set;
 static struct vfd_pin pin, other;
@@ -514,9 +516,5 @@ int main(void)
 	tcase_add_test(tcase, waiting);
 	tcase_add_test(tcase, a_failed_unmap_lets_pins_in_again);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

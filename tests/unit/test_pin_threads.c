@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../suite.h"
+
 enum { MAPPINGS = 16, SIZE = 32, USED = MAPPINGS * SIZE, PINNERS = 3 };
 
 static struct fixture fixture, *f = &fixture;
@@ -230,9 +232,5 @@ int main(void)
 	tcase_set_timeout(tcase, 600);
 	tcase_add_test(tcase, nothing_lost);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

@@ -10,6 +10,8 @@
 #include <linux/vfio.h>
 #include <string.h>
 
+#include "../suite.h"
+
 static struct fixture fixture, *f = &fixture;
 static struct vfd_pinset *set;
 
@@ -169,9 +171,5 @@ int main(void)
 	tcase_add_test(tcase, all_or_none);
 	tcase_add_test(tcase, the_silent_one_leaves);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

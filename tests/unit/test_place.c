@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../suite.h"
+
 #define HOLE_FIRST UINT64_C(0xfee00000) /* of the model's IOMMU */
 #define HOLE_LAST  UINT64_C(0xfeefffff)
 #define LOWEST	   UINT64_C(0x10000)
@@ -323,9 +325,5 @@ int main(void)
 	tcase_add_test(tcase, granules);
 	tcase_add_test(tcase, never_twice);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

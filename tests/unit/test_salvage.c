@@ -20,6 +20,8 @@
 #include "heir.h"
 #include "random.h"
 
+#include "../suite.h"
+
 #define PAGE	    UINT64_C(4096)
 #define LOG_ADDRESS UINT64_C(0x40000000)
 #define OK	    HEIR_OK
@@ -569,9 +571,5 @@ int main(void)
 	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
 		tcase_add_test(tcase, tests[i]);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

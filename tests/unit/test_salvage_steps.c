@@ -18,6 +18,8 @@
 #include "heir.h"
 #include "step.h"
 
+#include "../suite.h"
+
 #define PAGE	    UINT64_C(4096)
 #define LOG_ADDRESS UINT64_C(0x40000000)
 #define OK	    HEIR_OK
@@ -207,9 +209,5 @@ int main(void)
 	tcase_set_timeout(tcase, 900);
 	tcase_add_test(tcase, killed_at_each_instruction);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

@@ -17,6 +17,8 @@
 
 #include <check.h>
 
+#include "../suite.h"
+
 #undef fail /* Check has one, too */
 
 enum { MOST = 1023, ANSWER_MS = 20000 };
@@ -357,9 +359,5 @@ int main(void)
 	tcase_add_loop_test(tcase, test_unconfirmed, 0, (int)(sizeof refused / sizeof *refused));
 	tcase_add_test(tcase, test_last_answer);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

@@ -15,6 +15,8 @@
 #include <check.h>
 #include <linux/pci_regs.h>
 
+#include "../suite.h"
+
 #undef fail /* Check has one, too */
 
 static uint8_t space[256];
@@ -502,9 +504,5 @@ int main(void)
 	tcase_add_loop_test(tcase, test_kvm_refuses, 0, 2);
 	tcase_add_test(tcase, test_no_descriptors);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

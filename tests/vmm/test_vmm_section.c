@@ -8,6 +8,8 @@
 
 #include <check.h>
 
+#include "../suite.h"
+
 #undef fail /* Check has one, too */
 
 static struct vm vm;
@@ -168,9 +170,5 @@ int main(void)
 	tcase_add_loop_test(tcase, test_without_view, 0, 3);
 	tcase_add_test(tcase, test_view);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }

@@ -11,6 +11,8 @@
 
 #include <check.h>
 
+#include "../suite.h"
+
 #undef fail /* Check has one, too */
 
 static struct vm vm;
@@ -125,9 +127,5 @@ int main(void)
 
 	tcase_add_loop_test(tcase, test_place, 0, (int)(sizeof places / sizeof *places));
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_all(suite);
 }
