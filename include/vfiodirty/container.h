@@ -411,7 +411,8 @@ VFD_API int vfd_map_check(struct vfd_container *container, const struct vfd_mapp
  *
  * On failure the mappings before first of the error are gone, with their bits in the log; the others are there.
  *
- * @return 0; VFD_ENOTMAPPED (nothing there); VFD_ECUT (first..last: the mapping that is cut); VFD_EWRAP; VFD_EALIGN;
+ * @return 0; VFD_ENOTMAPPED (nothing there); VFD_ECUT (first..last: the mapping that is cut; or, in an adopted
+ * address space of iommufd, one of which the kernel has more than was declared, or nothing: it is assumed dirty, and stays); VFD_EWRAP; VFD_EALIGN;
  * VFD_ESHORT; VFD_ELOST; -errno of VFIO_IOMMU_UNMAP_DMA (its pages are assumed dirty when they may be gone)
  */
 VFD_API int vfd_unmap(struct vfd_container *container, uint64_t iova, uint64_t size, struct vfd_error *err);
