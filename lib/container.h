@@ -148,7 +148,7 @@ void group_tell(struct vfd_group *group, bool attached);
 void group_recount(struct vfd_group *group);
 
 /* A device that was closed here turns out to be open elsewhere: a log that answered for it ended with the close, and so did the promise that it is
- * pinned. */
+ * pinned, unless it was its owner's, from whom the container is borrowed. */
 void group_held_elsewhere(struct vfd_group *group);
 
 /* Open, not closed by a detach. */

@@ -151,10 +151,12 @@ void group_recount(struct vfd_group *g)
 		set_answered(g, all, all && by_log, by_record);
 }
 
-/* In iommufd it was detached, and is in the table's record if it was in one. */
+/* In iommufd it was detached, and is in the table's record if it was in one. Who lent us a container by duplicates is the driver that promised. */
 void group_held_elsewhere(struct vfd_group *g)
 {
-	if (g->by_log || (g->answered && !is_iommufd(g->container)))
+	bool promised = g->answered && !is_iommufd(g->container) && !g->container->borrowed;
+
+	if (g->by_log || promised)
 		set_answered(g, false, false, g->by_record);
 }
 

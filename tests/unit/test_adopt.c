@@ -267,6 +267,41 @@ START_TEST(type1_v1_by_pins)
 }
 END_TEST
 
+/* The library closes its device, the driver that pins has its own: it is still its promise, and nothing more is owed than what it pinned. */
+START_TEST(type1_v1_by_the_pins_of_its_owner)
+{
+	static const struct model_config config = {
+		.group_count = 2,
+		.groups = { { .number = 7, .kind = MODEL_PHYSICAL, .devices = { { .name = NAME(0) } } },
+			    { .number = 20, .kind = MODEL_PHYSICAL, .devices = { { .name = NAME(1) } } } },
+	};
+	struct vfd_pinset *set;
+	struct vfd_pin pin;
+	struct vfd_count count;
+
+	owner_opens(&config, VFIO_TYPE1_IOMMU, VFD_FIND_MEMORY | VFD_ADOPT_DUP);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	OK(adopt());
+	OK(vfd_device_find(f->container, NAME(0), &f->device, &f->err));
+	OK(vfd_device_pins_all(f->device, &f->err));
+	OK(vfd_group_attach(f->container, 20, &f->group2, &f->err));
+	OK(vfd_device_open(f->group2, NAME(1), &f->device2, &f->err));
+	OK(vfd_device_pins_all(f->device2, &f->err));
+	OK(vfd_pinset_create(f->container, NULL, &set, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_pin(set, f->memory + 5 * PAGE, 2 * PAGE, VFD_PIN_WRITE, &pin, &f->err));
+	OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+	OK(vfd_device_close(&f->device2, VFD_COLLECT, &f->err));
+	OK(vfd_pinset_destroy(&set, VFD_PIN_ABANDON, &f->err));
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	OK(vfd_consumer_count(vfd_log_consumer(f->log), 0, UINT64_MAX, &count, &f->err));
+	ck_assert_uint_eq(count.owed, 2);
+	owner_closes();
+	fixture_end(f);
+}
+END_TEST
+
 /* A v2 container of which one answer says v1, or two: it has a record, and whoever believed that would leave it behind. */
 START_TEST(looks_like_v1)
 {
@@ -607,6 +642,7 @@ int main(void)
 	add_case(suite, "not tracking yet", not_tracking_yet);
 	add_case(suite, "type1 v1", type1_v1);
 	add_case(suite, "type1 v1, pins", type1_v1_by_pins);
+	add_case(suite, "type1 v1, pins of its owner", type1_v1_by_the_pins_of_its_owner);
 	add_case(suite, "type1 v1, left", type1_v1_left);
 	add_case(suite, "looks like v1", looks_like_v1);
 	add_case(suite, "type1 v1, beside an IOMMU", type1_v1_beside_an_iommu);
