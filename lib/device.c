@@ -129,6 +129,16 @@ static bool type1_records(const struct space *space)
 	return space->can_track && !space->physical;
 }
 
+/* It was, for a moment, and nobody asked yet what it is. That there is none is what the kernel says before it opens it. */
+static void opened_in_vain(struct vfd_container *c, int rc)
+{
+	if (rc == -ENODEV)
+		return;
+	space_stir(&c->space);
+	if (!is_iommufd(c)) /* there it is not attached yet, or cdev_attach() has said it */
+		owe_opened(&c->space, type1_records(&c->space), 0);
+}
+
 static int open_device(struct vfd_group *g, const char *name, struct vfd_device **out, struct vfd_error *err)
 {
 	const struct sys *sys = g->container->sys;
@@ -138,8 +148,10 @@ static int open_device(struct vfd_group *g, const char *name, struct vfd_device 
 		return fail(err, VFD_ESTATE, open_op, "device %s is open already", name);
 	uint32_t id = 0;
 	int fd = is_iommufd(g->container) ? cdev_open(g, name, &id, err) : get_device(g, name, err);
-	if (fd < 0)
+	if (fd < 0) {
+		opened_in_vain(g->container, fd);
 		return fd;
+	}
 	struct vfd_device *d = device_make(g, name, fd, err);
 	int rc = d ? device_read_info(d, err) : VFD_ENOMEMORY;
 	if (!rc && is_iommufd(g->container)) {
@@ -148,10 +160,7 @@ static int open_device(struct vfd_group *g, const char *name, struct vfd_device 
 	}
 	if (rc) {
 		sys->close(sys, fd);
-		space_stir(space); /* it was open */
-		if (!is_iommufd(
-			    g->container)) /* there it is not attached yet, or cdev_attach() has said it */
-			owe_opened(space, type1_records(space), 0);
+		opened_in_vain(g->container, 0);
 		if (d)
 			device_free(d);
 		return rc;

@@ -142,8 +142,9 @@ int track_stop(struct space *space, struct vfd_error *err)
 
 int track_pause(struct space *space, bool *paused, struct vfd_error *err)
 {
-	/* also one that was given up: it may run yet */
-	int rc = space->can_track ? backend_stop(&space->backend) : 0;
+	/* also one that was given up: it may run yet. But one that somebody else began, who shares the container, is his to read */
+	bool own = space->tracking || !space->adopted;
+	int rc = space->can_track && own ? backend_stop(&space->backend) : 0;
 
 	*paused = space->started && !rc;
 	space->gap |= *paused;

@@ -375,6 +375,25 @@ START_TEST(without_a_log)
 }
 END_TEST
 
+/* A record that its owner began is his: also when a physical group leaves, for which one of ours would be stopped. */
+START_TEST(anothers_record)
+{
+	owner_opens(&mixed, VFIO_TYPE1v2_IOMMU, VFD_ADOPT_DUP);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	owner.adoption.log = NULL;
+	OK(adopt());
+	OK(vfd_group_attach(f->container, 20, &f->group2, &f->err));
+	owner_starts();
+	device_writes(f, 0, 5, 1);
+	OK(vfd_group_detach(&f->group2, 0, &f->err));
+	ck_assert(model_tracking(f->model, owner.container));
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	owner_closes();
+	fixture_end(f);
+}
+END_TEST
+
 START_TEST(no_iommu)
 {
 	const struct model_config config = {
@@ -647,6 +666,7 @@ int main(void)
 	add_case(suite, "looks like v1", looks_like_v1);
 	add_case(suite, "type1 v1, beside an IOMMU", type1_v1_beside_an_iommu);
 	add_case(suite, "without a log", without_a_log);
+	add_case(suite, "another's record", anothers_record);
 	add_case(suite, "no IOMMU", no_iommu);
 	add_case(suite, "iommufd's container", other_kinds_are_refused);
 	add_case(suite, "IOMMU not set", no_iommu_set);

@@ -279,6 +279,49 @@ START_TEST(open_for_a_moment)
 }
 END_TEST
 
+/* The kernel had opened it when the table of all files was full. */
+static int ioctl_no_file(const struct sys *sys, int fd, unsigned long request, void *arg)
+{
+	int rc = real_ioctl(sys, fd, request, arg);
+
+	if (request != VFIO_GROUP_GET_DEVICE_FD || rc < 0)
+		return rc;
+	model_dma_write(f->model, BLIND, 5 * PAGE, 8, 1);
+	sys->close(sys, rc);
+	return -ENFILE;
+}
+
+START_TEST(open_but_no_file)
+{
+	how = (struct model_log){ 0 };
+	open_first(&with_blind);
+	OK(vfd_device_pins_all(f->device, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	real_ioctl = f->model->sys.ioctl;
+	f->model->sys.ioctl = ioctl_no_file;
+	REFUSED(-ENFILE, vfd_device_open(f->group, BLIND, &f->device2, &f->err));
+	f->model->sys.ioctl = real_ioctl;
+	check_device_law(f, BLIND);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_device_logged(f, BLIND);
+	fixture_end(f);
+}
+END_TEST
+
+/* Of no such device nothing is owed. */
+START_TEST(open_it_was_not)
+{
+	how = (struct model_log){ 0 };
+	open_first(&with_blind);
+	OK(vfd_device_pins_all(f->device, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	REFUSED(-ENODEV, vfd_device_open(f->group, "nobody.0", &f->device2, &f->err));
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
 /* Its log begins when it has been open for a while. */
 static const struct model_config both_log = {
 	.group_count = 1,
@@ -434,6 +477,9 @@ START_TEST(half_of_it_declared)
 	master_on(f->device);
 	for (int i = 0; i < 3; i++)
 		REFUSED(VFD_ECUT, unmap_pages(f, 0, 32));
+	lie(MODEL_FILE_IOMMU, UAPI_IOAS_UNMAP, EFAULT, 1);
+	REFUSED(VFD_ECUT, unmap_pages(f, 0, 32)); /* asked again, of which nothing is told but ENOENT */
+	lied(1);
 	forget_log(f);
 	writes(PCI_NAME, 7);
 	check_law(f);
@@ -486,6 +532,8 @@ int main(void)
 	add_case(suite, "a log runs on", log_runs_on);
 	add_case(suite, "pinned, but held", pinned_but_held);
 	add_case(suite, "open for a moment", open_for_a_moment);
+	add_case(suite, "open, but no file", open_but_no_file);
+	add_case(suite, "open it was not", open_it_was_not);
 	add_case(suite, "open before its log", open_before_its_log);
 	add_case(suite, "unmapped it was not", unmapped_it_was_not);
 	add_case(suite, "taken out at last", taken_out_at_last);
