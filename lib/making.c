@@ -34,16 +34,20 @@ static void mapping_free(struct space *space, struct mapping *m)
 	free(m);
 }
 
-static int mapping_make(struct space *space, const struct vfd_mapping *piece, struct mapping **out,
+static int mapping_make(const struct making *making, const struct vfd_mapping *piece, struct mapping **out,
 			struct vfd_error *err)
 {
 	struct mapping *m = malloc(sizeof *m);
 
 	if (!m)
 		return fail(err, VFD_ENOMEMORY, map_op, "no memory for a mapping's record");
-	*m = (struct mapping){ .memory = piece->memory, .flags = piece->flags };
+	*m = (struct mapping){
+		.memory = piece->memory,
+		.flags = piece->flags,
+		.declared = making->origin == IN_KERNEL,
+	};
 	range_make(&m->where, piece->iova, piece->size);
-	int rc = bind_log(space, piece, m, err);
+	int rc = bind_log(making->space, piece, m, err);
 	if (rc)
 		free(m);
 	else
@@ -66,7 +70,7 @@ static int make_pieces(struct making *making, const struct vfd_mapping *run, str
 
 	for (uint64_t at = 0; !rc && at < run->size; at += piece.size) {
 		piece = piece_at(run, at);
-		rc = mapping_make(making->space, &piece, &making->all[making->count], err);
+		rc = mapping_make(making, &piece, &making->all[making->count], err);
 		making->count += !rc;
 	}
 	return rc;

@@ -228,7 +228,7 @@ int map_replay(struct space *space, struct vfd_error *err)
 		int rc = replay_one(space, m, err);
 		if (rc)
 			return rc;
-		m->uncertain = false;
+		m->uncertain = m->declared = false;
 	}
 	return 0;
 }

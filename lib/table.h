@@ -22,6 +22,7 @@ struct mapping {
 	bool logged;	      /* holds its region in the log */
 	/* Of whoever claimed the range: */
 	bool uncertain : 1; /* an unmap failed half-way: the kernel may have it, or not */
+	bool declared : 1;  /* its owner mapped it: the kernel may have it in other pieces */
 	bool spoiled : 1;   /* a fault may have shifted the kernel's bits: what is read next may be wrong */
 	bool leaving; /* is being unmapped: no new pin. Changed with the gate shut. Between the others, for who writes a bit
 			     * field writes its neighbour too. */

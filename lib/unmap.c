@@ -115,9 +115,9 @@ static int unmap_refused(struct space *space, struct mapping *m, int rc, struct 
 
 /* iommufd calls a mapping that it would have to cut, of which only a part was declared, and nothing at all by one name. To take the first
  * for the second, be it after a call of which nobody knows what it did, would leave it in the kernel, and in no table. */
-static bool may_be_cut(const struct space *space, uint64_t unmapped)
+static bool may_be_cut(const struct space *space, const struct mapping *m, uint64_t unmapped)
 {
-	return space->adopted && space->backend.ops->by_device && !unmapped;
+	return m->declared && space->backend.ops->by_device && !unmapped;
 }
 
 static int unmap_cut(struct space *space, const struct mapping *m, struct vfd_error *err)
@@ -137,11 +137,12 @@ static int unmap_short(struct space *space, struct mapping *m, uint64_t unmapped
 {
 	struct range w = m->where;
 
-	if (may_be_cut(space, unmapped))
+	if (may_be_cut(space, m, unmapped))
 		return unmap_cut(space, m, err);
 	if (m->uncertain && !unmapped)
 		return 0;
 	m->uncertain = true;
+	m->declared = false; /* of pieces that are whole none is left */
 	assume(space, m, VFD_ESHORT);
 	return fail_range(err, VFD_ESHORT, space->backend.ops->unmap_name, w.first, w.last,
 			  "the kernel unmapped %" PRIu64 " of %" PRIu64

@@ -108,7 +108,6 @@ static int command(struct vm *vm, char *line, char *text, size_t size, bool *las
 {
 	char *rest = strchr(line, ' ');
 
-	text[0] = 0;
 	if (rest)
 		*rest++ = 0;
 	if (!strcmp(line, "status"))
@@ -141,6 +140,7 @@ static bool next_line(FILE *stream, char *line, size_t *length)
 static int line_command(struct vm *vm, char *line, size_t length, char *text, bool *last,
 			struct vfd_error *err)
 {
+	text[0] = 0;
 	if (length >= LINE)
 		return fail(err, "a command of %zu bytes: %d are the most", length, LINE - 1);
 	line[strcspn(line, "\r")] = 0;

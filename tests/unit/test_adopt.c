@@ -375,6 +375,23 @@ START_TEST(without_a_log)
 }
 END_TEST
 
+/* Who shares a container can unmap what the library was told of. */
+START_TEST(unmapped_by_its_owner)
+{
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, VFD_ADOPT_DUP);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	OK(adopt());
+	ck_assert_int_eq(raw_unmap(f, 0, 128), 0);
+	REFUSED(VFD_ESHORT, unmap_pages(f, 0, 128));
+	OK(unmap_pages(f, 0, 128));
+	ck_assert_uint_eq(info_of(f).mappings, 0);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	owner_closes();
+	fixture_end(f);
+}
+END_TEST
+
 /* A record that its owner began is his: also when a physical group leaves, for which one of ours would be stopped. */
 START_TEST(anothers_record)
 {
@@ -666,6 +683,7 @@ int main(void)
 	add_case(suite, "looks like v1", looks_like_v1);
 	add_case(suite, "type1 v1, beside an IOMMU", type1_v1_beside_an_iommu);
 	add_case(suite, "without a log", without_a_log);
+	add_case(suite, "unmapped by its owner", unmapped_by_its_owner);
 	add_case(suite, "another's record", anothers_record);
 	add_case(suite, "no IOMMU", no_iommu);
 	add_case(suite, "iommufd's container", other_kinds_are_refused);

@@ -918,6 +918,21 @@ START_TEST(adopted_empty)
 }
 END_TEST
 
+/* Declared longer than it is: of what is unmapped as a whole nothing is left. */
+START_TEST(adopted_too_long)
+{
+	struct vfd_mapping mappings[2];
+	struct vfd_adoption what = owned(mappings, &one_iommu);
+
+	mappings[1].size = 100 * PAGE;
+	OK(adopt(&what));
+	REFUSED(VFD_ESHORT, unmap_pages(f, 200, 100));
+	OK(unmap_pages(f, 200, 100));
+	ck_assert_uint_eq(info_of(f).mappings, 1);
+	end();
+}
+END_TEST
+
 START_TEST(adopted_wrongly)
 {
 	struct vfd_mapping mappings[2];
@@ -1327,6 +1342,7 @@ int main(void)
 	add_case(suite, "older options", older_options);
 	add_case(suite, "adopted", adopted);
 	add_case(suite, "adopted, with nothing mapped", adopted_empty);
+	add_case(suite, "adopted, too long", adopted_too_long);
 	add_case(suite, "adopted wrongly", adopted_wrongly);
 	add_case(suite, "mapped but not told", mapped_but_not_told);
 	add_case(suite, "mapped, and not to be asked", mapped_and_not_to_be_asked);

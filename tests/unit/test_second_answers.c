@@ -136,6 +136,21 @@ START_TEST(joined_in_vain)
 }
 END_TEST
 
+/* While nobody tracks nothing is owed for it. */
+START_TEST(joined_in_vain_before)
+{
+	fixture_begin(f, &mixed);
+	OK(vfd_group_attach(f->container, 7, &f->group, &f->err));
+	lie(MODEL_FILE_CONTAINER, VFIO_IOMMU_GET_INFO, ENOMEM, 2);
+	REFUSED(-ENOMEM, vfd_group_attach(f->container, 20, &f->group2, &f->err));
+	lied(1);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
 /* ---- who answers changes after the record was lost ---- */
 
 static void lose_record(void)
@@ -197,7 +212,7 @@ static void open_first(const struct model_config *config)
 }
 
 /* START then says 0, and the old log runs on, for the old ranges. */
-START_TEST(log_runs_on)
+static void runs_on(unsigned times)
 {
 	how = (struct model_log){ .again = true, .total_limit = 200 * PAGE };
 	open_first(&with_blind);
@@ -207,6 +222,7 @@ START_TEST(log_runs_on)
 						    .request = VFIO_DEVICE_FEATURE,
 						    .file = MODEL_FILE_DEVICE,
 						    .flags = UAPI_FEATURE_SET | UAPI_FEATURE_LOG_STOP,
+						    .times = times,
 						    .error = EIO });
 	OK(vfd_device_quiesce(f->device, &f->err));
 	OK(vfd_track_stop(f->container, VFD_COLLECT, &f->err));
@@ -215,11 +231,18 @@ START_TEST(log_runs_on)
 	forget_log(f);
 	OK(vfd_device_resume(f->device, &f->err));
 	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	lied(times);
 	model_forget(f->model);
 	writes(PCI_NAME, 100);
 	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
 	check_device_logged(f, PCI_NAME);
 	fixture_end(f);
+}
+
+START_TEST(log_runs_on)
+{
+	runs_on(1);
+	runs_on(2);
 }
 END_TEST
 
@@ -431,15 +454,17 @@ START_TEST(destroyed_it_was_not)
 }
 END_TEST
 
-/* What it had begun and could not undo is undone when it begins anew. */
+/* What it had begun and could not undo is undone when it begins anew, or it does not begin. */
 START_TEST(begun_in_vain)
 {
 	fixture_begin_on(f, &native, VFD_FIND_MEMORY | VFD_FIND_LOG, VFD_BACKEND_IOMMUFD);
 	OK(map_pages(f, 0, 0, 64, RW));
 	lie(MODEL_FILE_IOMMU, UAPI_IOAS_MAP, ENOMEM, 1);
 	lie(MODEL_FILE_IOMMU, UAPI_IOMMU_DESTROY, EBUSY, 1);
+	lie(MODEL_FILE_IOMMU, UAPI_IOMMU_DESTROY, EBUSY, 2);
 	REFUSED(-ENOMEM, vfd_group_attach(f->container, 20, &f->group, &f->err));
-	lied(2);
+	REFUSED(-EBUSY, vfd_group_attach(f->container, 20, &f->group, &f->err));
+	lied(3);
 	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
 	ck_assert_uint_eq(model_counts(f->model).containers, 1);
 	end_native();
@@ -527,6 +552,7 @@ int main(void)
 	add_case(suite, "detached, but held", detached_but_held);
 	add_case(suite, "taken away, but held", taken_away_but_held);
 	add_case(suite, "joined in vain, on Linux 5.8", joined_in_vain);
+	add_case(suite, "joined in vain, not tracking", joined_in_vain_before);
 	add_case(suite, "lost, and declared", lost_and_declared);
 	add_case(suite, "lost, and left", lost_and_left);
 	add_case(suite, "a log runs on", log_runs_on);
