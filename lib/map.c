@@ -52,7 +52,7 @@ static int map_one(struct space *space, struct mapping *m, bool ask)
 	if (rc < 0)
 		return rc;
 	space_mapped(space, m);
-	space_unsettle(space, before);
+	space_unsettle(space, m, before);
 	if (recorded && !space->started && space->tracking && mapping_tracked(m))
 		space_tell_assumed(space, VFD_WHY_STATE_LOST, m->where,
 				   space_assume(space, m, VFD_WHY_STATE_LOST), 0);

@@ -238,6 +238,8 @@ void recorder_closed(struct space *space, struct recorder *r)
 void recorder_set_silent(struct space *space, struct recorder *r, bool silent)
 {
 	space_lock(space);
+	if (silent && !r->silent)
+		r->silence = ++space->silences;
 	r->silent = silent;
 	r->read &= silent;
 	space_unlock(space);
@@ -255,9 +257,15 @@ bool recorder_read_out(struct space *space, struct recorder *r)
 	return answer;
 }
 
+/* Over and read in one step: what is mapped, but not in the table before that, finds it over (space_unsettle). One that has something unread has
+ * failed before it is over, or who unmaps would take it for read. */
 void recorder_ends(struct space *space, struct recorder *r)
 {
-	if (!recorder_read_out(space, r))
+	space_lock(space);
+	bool unread = !r->silent || !r->read;
+	r->over |= !unread;
+	space_unlock(space);
+	if (unread)
 		recorder_fail(space, r);
-	r->over = true; /* only now: one that is over, and has not failed, is taken for read by who unmaps */
+	r->over = true;
 }

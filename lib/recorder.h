@@ -37,8 +37,9 @@ struct recorder {
 	atomic_bool
 		over; /* its log may have ended, with nothing unread: it is not asked, and has failed once its device can write */
 	bool recorded; /* its device is in a record of the kernel's, too, by itself: iommufd's page tables */
-	bool silent;   /* its device cannot write; the space's mutex, as for the next */
+	bool silent;   /* its device cannot write; the space's mutex, as for the next two */
 	bool read;     /* all of it, since it is silent */
+	uint64_t silence; /* the last one's number: space.silences then */
 	bool anew; /* by a recorders_rearm() on its way: its new log runs, and it still counts as failed */
 	char who[32];
 };

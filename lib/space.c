@@ -94,9 +94,9 @@ void space_stir(struct space *space)
 /* Who came between these two is counted, or was gone before the look was over. */
 struct moment space_look(const struct space *space)
 {
-	uint64_t epoch = space->epoch;
+	uint64_t epoch = space->epoch, silences = space->silences;
 
-	return (struct moment){ epoch, space->writers };
+	return (struct moment){ epoch, silences, space->writers };
 }
 
 /* Who came since has moved the epoch. */
@@ -111,15 +111,6 @@ void space_settle(struct space *space, struct moment before)
 	if (space_quiet_since(space, before))
 		space->drained_at = space->epoch;
 	space_unlock(space);
-}
-
-void space_unsettle(struct space *space, struct moment before)
-{
-	if (space_quiet_since(space, before))
-		return;
-	space->epoch++;
-	for (struct recorder *r = space->recorders; r; r = r->next)
-		r->read = false;
 }
 
 /* Mutex held. */
@@ -345,6 +336,24 @@ void space_mapped(struct space *space, struct mapping *m)
 	plan_touch(&space->plan, m->where);
 	if (space->recorders && mapping_tracked(m))
 		set_unarmed(space, m, !recorders_armed(space, m->where));
+}
+
+/* Who has fallen silent since then may have written to it where its log does not look, or has ended. */
+static bool may_have_missed(const struct recorder *r, const struct mapping *m, struct moment before)
+{
+	return r->silent && r->silence > before.silences && (r->over || !recorder_armed(r, m->where));
+}
+
+void space_unsettle(struct space *space, struct mapping *m, struct moment before)
+{
+	if (space_quiet_since(space, before))
+		return;
+	space->epoch++;
+	for (struct recorder *r = space->recorders; r; r = r->next) {
+		if (mapping_tracked(m) && !m->unarmed && may_have_missed(r, m, before))
+			set_owed(space, m, VFD_WHY_UNARMED);
+		r->read = false;
+	}
 }
 
 void space_unmapped(struct space *space, struct mapping *m)

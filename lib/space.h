@@ -47,9 +47,10 @@ struct space {
 	char all_dirty_who[32];	 /* the last of them that came, for reports */
 	atomic_uint writers;	 /* devices that can write now; changed with the mutex, and so is: */
 	_Atomic(uint64_t) epoch; /* moves on whenever a device becomes able to write */
-	uint64_t drained_at;	 /* the epoch whose writes are all collected */
-	atomic_ullong harvests;	 /* of everything, so many have begun */
-	uint64_t harvested;	 /* the last of those that brought all; with the mutex */
+	_Atomic(uint64_t) silences; /* so often a recorder has fallen silent; likewise */
+	uint64_t drained_at;	    /* the epoch whose writes are all collected */
+	atomic_ullong harvests;	    /* of everything, so many have begun */
+	uint64_t harvested;	    /* the last of those that brought all; with the mutex */
 	struct recorder *recorders; /* devices that log their DMA; changed with the container's gate closed */
 	uint64_t unarmed;	 /* bytes of tracked mappings for which some that can write are not armed */
 	uint32_t rearms;	 /* logs started anew for other ranges since tracking began; gate closed */
@@ -89,7 +90,7 @@ void space_stir(struct space *space);
 
 /* Who could write, when a call began that takes its time. */
 struct moment {
-	uint64_t epoch;
+	uint64_t epoch, silences;
 	unsigned writers;
 };
 struct moment space_look(const struct space *space);
@@ -100,8 +101,8 @@ bool space_quiet_since(const struct space *space, struct moment before);
 /* All that the table has was collected since: drained, if nobody could write then or since. */
 void space_settle(struct space *space, struct moment before);
 
-/* Something was not in the table since: not drained, if somebody could write. Mutex held. */
-void space_unsettle(struct space *space, struct moment before);
+/* The mapping, which is in the table now, was not since: not drained, if somebody could write. Mutex held. */
+void space_unsettle(struct space *space, struct mapping *m, struct moment before);
 
 /* Wait until no earlier call holds a range that meets `where`, then hold it. */
 void space_claim(struct space *space, struct range_claim *claim, struct range where);

@@ -821,6 +821,32 @@ START_TEST(log_unread_at_its_end)
 }
 END_TEST
 
+/* Its log was read for the last time, and ended, while a mapping that it had written to was in no table yet. */
+static void end_log_during_map(struct model *m, const struct model_trace *call, uint64_t number, bool after,
+			       void *argument)
+{
+	(void)number, (void)argument;
+	if (!after || call->call != MODEL_IOCTL || call->request != VFIO_IOMMU_MAP_DMA)
+		return;
+	model_on_call(m, NULL, NULL);
+	ck_assert_int_eq(dma(0, PAGES + 3), 0);
+	OK(set_one(0, VFD_MIG_STOP_COPY));
+	OK(set_one(0, VFD_MIG_STOP));
+	ck_assert_uint_eq(model_log_page_size(f->model, FIRST), 0);
+}
+
+START_TEST(log_ended_before_it_is_known)
+{
+	begin_ending();
+	model_on_call(f->model, end_log_during_map, NULL);
+	OK(map_pages(f, PAGES, 500, 8, RW));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_msg(is_logged(f, 503), "page 503 LOST");
+	ck_assert_uint_eq(owed(), 1 + 8);
+	migration_end();
+}
+END_TEST
+
 /* RESUMING may set the device back: the log is read in STOP, on the way. */
 START_TEST(log_before_resuming)
 {
@@ -1019,6 +1045,7 @@ int main(void)
 	add_trap(suite, 47, "a log that ended, and it runs again", log_ended_and_runs_again);
 	add_case(suite, "a log begun anew in STOP", log_begun_anew_in_stop);
 	add_trap(suite, 47, "a log unread at its end", log_unread_at_its_end);
+	add_case(suite, "a log ended before a mapping is known", log_ended_before_it_is_known);
 	add_case(suite, "a log before RESUMING", log_before_resuming);
 	add_case(suite, "the state arrives", state_arrives);
 	add_case(suite, "too much data", too_much_data);

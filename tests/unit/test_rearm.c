@@ -330,6 +330,31 @@ START_TEST(paid_while_silent)
 }
 END_TEST
 
+/* While a map is on its way, mapped for the kernel and in no table yet: it was written to, and its writer is silent before the table has it. */
+static void silenced_during_map(struct model *model, const struct model_trace *call, uint64_t number,
+				bool after, void *argument)
+{
+	(void)number, (void)argument;
+	if (!after || call->call != MODEL_IOCTL || call->request != VFIO_IOMMU_MAP_DMA)
+		return;
+	model_on_call(model, NULL, NULL);
+	writes(PCI_NAME, NEW + 3);
+	OK(vfd_device_quiesce(f->device, &f->err));
+}
+
+START_TEST(silenced_before_it_is_known)
+{
+	track_one(0);
+	model_on_call(f->model, silenced_during_map, NULL);
+	map_new();
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, NEW_PAGES * PAGE);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_msg(is_logged(f, NEW_MEMORY + 3), "page %d LOST", NEW_MEMORY + 3);
+	ck_assert_uint_eq(owed_pages(), NEW_PAGES);
+	end();
+}
+END_TEST
+
 /* ---- running ---- */
 
 static void check_assumed(uint64_t pages, uint64_t said)
@@ -632,6 +657,7 @@ int main(void)
 	tcase_add_test(tcase, written_before);
 	tcase_add_test(tcase, beside_a_running_one);
 	tcase_add_test(tcase, paid_while_silent);
+	tcase_add_test(tcase, silenced_before_it_is_known);
 	tcase_add_test(tcase, running);
 	tcase_add_test(tcase, within_a_budget);
 	tcase_add_test(tcase, two_at_once);
