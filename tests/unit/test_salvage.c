@@ -331,6 +331,18 @@ static void refused_count(uint64_t count)
 	table->count = before;
 }
 
+/* Each of them would be read: whoever wrote the arena would say for how long. */
+static void refused_twice(void)
+{
+	struct region_table *table = table_in_force(dead);
+
+	table->regions[1] = table->regions[0];
+	table->count = 2;
+	REFUSED(VFD_EINVALID, salvage(NULL));
+	ck_assert_msg(strstr(heir_err.message, "the region at"), "%s", heir_err.message);
+	table->count = 1;
+}
+
 START_TEST(impossible_numbers_are_refused)
 {
 	dead_begin();
@@ -342,6 +354,7 @@ START_TEST(impossible_numbers_are_refused)
 	refused_count(UINT64_MAX / sizeof(struct region));
 	refused_count(ARENA / sizeof(struct region) + 1);
 	refused_count(ARENA / sizeof(struct region));
+	refused_twice();
 	OK(salvage(NULL));
 	dead_end();
 }
