@@ -343,6 +343,17 @@ static void refused_twice(void)
 	table->count = 1;
 }
 
+/* What would be skipped is pages that nobody misses. */
+static void refused_offset(uint64_t *at, uint64_t offset, const char *what)
+{
+	const uint64_t before = *at;
+
+	*at = offset;
+	REFUSED(VFD_EINVALID, salvage(NULL));
+	ck_assert_msg(strstr(heir_err.message, what), "%s", heir_err.message);
+	*at = before;
+}
+
 START_TEST(impossible_numbers_are_refused)
 {
 	dead_begin();
@@ -355,6 +366,9 @@ START_TEST(impossible_numbers_are_refused)
 	refused_count(ARENA / sizeof(struct region) + 1);
 	refused_count(ARENA / sizeof(struct region));
 	refused_twice();
+	refused_offset(&dead->super->consumers[1], ARENA, "consumer's offset");
+	refused_offset(&dead->super->consumers[2], 1, "consumer's offset");
+	refused_offset(&region_table(dead)->inbox, 0, "the region at");
 	OK(salvage(NULL));
 	dead_end();
 }
