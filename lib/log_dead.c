@@ -80,6 +80,17 @@ static int open_table(struct dead *dead, struct vfd_error *err)
 	return 0;
 }
 
+/* One that is skipped would be one whose pages are missing, and nobody told. */
+static int check_consumers(const struct dead *dead, struct vfd_error *err)
+{
+	for (unsigned i = 0; i < MAX_CONSUMERS; i++) {
+		uint64_t at = dead->super.consumers[i];
+		if (at && !dead_inside(dead, at, sizeof(struct consumer_record)))
+			return fail_damaged(err, "a consumer's offset", at);
+	}
+	return 0;
+}
+
 int dead_open(struct dead *dead, const struct vfd_log *log, const void *arena, uint64_t size,
 	      struct vfd_error *err)
 {
@@ -93,6 +104,8 @@ int dead_open(struct dead *dead, const struct vfd_log *log, const void *arena, u
 	dead->view.page_shift = log->page_shift;
 	dead_copy(&dead->super, arena, sizeof(dead->super));
 	ret = check_super(dead, log, err);
+	if (!ret)
+		ret = check_consumers(dead, err);
 	return ret ? ret : open_table(dead, err);
 }
 
@@ -109,25 +122,26 @@ bool dead_region_holds(const struct dead *dead, const struct region *r)
 {
 	const uint64_t page = dead->view.page_size;
 	bool right = r->address <= r->last && r->last < UINT64_MAX && is_aligned(r->address, page) &&
-		     is_aligned(r->last + 1, page);
+		     is_aligned(r->last + 1, page) &&
+		     dead_inside(dead, r->inbox, inbox_bytes(&dead->view, r));
 
-	if (right && r->inbox)
-		right = dead_inside(dead, r->inbox, inbox_bytes(&dead->view, r));
 	for (unsigned i = 0; right && i < MAX_CONSUMERS; i++)
 		right = !r->planes[i] || dead_inside(dead, r->planes[i], planes_bytes(&dead->view, r));
 	return right;
 }
 
-/* All of them, before anything is owed */
+/* All of them, before anything is owed. They rise, or a table of one region a million times would be read for days. */
 int dead_check_regions(const struct dead *dead, const struct vfd_log *log, struct vfd_error *err)
 {
+	uint64_t behind = 0;
 	struct range hole;
 	struct region r;
 
 	for (uint64_t i = 0; i < dead->table.count; i++) {
 		dead_region(dead, i, &r);
-		if (!dead_region_holds(dead, &r))
+		if (!dead_region_holds(dead, &r) || r.address < behind)
 			return fail_damaged(err, "the region at", r.address);
+		behind = r.last + 1;
 		if (first_hole(log, (struct range){ r.address, r.last }, &hole))
 			return fail_range(err, VFD_ENOREGION, SALVAGE_OP, hole.first, hole.last,
 					  "the dead log has the region 0x%" PRIx64 "..0x%" PRIx64

@@ -9,10 +9,11 @@
 
 #include "log_internal.h"
 
+/* Of an entry without pages nobody knows any more which it had: something before it may be in the same word. */
 static bool is_behind(const struct listed *last, uint64_t word, uint64_t pages)
 {
 	return word > last->word ||
-	       (word == last->word && (!last->pages || word_first(pages) > word_last(last->pages)));
+	       (word == last->word && last->pages && word_first(pages) > word_last(last->pages));
 }
 
 bool list_add(struct list *list, uint64_t word, uint64_t pages, uint64_t other)

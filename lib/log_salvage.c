@@ -189,7 +189,7 @@ static bool is_wanted(const struct dead *dead, unsigned index, const char *name)
 {
 	char own[NAME_BYTES];
 
-	if (!dead_inside(dead, dead->super.consumers[index], sizeof(struct consumer_record)))
+	if (!dead->super.consumers[index])
 		return false;
 	dead_copy(own, at_offset(&dead->view, dead->super.consumers[index]), sizeof(own));
 	own[NAME_BYTES - 1] = 0;
@@ -214,7 +214,7 @@ static void salvage_inboxes(struct salvage *s)
 {
 	for (uint64_t i = 0; i < s->dead->table.count; i++) {
 		dead_region(s->dead, i, &s->copy);
-		if (s->copy.inbox && dead_region_holds(s->dead, &s->copy))
+		if (dead_region_holds(s->dead, &s->copy))
 			salvage_inbox(s);
 	}
 }

@@ -13,7 +13,7 @@
  *
  * Threads: every function may be called from any thread at any time, except that destroying, removing and
  * releasing a handle must be the last use of that handle. No function here makes a VFIO system call.
- * Fork: in a child every function returns VFD_EFORKED; vfd_log_release() frees what the child inherited.
+ * Fork: in a child every function returns VFD_EFORKED, or 0 or NULL if it returns no code; vfd_log_release() frees what the child inherited.
  *
  * Sizes are bytes, ranges are inclusive (first..last), page counts are in pages of the log.
  */
@@ -99,7 +99,8 @@ VFD_API int vfd_log_destroy(struct vfd_log **log, unsigned flags, struct vfd_err
 
 /**
  * In a child after fork(): free the child's copy of the handle and its memory. Sets *log to NULL.
- * In the process that created the log: VFD_ESTATE, nothing done.
+ *
+ * @return 0; VFD_EINVALID (NULL); VFD_ESTATE (in the process that created the log: nothing done)
  */
 VFD_API int vfd_log_release(struct vfd_log **log, struct vfd_error *err);
 
@@ -116,8 +117,10 @@ struct vfd_salvage {
 /**
  * Take over the log of a process that was killed, at whatever instant. Its log must be in an arena that others can map (a memfd). All
  * that the dead log still owed, or had in open batches, is then owed to every consumer of `log`: no page is lost that the kernel had
- * handed over. What the process was just reading from the kernel is assumed dirty. What the kernel still keeps can be read after
- * vfd_container_adopt() with the descriptors of the dead process.
+ * handed over to the library. What that was just reading from the kernel is assumed dirty. What the kernel still keeps can be read after
+ * vfd_container_adopt() with the descriptors of the dead process. What the program itself had read (KVM_GET_DIRTY_LOG), and
+ * not merged yet, nobody has: where reading and clearing are two calls (KVM_CLEAR_DIRTY_LOG), clear after vfd_log_merge() and before
+ * the next vfd_take().
  *
  * The regions of the dead log must lie in regions of `log`, and both have the same page size. vfd_consumer_causes() still says who made
  * the pages dirty, where that could be read. The arena is only read, and it is not trusted: whatever is in it, nothing outside of it is
@@ -138,7 +141,7 @@ struct vfd_salvage {
 VFD_API int vfd_log_salvage(struct vfd_log *log, const void *arena, uint64_t arena_size, const char *consumer,
 			    struct vfd_salvage *result, struct vfd_error *err);
 
-/** Bytes per page of this log; 0 if log is NULL. */
+/** Bytes per page of this log; 0 if log is NULL, or in a child. */
 VFD_API uint64_t vfd_log_page_size(const struct vfd_log *log);
 
 /** A range of log addresses and the process memory that it stands for. */
@@ -164,11 +167,11 @@ VFD_API int vfd_region_add(struct vfd_log *log, const struct vfd_region *region,
  *
  * @param flags 0 or VFD_DISCARD (drop the pages still owed in it)
  * @return 0; VFD_ENOTMAPPED (no region starts there); VFD_EDIRTY (pages owed, or an open batch reaches into it);
- * VFD_ESTATE (a mapping of a container still uses it; the message says how many); VFD_EFORKED
+ * VFD_ESTATE (a mapping of a container still uses it; the message says how many); VFD_EINVALID (NULL, unknown flag); VFD_EFORKED
  */
 VFD_API int vfd_region_remove(struct vfd_log *log, uint64_t address, unsigned flags, struct vfd_error *err);
 
-/** The consumer that every log is born with. It belongs to the log and cannot be removed. NULL if log is NULL. */
+/** The consumer that every log is born with. It belongs to the log and cannot be removed. NULL if log is NULL, or in a child. */
 VFD_API struct vfd_consumer *vfd_log_consumer(struct vfd_log *log);
 
 /**
@@ -195,6 +198,8 @@ VFD_API int vfd_consumer_remove(struct vfd_consumer **consumer, unsigned flags, 
 /**
  * Owe every page of every region to one consumer, labelled VFD_INITIAL: the first full copy. Start tracking
  * before this call, or the copy misses pages that are written in between.
+ *
+ * @return 0; VFD_EINVALID (NULL, or removed); VFD_EFORKED
  */
 VFD_API int vfd_mark_initial(struct vfd_consumer *consumer, struct vfd_error *err);
 
@@ -241,6 +246,7 @@ struct vfd_count {
  * Count without consuming.
  *
  * @param first,last log addresses, inclusive, page-aligned (last + 1 too); 0 and UINT64_MAX: everything
+ * @return 0; VFD_EINVALID; VFD_EALIGN; VFD_EFORKED
  */
 VFD_API int vfd_consumer_count(struct vfd_consumer *consumer, uint64_t first, uint64_t last,
 			       struct vfd_count *count, struct vfd_error *err);
@@ -263,6 +269,7 @@ struct vfd_cause {
  *
  * @param[out] causes room for `capacity` entries; may be NULL if capacity is 0
  * @param[out] count how many there are, which may be more than capacity
+ * @return 0; VFD_EINVALID; VFD_EFORKED
  */
 VFD_API int vfd_consumer_causes(struct vfd_consumer *consumer, struct vfd_cause *causes, size_t capacity,
 				size_t *count, struct vfd_error *err);
@@ -302,7 +309,7 @@ VFD_API int vfd_take(struct vfd_consumer *consumer, uint64_t first, uint64_t las
  * @param batch from vfd_take(); its `next` moves on
  * @param[out] runs room for `capacity` entries, at least 1
  * @param[out] count entries filled; 0: there are no more
- * @return 0; VFD_EINVALID (no such open batch)
+ * @return 0; VFD_EINVALID (NULL, capacity 0, no such open batch); VFD_EFORKED
  */
 VFD_API int vfd_batch_runs(struct vfd_consumer *consumer, struct vfd_batch *batch, struct vfd_run *runs,
 			   size_t capacity, size_t *count, struct vfd_error *err);

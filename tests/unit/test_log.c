@@ -646,6 +646,31 @@ START_TEST(causes_merge_and_go)
 }
 END_TEST
 
+/* Three batches in one word, the last one below the first: the cause is of all that may be rolled back, in whatever order it was taken. */
+START_TEST(a_cause_spans_all_that_is_taken)
+{
+	struct vfd_log *log = simple_log();
+	struct vfd_consumer *c = vfd_log_consumer(log);
+	struct vfd_batch batches[3];
+	struct vfd_cause list[64];
+
+	for (unsigned i = 0; i < 3; i++) {
+		static const uint64_t pages[] = { 20, 40, 10 };
+		OK(mark_pages(log, pages[i], 10));
+		batches[i] = take_all(c);
+		ck_assert_uint_eq(batches[i].first, pages[i] * PAGE);
+		if (i == 1)
+			OK(vfd_commit(c, &batches[i], 0, UINT64_MAX, &err));
+	}
+	ck_assert_uint_eq(causes_of(log, list), 0);
+	OK(vfd_rollback(c, &batches[0], 0, UINT64_MAX, &err));
+	OK(vfd_rollback(c, &batches[2], 0, UINT64_MAX, &err));
+	ck_assert_uint_eq(causes_of(log, list), 1);
+	ck_assert(list[0].first == 10 * PAGE && list[0].last == 30 * PAGE - 1 && list[0].pages == 20);
+	destroy(log);
+}
+END_TEST
+
 /* Far more causes than there is room for: none loses its page or its kind. */
 START_TEST(causes_are_bounded)
 {
@@ -1227,6 +1252,7 @@ int main(void)
 	tcase_add_test(tcase, scratch_of_zeros_is_not_written);
 	tcase_add_test(tcase, thousands_of_regions);
 	tcase_add_test(tcase, causes_merge_and_go);
+	tcase_add_test(tcase, a_cause_spans_all_that_is_taken);
 	tcase_add_test(tcase, causes_are_bounded);
 	tcase_add_test(tcase, initial_is_one_consumers);
 	tcase_add_test(tcase, bad_create);

@@ -331,6 +331,29 @@ static void refused_count(uint64_t count)
 	table->count = before;
 }
 
+/* Each of them would be read: whoever wrote the arena would say for how long. */
+static void refused_twice(void)
+{
+	struct region_table *table = table_in_force(dead);
+
+	table->regions[1] = table->regions[0];
+	table->count = 2;
+	REFUSED(VFD_EINVALID, salvage(NULL));
+	ck_assert_msg(strstr(heir_err.message, "the region at"), "%s", heir_err.message);
+	table->count = 1;
+}
+
+/* What would be skipped is pages that nobody misses. */
+static void refused_offset(uint64_t *at, uint64_t offset, const char *what)
+{
+	const uint64_t before = *at;
+
+	*at = offset;
+	REFUSED(VFD_EINVALID, salvage(NULL));
+	ck_assert_msg(strstr(heir_err.message, what), "%s", heir_err.message);
+	*at = before;
+}
+
 START_TEST(impossible_numbers_are_refused)
 {
 	dead_begin();
@@ -342,6 +365,10 @@ START_TEST(impossible_numbers_are_refused)
 	refused_count(UINT64_MAX / sizeof(struct region));
 	refused_count(ARENA / sizeof(struct region) + 1);
 	refused_count(ARENA / sizeof(struct region));
+	refused_twice();
+	refused_offset(&dead->super->consumers[1], ARENA, "consumer's offset");
+	refused_offset(&dead->super->consumers[2], 1, "consumer's offset");
+	refused_offset(&region_table(dead)->inbox, 0, "the region at");
 	OK(salvage(NULL));
 	dead_end();
 }
