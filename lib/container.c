@@ -135,7 +135,7 @@ static int prepare_close(struct vfd_container *c, unsigned flags, struct vfd_err
 		return fail(err, VFD_EDEVICES, op, "open devices: %u (%s%s); close them, or pass VFD_COLLECT",
 			    open, first_open(c), open > 1 ? ", ..." : "");
 	}
-	if (!space_clean(&c->space))
+	if (!space_clean_but(&c->space, c->space.held))
 		return refuse_loss(
 			c, op, err,
 			"the kernel holds a dirty record that was not collected since the last device "

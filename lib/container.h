@@ -36,6 +36,7 @@ struct vfd_group {
 	struct vfd_device *devices; /* open, or closed by a detach that failed later */
 	int number;
 	bool attached; /* false: detached by a container close that failed later */
+	bool held;     /* someone else had a device of it open when UNSET was tried last */
 	int fd;	       /* -1: none, or not any more */
 	bool physical;
 	bool answered;	 /* what its devices write is known without type1: see device_answers() */

@@ -94,6 +94,26 @@ static int kernel_unset(struct vfd_group *group)
 	return is_away(rc) ? c->sys->ioctl(c->sys, group->fd, VFIO_GROUP_UNSET_CONTAINER, NULL) : rc;
 }
 
+static void hold(struct vfd_group *g)
+{
+	g->container->space.held += !g->held;
+	g->held = true;
+}
+
+/* What its holder wrote until now, if nobody recorded it, is owed behind the UNSET, when he cannot any more. */
+static void let_go(struct vfd_group *g)
+{
+	struct space *space = &g->container->space;
+	enum vfd_reason why = space_owes_everything(space);
+
+	if (!g->held)
+		return;
+	if (space->tracking && why)
+		space_tell_assumed(space, why, (struct range){ 0 }, space_assume_all(space, why), 0);
+	space->held--;
+	g->held = false;
+}
+
 /* EBUSY: a device is open elsewhere, and who has it can write. */
 static int unset(struct vfd_group *group, struct vfd_error *err)
 {
@@ -102,6 +122,7 @@ static int unset(struct vfd_group *group, struct vfd_error *err)
 
 	if (rc == -EBUSY) {
 		space_stir(&c->space);
+		hold(group);
 		group_held_elsewhere(group);
 		if (c->space.gap) /* what that one wrote then is in no record */
 			space_owe_all(&c->space, VFD_WHY_NO_TRACKING);
@@ -115,6 +136,7 @@ static int unset(struct vfd_group *group, struct vfd_error *err)
 	}
 	if (rc < 0 && !is_away(rc))
 		return fail_sys(err, -rc, c->space.backend.ops->end_name, "group %d", group->number);
+	let_go(group);
 	group_close(group);
 	group->attached = false;
 	group_tell(group, false);
@@ -149,7 +171,7 @@ static int check_detach(struct vfd_group *g, bool last, struct vfd_error *err)
 {
 	unsigned open = group_open_devices(g);
 
-	if (last && !space_clean(&g->container->space))
+	if (last && !space_clean_but(&g->container->space, g->held))
 		return refuse_loss(g->container, detach_op, err,
 				   "group %d is the last: the kernel would drop a dirty record that was not "
 				   "collected since the last "
@@ -183,7 +205,7 @@ static int detach(struct vfd_group *g, unsigned flags, struct vfd_error *err)
 	/* Closed here, a device may be open elsewhere; and the kernel may know better which group is the last. */
 	if (!flags && !rc)
 		rc = track_collect(space, 0, err);
-	if (!rc && last && (flags & VFD_COLLECT) && !space_clean(space))
+	if (!rc && last && (flags & VFD_COLLECT) && !space_clean_but(space, g->held))
 		rc = refuse_loss(g->container, detach_op, err,
 				 "group %d: a device became able to write while it was drained", g->number);
 	return rc ? rc : group_unset(g, err);

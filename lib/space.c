@@ -113,10 +113,12 @@ void space_settle(struct space *space, struct moment before)
 	space_unlock(space);
 }
 
-/* Mutex held. */
+/* Mutex held. What a holder writes where nothing is recorded, nobody has seen the last of. */
 static bool drained(const struct space *space)
 {
-	return !space->writers && space->drained_at == space->epoch;
+	bool unseen = space->held && space_owes_everything(space);
+
+	return !space->writers && !unseen && space->drained_at == space->epoch;
 }
 
 bool space_drained(struct space *space)
@@ -130,6 +132,15 @@ bool space_drained(struct space *space)
 bool space_clean(struct space *space)
 {
 	return !space->tracking || !space->attached || space_drained(space);
+}
+
+/* The container's gate is closed. */
+bool space_clean_but(struct space *space, unsigned holders)
+{
+	space->held -= holders;
+	bool answer = space_clean(space);
+	space->held += holders;
+	return answer;
 }
 
 static const struct recorder *failed_recorder(const struct space *space)
@@ -186,7 +197,9 @@ enum vfd_reason space_owes_everything(const struct space *space)
 
 void space_answer_changed(struct space *space, enum vfd_reason was)
 {
-	if (was && was != space_owes_everything(space) && space->tracking && !space_drained(space))
+	bool settled = !space->held && space_drained(space);
+
+	if (was && was != space_owes_everything(space) && space->tracking && !settled)
 		space_owe_all(space, was);
 }
 

@@ -44,6 +44,7 @@ struct space {
 	unsigned physical;	 /* groups attached whose writes the kernel cannot see */
 	unsigned unanswered;	 /* groups attached with devices whose writes nobody knows, but for type1 */
 	unsigned by_record;	 /* groups attached with devices whose writes only iommufd knows */
+	unsigned held;		 /* groups attached of which someone else has a device open, and may write */
 	char all_dirty_who[32];	 /* the last of them that came, for reports */
 	atomic_uint writers;	 /* devices that can write now; changed with the mutex, and so is: */
 	_Atomic(uint64_t) epoch; /* moves on whenever a device becomes able to write */
@@ -110,6 +111,8 @@ void space_release(struct space *space, struct range_claim *claim);
 
 /* Nothing that the kernel holds could be lost: not tracking, nothing attached, or drained. */
 bool space_clean(struct space *space);
+/* The same, but for what so many holders may still write. */
+bool space_clean_but(struct space *space, unsigned holders);
 bool space_drained(struct space *space);
 
 /* Nobody says what is written: not the kernel, and not all drivers. The container's gate held, as for all that changes with groups. */

@@ -289,6 +289,58 @@ START_TEST(close_is_busy)
 }
 END_TEST
 
+/* Nothing makes it quiet but its last close. */
+static const struct model_config blind = {
+	.group_count = 1,
+	.groups = { { .number = 20,
+		      .kind = MODEL_PHYSICAL,
+		      .devices = { { .name = "blind.0", .no_reset = true } } } },
+};
+
+static void begin_held(void)
+{
+	fixture_begin(f, &blind);
+	OK(vfd_group_attach(f->container, 20, &f->group, &f->err));
+	OK(map_pages(f, 0, 0, PAGES, RW));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	OK(vfd_device_open(f->group, "blind.0", &f->device, &f->err));
+	ck_assert_int_eq(model_hold(f->model, "blind.0"), 0);
+	OK(vfd_device_close(&f->device, VFD_COLLECT, &f->err));
+	REFUSED(-EBUSY, vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	deliver_all();
+	ck_assert_int_eq(model_dma_write(f->model, "blind.0", 9 * PAGE, 8, 1), 0);
+}
+
+static void end_held(void)
+{
+	ck_assert_msg(is_logged(f, 9), "page 9 LOST");
+	fixture_end(f);
+}
+
+/* Nobody records what its holder writes: the last harvest is not the last before the group is gone. */
+START_TEST(held_and_deferred)
+{
+	begin_held();
+	ck_assert_uint_eq(info_of(f).drained, 0);
+	REFUSED(VFD_EDIRTY, vfd_track_stop(f->container, 0, &f->err));
+	model_release(f->model, "blind.0");
+	OK(vfd_group_detach(&f->group, 0, &f->err));
+	end_held();
+
+	begin_held();
+	OK(unmap_pages(f, 0, PAGES));
+	model_release(f->model, "blind.0");
+	end_held();
+
+	begin_held();
+	model_release(f->model, "blind.0");
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	f->group = NULL;
+	end_held();
+}
+END_TEST
+
 /* Configuration space may be written while bus mastering is off: it is drained until that is turned on. */
 START_TEST(configured_while_gated)
 {
@@ -335,6 +387,7 @@ int main(void)
 	add_tagged(suite, TAG_FORK, "release with a broken table", release_with_a_broken_table);
 	add_case(suite, "lost while mapping", lost_while_mapping);
 	add_case(suite, "close is busy", close_is_busy);
+	add_case(suite, "held and deferred", held_and_deferred);
 	add_case(suite, "configured while gated", configured_while_gated);
 	return run_suite(suite);
 }
