@@ -251,6 +251,11 @@ int device_make_quiet(struct vfd_device *device, struct vfd_error *err);
  * register, or its migration state, was read back. */
 bool device_write_begins(struct vfd_device *device, uint32_t region, uint64_t offset, uint64_t size);
 void device_write_ended(struct vfd_device *device);
+/* Before VFIO_DEVICE_RESET, or a write into configuration space that does the same. */
+void device_reset_begins(struct vfd_device *device);
+bool device_write_resets(struct vfd_device *device, uint32_t region, uint64_t offset, const void *data,
+			 uint64_t size);
+bool device_is_config(const struct vfd_device *device, uint32_t region);
 void device_loud(struct vfd_device *device);
 void device_hushed(struct vfd_device *device);
 int device_query_region(struct vfd_device *device, uint32_t index, struct vfd_device_region *region,

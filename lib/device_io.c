@@ -58,8 +58,13 @@ int vfd_device_write(struct vfd_device *device, uint32_t index, uint64_t offset,
 	const struct sys *sys = device->group->container->sys;
 	rc = check_io(device, index, offset, data, size, &at, err);
 	if (!rc) {
+		bool resets = device_write_resets(device, index, offset, data, size);
+		if (resets)
+			device_reset_begins(device);
 		bool watched = device_write_begins(device, index, offset, size);
 		ssize_t done = sys->pwrite(sys, device->fd, data, size, at);
+		if (resets)
+			device_was_reset(device);
 		if (watched)
 			device_write_ended(device);
 		rc = done == (ssize_t)size ? 0 : explain_io(device, done, size, err);

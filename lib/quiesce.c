@@ -74,6 +74,13 @@ static int set_bus_master(struct vfd_device *d, bool on, struct vfd_error *err)
 		  : 0;
 }
 
+/* The log may end with it: said before, for who unmaps meanwhile. */
+void device_reset_begins(struct vfd_device *d)
+{
+	if (d->recorder.armed)
+		recorder_fail(&d->group->container->space, &d->recorder);
+}
+
 /* One that migrates has a reset, whatever it says (mtty): without it nothing would lead out of ERROR. */
 static int reset(struct vfd_device *d, struct vfd_error *err)
 {
@@ -82,8 +89,7 @@ static int reset(struct vfd_device *d, struct vfd_error *err)
 	if (!(d->flags & VFIO_DEVICE_FLAGS_RESET) && !d->migration.flags)
 		return fail(err, VFD_EUNSUPPORTED, op, "device %s has neither bus mastering nor a reset",
 			    d->name);
-	if (d->recorder.armed) /* the log may end with it: said before, for who unmaps meanwhile */
-		recorder_fail(&d->group->container->space, &d->recorder);
+	device_reset_begins(d);
 	int rc = sys->ioctl(sys, d->fd, VFIO_DEVICE_RESET, NULL);
 	device_was_reset(d);
 	return rc < 0 ? fail_sys(err, -rc, "VFIO_DEVICE_RESET", "device %s", d->name) : 0;
@@ -161,11 +167,6 @@ int vfd_device_reset(struct vfd_device *device, struct vfd_error *err)
 	return rc;
 }
 
-static bool is_config(const struct vfd_device *d, uint32_t region)
-{
-	return d->flags & VFIO_DEVICE_FLAGS_PCI && region == VFIO_PCI_CONFIG_REGION_INDEX;
-}
-
 /* The write may turn bus mastering on, or wake a device that was only reset: it counts as able to write from before. So may one to a
  * capability: when a device leaves D3hot, vfio-pci can bring the command register back as it was on the way there. A stopped device must
  * not be touched, or it may wake; configuration space is no part of it, but can reset it. */
@@ -173,7 +174,7 @@ bool device_write_begins(struct vfd_device *device, uint32_t region, uint64_t of
 {
 	struct range written = { offset, offset + size - 1 };
 	struct range command = { PCI_COMMAND, PCI_COMMAND + 1 };
-	bool config = is_config(device, region);
+	bool config = device_is_config(device, region);
 	bool may_switch = config && (range_meets(written, command) || written.last >= PCI_CAPABILITIES);
 
 	if (!device->quiesced || (device->gated && !device->stopped && !may_switch))

@@ -103,7 +103,9 @@ VFD_API int vfd_device_unmap(struct vfd_device *device, void *memory, struct vfd
 
 /**
  * Read from or write to a region through the fd: all of it, or the call fails. A write that turns PCI bus mastering on ends "quiesced"; one to
- * a PCI capability ends "drained", for it may do the same when the device leaves D3hot.
+ * a PCI capability ends "drained", for it may do the same when the device leaves D3hot. One that makes the kernel reset the device (a function
+ * level reset, by PCI Express or the capability for conventional PCI; the way out of D3hot) is as vfd_device_reset(): the device's log
+ * counts no more, and what is mapped is owed.
  *
  * @return 0; VFD_EINVALID; VFD_ENOMEMORY (nothing was read or written); -errno; -EIO when the device accepted only part
  */

@@ -14,7 +14,9 @@
 #define MEMORY_SIZE  (VFDTEST_REGION0_SIZE + VFDTEST_REGION1_SIZE)
 #define COMMAND_BITS 0x0547 /* what vfio-pci lets a user write of the command register */
 #define INFO_SIZE    20	    /* struct vfio_device_info without its capability offset */
-#define POWER	     0x44   /* control and status, of a power management capability at 0x40 */
+#define CAPABILITIES 0x40   /* power management; then PCI Express, with a function level reset */
+#define EXPRESS	     0x50
+#define POWER	     (CAPABILITIES + PCI_PM_CTRL)
 #define D3HOT	     3
 
 void device_init(struct device *d, struct group *g, unsigned index)
@@ -32,6 +34,12 @@ void device_init(struct device *d, struct group *g, unsigned index)
 		d->migration.config = *d->config->migration;
 	d->migration.state = UAPI_MIG_RUNNING;
 	memcpy(d->space, ids, sizeof(ids));
+	d->space[PCI_STATUS] = PCI_STATUS_CAP_LIST;
+	d->space[PCI_CAPABILITY_LIST] = CAPABILITIES;
+	d->space[CAPABILITIES] = PCI_CAP_ID_PM;
+	d->space[CAPABILITIES + 1] = EXPRESS;
+	d->space[EXPRESS] = PCI_CAP_ID_EXP;
+	d->space[EXPRESS + PCI_EXP_DEVCAP + 3] = PCI_EXP_DEVCAP_FLR >> 24;
 	memset(d->triggers, 0xff, sizeof(d->triggers));
 }
 
@@ -187,8 +195,24 @@ static off_t memory_offset(uint64_t offset)
 	return (off_t)((offset >> REGION_SHIFT ? VFDTEST_REGION0_SIZE : 0) + (offset & REGION_MASK));
 }
 
+/* A PCI device's config space is saved and restored around it, the bus master bit too; the device itself forgets its work. */
+static int reset(struct model *m, struct device *d)
+{
+	static const char zeros[MEMORY_SIZE];
+
+	if (!d->removable_reset)
+		return -EINVAL;
+	d->writer.running = false;
+	pins_enter_truth(m, d);
+	d->quiet = d->hushed = true;
+	devlog_reset(m, d);
+	migration_reset(m, d);
+	d->resets++;
+	return pwrite(memory_of(d), zeros, sizeof(zeros), 0) == (ssize_t)sizeof(zeros) ? 0 : -EIO;
+}
+
 /* It forgets its configuration in D3hot, and vfio-pci brings it back as it was on the way there, bus mastering too. */
-static void set_power(struct device *d, uint8_t state)
+static void set_power(struct model *m, struct device *d, uint8_t state)
 {
 	bool slept = d->space[POWER] == D3HOT;
 
@@ -197,11 +221,13 @@ static void set_power(struct device *d, uint8_t state)
 		d->asleep = d->space[PCI_COMMAND];
 	if (!slept || state == D3HOT)
 		return;
+	devlog_reset(m, d);
 	d->space[PCI_COMMAND] = d->asleep;
 	d->hushed = !(d->asleep & PCI_COMMAND_MASTER);
 }
 
-static ssize_t space_write(struct device *d, const uint8_t *data, size_t size, uint64_t offset)
+static ssize_t space_write(struct model *m, struct device *d, const uint8_t *data, size_t size,
+			   uint64_t offset)
 {
 	for (size_t i = 0; i < size; i++) {
 		uint64_t at = offset + i;
@@ -214,7 +240,9 @@ static ssize_t space_write(struct device *d, const uint8_t *data, size_t size, u
 		else if (at == PCI_INTERRUPT_LINE)
 			d->space[at] = data[i];
 		else if (at == POWER)
-			set_power(d, data[i] & D3HOT);
+			set_power(m, d, data[i] & D3HOT);
+		else if (at == EXPRESS + PCI_EXP_DEVCTL + 1 && data[i] & PCI_EXP_DEVCTL_BCR_FLR >> 8)
+			reset(m, d);
 	}
 	return (ssize_t)size;
 }
@@ -242,7 +270,7 @@ ssize_t device_read(struct device *d, void *data, size_t size, uint64_t offset)
 	return copy_out(data, d->space + (offset & REGION_MASK), (size_t)count) ? -EFAULT : count;
 }
 
-ssize_t device_write(struct device *d, const void *data, size_t size, uint64_t offset)
+ssize_t device_write(struct model *m, struct device *d, const void *data, size_t size, uint64_t offset)
 {
 	ssize_t count = check_access(d, size, offset);
 	uint8_t bytes[sizeof(d->space)];
@@ -255,7 +283,7 @@ ssize_t device_write(struct device *d, const void *data, size_t size, uint64_t o
 	}
 	if (copy_in(bytes, data, (size_t)count))
 		return -EFAULT;
-	return space_write(d, bytes, (size_t)count, offset & REGION_MASK);
+	return space_write(m, d, bytes, (size_t)count, offset & REGION_MASK);
 }
 
 /* Region 1 can be mapped in two places only. */
@@ -348,22 +376,6 @@ static int get_region_info(const struct device *d, void *argument)
 	if (index == 0)
 		answer.info.flags |= VFIO_REGION_INFO_FLAG_MMAP;
 	return copy_out(argument, &answer.info, sizeof(answer.info));
-}
-
-/* A PCI device's config space is saved and restored around it, the bus master bit too; the device itself forgets its work. */
-static int reset(struct model *m, struct device *d)
-{
-	static const char zeros[MEMORY_SIZE];
-
-	if (!d->removable_reset)
-		return -EINVAL;
-	d->writer.running = false;
-	pins_enter_truth(m, d);
-	d->quiet = d->hushed = true;
-	devlog_reset(m, d);
-	migration_reset(m, d);
-	d->resets++;
-	return pwrite(memory_of(d), zeros, sizeof(zeros), 0) == (ssize_t)sizeof(zeros) ? 0 : -EIO;
 }
 
 int device_ioctl(struct call *call, struct device *d, unsigned long request, void *argument)

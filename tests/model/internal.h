@@ -323,7 +323,7 @@ void device_ref(struct model *m, struct device *d);
 void device_unref(struct model *m, struct device *d);
 int device_ioctl(struct call *call, struct device *d, unsigned long request, void *argument);
 ssize_t device_read(struct device *d, void *data, size_t size, uint64_t offset);
-ssize_t device_write(struct device *d, const void *data, size_t size, uint64_t offset);
+ssize_t device_write(struct model *m, struct device *d, const void *data, size_t size, uint64_t offset);
 int device_map(struct device *d, uint64_t offset, size_t size, int prot, void **memory);
 bool device_can_write(const struct device *d);
 /* The state that migrates: MODEL_STATE_SIZE bytes. */

@@ -196,7 +196,7 @@ static ssize_t m_pwrite(const struct sys *sys, int fd, const void *data, size_t 
 	if (call_refused(&call))
 		result = -call.error;
 	else if (d)
-		result = device_write(d, data, shortened(&call, size), offset);
+		result = device_write(call.model, d, data, shortened(&call, size), offset);
 	return (ssize_t)call_end(&call, result);
 }
 

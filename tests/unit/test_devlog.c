@@ -610,6 +610,55 @@ START_TEST(reset_and_unmapped)
 }
 END_TEST
 
+/* The model's capabilities: power management at 0x40, PCI Express at 0x50. */
+static void write_config(uint64_t at, uint8_t value)
+{
+	OK(vfd_device_write(f->device, VFIO_PCI_CONFIG_REGION_INDEX, at, &value, 1, &f->err));
+}
+
+static void function_level_reset(void)
+{
+	write_config(0x50 + 9, 0x80);
+}
+
+static void out_of_d3hot(void)
+{
+	write_config(0x40 + 4, 3);
+	write_config(0x40 + 4, 0);
+}
+
+/* Its guest resets the device, and the log is another one. */
+START_TEST(reset_by_its_guest)
+{
+	static void (*const ways[])(void) = { function_level_reset, out_of_d3hot };
+
+	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+		how.reset_clears = true;
+		track_one();
+		writes(PCI_NAME, 3, 1);
+		ways[i]();
+		OK(harvest(f, VFD_HARVEST_FINAL));
+		ck_assert_msg(is_logged(f, 3), "page 3 LOST");
+		end_one();
+	}
+}
+END_TEST
+
+/* Other writes to capabilities cost nothing. */
+START_TEST(configured_by_its_guest)
+{
+	track_one();
+	write_config(0x50 + 8, 0x1f);
+	write_config(0x40 + 4, 0);
+	write_config(0x60, 0x80);
+	writes(PCI_NAME, 3, 1);
+	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEVLOG);
+	OK(harvest(f, 0));
+	ck_assert_uint_eq(owed_pages(), 1);
+	end_one();
+}
+END_TEST
+
 /* The kernel may accept no range at all, or answer nonsense. */
 START_TEST(start_fails)
 {
@@ -917,6 +966,8 @@ int main(void)
 	tcase_add_test(tcase, closed_in_order);
 	tcase_add_test(tcase, reset);
 	tcase_add_test(tcase, reset_and_unmapped);
+	tcase_add_test(tcase, reset_by_its_guest);
+	tcase_add_test(tcase, configured_by_its_guest);
 	tcase_add_test(tcase, start_fails);
 	tcase_add_test(tcase, paid_then_anew);
 	tcase_add_test(tcase, mapped_then_anew);
