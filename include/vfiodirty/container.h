@@ -18,7 +18,8 @@
  *
  * Threads: any thread may call anything. Attach, detach, opening and closing devices, close, start and stop wait until
  * no other call on the container runs, and no other begins meanwhile (the kernel has a use-after-free there). Map, unmap and
- * harvest run in parallel, except where their ranges meet. A handle must not be used after the call that ends it.
+ * harvest run in parallel, except where their ranges meet. A handle must not be used after the call that ends it. Nothing may be
+ * called from a signal handler: it would wait for the call that it interrupted.
  *
  * Fork: in a child every call returns VFD_EFORKED, save vfd_container_release().
  */

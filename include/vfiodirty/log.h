@@ -12,7 +12,8 @@
  * outlives the containers that feed it, and may be fed by several at once.
  *
  * Threads: every function may be called from any thread at any time, except that destroying, removing and
- * releasing a handle must be the last use of that handle. No function here makes a VFIO system call.
+ * releasing a handle must be the last use of that handle. Not from a signal handler: it would wait for the call that it
+ * interrupted, vfd_log_mark() too. No function here makes a VFIO system call.
  * Fork: in a child every function returns VFD_EFORKED, or 0 or NULL if it returns no code; vfd_log_release() frees what the child inherited.
  *
  * Sizes are bytes, ranges are inclusive (first..last), page counts are in pages of the log.
