@@ -621,6 +621,22 @@ static void function_level_reset(void)
 	write_config(0x50 + 9, 0x80);
 }
 
+/* The byte of the reset is in the middle of a longer write. */
+static void reset_within(void)
+{
+	uint8_t bytes[4] = { 0, 0x80 };
+
+	OK(vfd_device_write(f->device, VFIO_PCI_CONFIG_REGION_INDEX, 0x50 + 8, bytes, 4, &f->err));
+}
+
+/* What its capabilities are is not told: it may be one of those. */
+static void unreadable(void)
+{
+	model_fault(f->model, (struct model_fault){ .call = MODEL_PREAD, .times = 1, .error = EIO });
+	function_level_reset();
+	ck_assert_uint_eq(model_fault_fired(f->model), 1);
+}
+
 static void out_of_d3hot(void)
 {
 	write_config(0x40 + 4, 3);
@@ -630,7 +646,7 @@ static void out_of_d3hot(void)
 /* Its guest resets the device, and the log is another one. */
 START_TEST(reset_by_its_guest)
 {
-	static void (*const ways[])(void) = { function_level_reset, out_of_d3hot };
+	static void (*const ways[])(void) = { function_level_reset, reset_within, unreadable, out_of_d3hot };
 
 	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
 		how.reset_clears = true;
@@ -647,7 +663,9 @@ END_TEST
 /* Other writes to capabilities cost nothing. */
 START_TEST(configured_by_its_guest)
 {
-	track_one();
+	open_one();
+	write_config(0x50 + 8, 0x1f); /* before anything is tracked */
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
 	write_config(0x50 + 8, 0x1f);
 	write_config(0x40 + 4, 0);
 	write_config(0x60, 0x80);
