@@ -279,10 +279,10 @@ static int stop(struct vfd_container *c, unsigned flags, struct vfd_error *err)
 	if (!(flags & VFD_DISCARD) && !space_clean(&c->space))
 		return refuse_loss(
 			c, "track stop", err,
-			"devices can still write (%u), or wrote since the last harvest, and stopping would "
-			"lose it: quiesce "
-			"them and pass VFD_COLLECT, or VFD_DISCARD to lose it",
-			c->space.writers + c->space.held);
+			"devices can still write (%u; and of %u groups someone else holds one), or wrote "
+			"since the last harvest, and stopping would lose it: quiesce them, detach those "
+			"groups when they are let go, and pass VFD_COLLECT, or VFD_DISCARD to lose it",
+			c->space.writers, c->space.held);
 	/* once more, for a device that was closed here may be open elsewhere */
 	int rc = flags ? 0 : track_collect(&c->space, 0, err);
 	if (!rc)
