@@ -384,6 +384,23 @@ START_TEST(error_is_left_by_reset)
 }
 END_TEST
 
+/* Stopped by its state, and reset by a bit in configuration space (of PCI Express, at 0x50 on the model): it runs, and counts as able to write. */
+START_TEST(a_reset_by_its_guest)
+{
+	static const uint8_t reset = 0x80;
+
+	migration_begin(NULL);
+	OK(set_one(0, VFD_MIG_STOP));
+	ck_assert_uint_eq(writers(), DEVICES - 1);
+	OK(vfd_device_write(devices[0], VFIO_PCI_CONFIG_REGION_INDEX, 0x50 + 9, &reset, 1, &f->err));
+	ck_assert_uint_eq(state_of(0), VFD_MIG_RUNNING);
+	ck_assert_uint_eq(writers(), DEVICES);
+	OK(set_one(0, VFD_MIG_STOP)); /* from where it is now */
+	ck_assert_uint_eq(writers(), DEVICES - 1);
+	migration_end();
+}
+END_TEST
+
 START_TEST(a_reset_that_fails)
 {
 	migration_begin(NULL);
@@ -1025,6 +1042,7 @@ int main(void)
 	add_case(suite, "nobody knows where it is", nobody_knows);
 	add_case(suite, "a state that cannot be read", unreadable_at_first);
 	add_case(suite, "ERROR is left by a reset", error_is_left_by_reset);
+	add_case(suite, "a reset by its guest", a_reset_by_its_guest);
 	add_case(suite, "a reset that fails", a_reset_that_fails);
 	add_case(suite, "a reset unsaid", a_reset_unsaid);
 	add_case(suite, "counts from before to after", counts_from_before_to_after);
