@@ -395,8 +395,13 @@ START_TEST(a_reset_by_its_guest)
 	OK(vfd_device_write(devices[0], VFIO_PCI_CONFIG_REGION_INDEX, 0x50 + 9, &reset, 1, &f->err));
 	ck_assert_uint_eq(state_of(0), VFD_MIG_RUNNING);
 	ck_assert_uint_eq(writers(), DEVICES);
-	OK(set_one(0, VFD_MIG_STOP)); /* from where it is now */
-	ck_assert_uint_eq(writers(), DEVICES - 1);
+	unsigned before = model_counts(f->model).descriptors;
+	OK(set_one(0, VFD_MIG_PRE_COPY)); /* from where it is now */
+	ck_assert_uint_eq(model_counts(f->model).descriptors, before + 1);
+	OK(vfd_device_write(devices[0], VFIO_PCI_CONFIG_REGION_INDEX, 0x50 + 9, &reset, 1, &f->err));
+	ck_assert_uint_eq(model_counts(f->model).descriptors, before); /* its data have ended */
+	ck_assert_uint_eq(state_of(0), VFD_MIG_RUNNING);
+	ck_assert_uint_eq(writers(), DEVICES);
 	migration_end();
 }
 END_TEST
