@@ -263,7 +263,8 @@ void recorder_ends(struct space *space, struct recorder *r)
 {
 	space_lock(space);
 	bool unread = !r->silent || !r->read;
-	r->over |= !unread;
+	if (!unread)
+		r->over = true;
 	space_unlock(space);
 	if (unread)
 		recorder_fail(space, r);

@@ -14,10 +14,12 @@
 #define MEMORY_SIZE  (VFDTEST_REGION0_SIZE + VFDTEST_REGION1_SIZE)
 #define COMMAND_BITS 0x0547 /* what vfio-pci lets a user write of the command register */
 #define INFO_SIZE    20	    /* struct vfio_device_info without its capability offset */
-#define CAPABILITIES 0x40   /* power management; then PCI Express, with a function level reset */
-#define EXPRESS	     0x50
-#define POWER	     (CAPABILITIES + PCI_PM_CTRL)
-#define D3HOT	     3
+#define CAPABILITIES                                                                                         \
+	0x40 /* power management; then PCI Express and Advanced Features, each with a function level reset */
+#define EXPRESS	 0x50
+#define ADVANCED 0x60
+#define POWER	 (CAPABILITIES + PCI_PM_CTRL)
+#define D3HOT	 3
 
 void device_init(struct device *d, struct group *g, unsigned index)
 {
@@ -39,7 +41,10 @@ void device_init(struct device *d, struct group *g, unsigned index)
 	d->space[CAPABILITIES] = PCI_CAP_ID_PM;
 	d->space[CAPABILITIES + 1] = EXPRESS;
 	d->space[EXPRESS] = PCI_CAP_ID_EXP;
+	d->space[EXPRESS + 1] = ADVANCED;
 	d->space[EXPRESS + PCI_EXP_DEVCAP + 3] = PCI_EXP_DEVCAP_FLR >> 24;
+	d->space[ADVANCED] = PCI_CAP_ID_AF;
+	d->space[ADVANCED + PCI_AF_CAP] = PCI_AF_CAP_FLR;
 	memset(d->triggers, 0xff, sizeof(d->triggers));
 }
 
@@ -64,9 +69,14 @@ struct device *device_by_name(struct model *m, const char *name)
 	return NULL;
 }
 
+static bool asleep(const struct device *d)
+{
+	return (d->space[POWER] & D3HOT) == D3HOT;
+}
+
 bool device_can_write(const struct device *d)
 {
-	return !d->quiet && !d->migration.stopped && d->space[POWER] != D3HOT &&
+	return !d->quiet && !d->migration.stopped && !asleep(d) &&
 	       (!d->config->pci || d->space[PCI_COMMAND] & PCI_COMMAND_MASTER);
 }
 
@@ -104,7 +114,7 @@ void device_unref(struct model *m, struct device *d)
 	migration_reset(m, d);
 	device_drop_triggers(d);
 	d->space[PCI_COMMAND] &= (uint8_t)~PCI_COMMAND_MASTER;
-	d->space[POWER] = 0;
+	d->space[POWER] &= (uint8_t)~D3HOT;
 	d->quiet = !d->config->pci;
 	if (d->cdev)
 		cdev_unbind(m, d);
@@ -211,19 +221,29 @@ static int reset(struct model *m, struct device *d)
 	return pwrite(memory_of(d), zeros, sizeof(zeros), 0) == (ssize_t)sizeof(zeros) ? 0 : -EIO;
 }
 
-/* It forgets its configuration in D3hot, and vfio-pci brings it back as it was on the way there, bus mastering too. */
+/* It forgets its configuration in D3hot, unless it says that it does not, and vfio-pci brings it back as it was on the way there, bus
+ * mastering too. */
 static void set_power(struct model *m, struct device *d, uint8_t state)
 {
-	bool slept = d->space[POWER] == D3HOT;
+	bool slept = asleep(d), keeps = d->space[POWER] & PCI_PM_CTRL_NO_SOFT_RESET;
 
-	d->space[POWER] = state;
+	d->space[POWER] = (uint8_t)((d->space[POWER] & ~D3HOT) | state);
 	if (!slept && state == D3HOT)
 		d->asleep = d->space[PCI_COMMAND];
-	if (!slept || state == D3HOT)
+	if (!slept || state == D3HOT || keeps)
 		return;
 	devlog_reset(m, d);
 	d->space[PCI_COMMAND] = d->asleep;
 	d->hushed = !(d->asleep & PCI_COMMAND_MASTER);
+}
+
+/* By a bit of PCI Express, or of Advanced Features: what is in no list is no capability. */
+static bool flr(const struct device *d, uint64_t at, uint8_t value)
+{
+	if (!(d->space[PCI_STATUS] & PCI_STATUS_CAP_LIST))
+		return false;
+	return (at == EXPRESS + PCI_EXP_DEVCTL + 1 && value & PCI_EXP_DEVCTL_BCR_FLR >> 8) ||
+	       (at == ADVANCED + PCI_AF_CTRL && value & PCI_AF_CTRL_FLR);
 }
 
 static ssize_t space_write(struct model *m, struct device *d, const uint8_t *data, size_t size,
@@ -241,7 +261,7 @@ static ssize_t space_write(struct model *m, struct device *d, const uint8_t *dat
 			d->space[at] = data[i];
 		else if (at == POWER)
 			set_power(m, d, data[i] & D3HOT);
-		else if (at == EXPRESS + PCI_EXP_DEVCTL + 1 && data[i] & PCI_EXP_DEVCTL_BCR_FLR >> 8)
+		else if (flr(d, at, data[i]))
 			reset(m, d);
 	}
 	return (ssize_t)size;
@@ -396,4 +416,19 @@ int device_ioctl(struct call *call, struct device *d, unsigned long request, voi
 	default:
 		return -ENOTTY;
 	}
+}
+
+/* ---- knobs ---- */
+
+void model_set_config(struct model *m, const char *name, uint8_t at, uint8_t value)
+{
+	struct device *d;
+
+	model_lock(m);
+	d = device_by_name(m, name);
+	if (d && d->config->pci)
+		d->space[at] = value;
+	else
+		model_crash(m, "the test wrote the configuration space of %s, which has none", name);
+	model_unlock(m);
 }

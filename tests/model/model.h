@@ -171,6 +171,9 @@ void model_set_log(struct model *model, const char *device, const struct model_l
 /* Does its log run? The page size that START answered, or 0. */
 uint64_t model_log_page_size(struct model *model, const char *device);
 
+/* What a byte of a PCI device's configuration space reads from now on, as if its maker had wanted it so. */
+void model_set_config(struct model *model, const char *device, uint8_t at, uint8_t value);
+
 /* Change how a device migrates, from now on; it must have been made so that it can. */
 void model_set_migration(struct model *model, const char *device, const struct model_migration *migration);
 /* Its state, as UAPI_MIG_; what cannot migrate is RUNNING. */

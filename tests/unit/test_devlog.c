@@ -610,7 +610,7 @@ START_TEST(reset_and_unmapped)
 }
 END_TEST
 
-/* The model's capabilities: power management at 0x40, PCI Express at 0x50. */
+/* The model's capabilities: power management at 0x40, PCI Express at 0x50, Advanced Features at 0x60. */
 static void write_config(uint64_t at, uint8_t value)
 {
 	OK(vfd_device_write(f->device, VFIO_PCI_CONFIG_REGION_INDEX, at, &value, 1, &f->err));
@@ -619,6 +619,11 @@ static void write_config(uint64_t at, uint8_t value)
 static void function_level_reset(void)
 {
 	write_config(0x50 + 9, 0x80);
+}
+
+static void advanced_reset(void)
+{
+	write_config(0x60 + 4, 1);
 }
 
 /* The byte of the reset is in the middle of a longer write. */
@@ -637,6 +642,17 @@ static void unreadable(void)
 	ck_assert_uint_eq(model_fault_fired(f->model), 1);
 }
 
+/* Nor where its configuration space is. */
+static void untold(void)
+{
+	model_fault(f->model, (struct model_fault){ .call = MODEL_IOCTL,
+						    .request = VFIO_DEVICE_GET_REGION_INFO,
+						    .nth = 2,
+						    .error = EIO });
+	function_level_reset();
+	ck_assert_uint_eq(model_fault_fired(f->model), 1);
+}
+
 static void out_of_d3hot(void)
 {
 	write_config(0x40 + 4, 3);
@@ -646,7 +662,8 @@ static void out_of_d3hot(void)
 /* Its guest resets the device, and the log is another one. */
 START_TEST(reset_by_its_guest)
 {
-	static void (*const ways[])(void) = { function_level_reset, reset_within, unreadable, out_of_d3hot };
+	static void (*const ways[])(void) = { function_level_reset, advanced_reset, reset_within,
+					      unreadable,	    untold,	    out_of_d3hot };
 
 	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
 		how.reset_clears = true;
@@ -660,20 +677,54 @@ START_TEST(reset_by_its_guest)
 }
 END_TEST
 
+static void other_bits(void)
+{
+	static const uint8_t behind[12] = { 0 };
+
+	write_config(0x40 + 4, 0);
+	write_config(0x50 + 8, 0x1f);
+	write_config(0x50 + 9, 0x7f);
+	write_config(0x60, 0x80);
+	OK(vfd_device_write(f->device, VFIO_PCI_CONFIG_REGION_INDEX, 0x50 + 4, behind, 4, &f->err));
+	OK(vfd_device_write(f->device, VFIO_PCI_CONFIG_REGION_INDEX, 0x3c, behind, 8, &f->err));
+}
+
+static void awake_as_before(void)
+{
+	model_set_config(f->model, PCI_NAME, 0x40 + 4, 8); /* No_Soft_Reset */
+	out_of_d3hot();
+}
+
+/* Bytes that would be capabilities, if there were a list */
+static void no_list(void)
+{
+	model_set_config(f->model, PCI_NAME, PCI_STATUS, 0);
+	write_config(0x50 + 9, 0x80);
+}
+
+/* A list without an end, of a device that means no good */
+static void endless_list(void)
+{
+	model_set_config(f->model, PCI_NAME, 0x60 + 1, 0x40);
+	write_config(0x50 + 8, 0x1f);
+}
+
 /* Other writes to capabilities cost nothing. */
 START_TEST(configured_by_its_guest)
 {
-	open_one();
-	write_config(0x50 + 8, 0x1f); /* before anything is tracked */
-	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
-	write_config(0x50 + 8, 0x1f);
-	write_config(0x40 + 4, 0);
-	write_config(0x60, 0x80);
-	writes(PCI_NAME, 3, 1);
-	ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEVLOG);
-	OK(harvest(f, 0));
-	ck_assert_uint_eq(owed_pages(), 1);
-	end_one();
+	static void (*const ways[])(void) = { other_bits, awake_as_before, no_list, endless_list };
+
+	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+		open_one();
+		ways[i](); /* before anything is tracked */
+		OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+		ways[i]();
+		writes(PCI_NAME, 3, 1);
+		ck_assert_uint_eq(source_of(0), VFD_SOURCE_DEVLOG);
+		OK(harvest(f, 0));
+		ck_assert_uint_eq(owed_pages(), 1);
+		end_one();
+	}
 }
 END_TEST
 

@@ -392,16 +392,34 @@ START_TEST(a_reset_by_its_guest)
 	migration_begin(NULL);
 	OK(set_one(0, VFD_MIG_STOP));
 	ck_assert_uint_eq(writers(), DEVICES - 1);
-	OK(vfd_device_write(devices[0], VFIO_PCI_CONFIG_REGION_INDEX, 0x50 + 9, &reset, 1, &f->err));
+	OK(vfd_device_write(devices[0], CONFIG, 0x50 + 9, &reset, 1, &f->err));
 	ck_assert_uint_eq(state_of(0), VFD_MIG_RUNNING);
 	ck_assert_uint_eq(writers(), DEVICES);
 	unsigned before = model_counts(f->model).descriptors;
 	OK(set_one(0, VFD_MIG_PRE_COPY)); /* from where it is now */
 	ck_assert_uint_eq(model_counts(f->model).descriptors, before + 1);
-	OK(vfd_device_write(devices[0], VFIO_PCI_CONFIG_REGION_INDEX, 0x50 + 9, &reset, 1, &f->err));
+	OK(vfd_device_write(devices[0], CONFIG, 0x50 + 9, &reset, 1, &f->err));
 	ck_assert_uint_eq(model_counts(f->model).descriptors, before); /* its data have ended */
 	ck_assert_uint_eq(state_of(0), VFD_MIG_RUNNING);
 	ck_assert_uint_eq(writers(), DEVICES);
+	migration_end();
+}
+END_TEST
+
+/* Nothing of it is recorded: its data end all the same. */
+START_TEST(a_reset_by_its_guest_untracked)
+{
+	static const uint8_t reset = 0x80;
+
+	migration_begin(NULL);
+	OK(vfd_migration_set(devices, DEVICES, VFD_MIG_STOP, &f->err));
+	OK(vfd_track_harvest(f->container, VFD_HARVEST_FINAL, NULL, &f->err));
+	OK(vfd_track_stop(f->container, 0, &f->err));
+	unsigned before = model_counts(f->model).descriptors;
+	OK(set_one(0, VFD_MIG_PRE_COPY));
+	OK(vfd_device_write(devices[0], CONFIG, 0x50 + 9, &reset, 1, &f->err));
+	ck_assert_uint_eq(model_counts(f->model).descriptors, before);
+	ck_assert_uint_eq(state_of(0), VFD_MIG_RUNNING);
 	migration_end();
 }
 END_TEST
@@ -869,6 +887,33 @@ START_TEST(log_ended_before_it_is_known)
 }
 END_TEST
 
+/* Silent, and read, while a mapping that it had written to was in no table yet: that was not all, when its log ends. */
+static void read_during_map(struct model *m, const struct model_trace *call, uint64_t number, bool after,
+			    void *argument)
+{
+	(void)number, (void)argument;
+	if (!after || call->call != MODEL_IOCTL || call->request != VFIO_IOMMU_MAP_DMA)
+		return;
+	model_on_call(m, NULL, NULL);
+	ck_assert_int_eq(dma(0, PAGES + 3), 0);
+	OK(set_one(0, VFD_MIG_STOP_COPY));
+	OK(harvest(f, 0));
+}
+
+START_TEST(log_read_before_it_is_known)
+{
+	begin_ending();
+	model_on_call(f->model, read_during_map, NULL);
+	OK(map_pages(f, PAGES, 500, 8, RW));
+	OK(set_one(0, VFD_MIG_STOP));
+	ck_assert_uint_eq(model_log_page_size(f->model, FIRST), 0);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_msg(is_logged(f, 503), "page 503 LOST");
+	ck_assert_uint_eq(owed(), 1 + 1);
+	migration_end();
+}
+END_TEST
+
 /* RESUMING may set the device back: the log is read in STOP, on the way. */
 START_TEST(log_before_resuming)
 {
@@ -1048,6 +1093,7 @@ int main(void)
 	add_case(suite, "a state that cannot be read", unreadable_at_first);
 	add_case(suite, "ERROR is left by a reset", error_is_left_by_reset);
 	add_case(suite, "a reset by its guest", a_reset_by_its_guest);
+	add_case(suite, "a reset by its guest, untracked", a_reset_by_its_guest_untracked);
 	add_case(suite, "a reset that fails", a_reset_that_fails);
 	add_case(suite, "a reset unsaid", a_reset_unsaid);
 	add_case(suite, "counts from before to after", counts_from_before_to_after);
@@ -1069,6 +1115,7 @@ int main(void)
 	add_case(suite, "a log begun anew in STOP", log_begun_anew_in_stop);
 	add_trap(suite, 47, "a log unread at its end", log_unread_at_its_end);
 	add_case(suite, "a log ended before a mapping is known", log_ended_before_it_is_known);
+	add_case(suite, "a log read before a mapping is known", log_read_before_it_is_known);
 	add_case(suite, "a log before RESUMING", log_before_resuming);
 	add_case(suite, "the state arrives", state_arrives);
 	add_case(suite, "too much data", too_much_data);

@@ -355,6 +355,33 @@ START_TEST(silenced_before_it_is_known)
 }
 END_TEST
 
+/* The same where its log looks: what it wrote is said there, at the next harvest, and no more than that. */
+static void silenced_during_map_again(struct model *model, const struct model_trace *call, uint64_t number,
+				      bool after, void *argument)
+{
+	(void)number, (void)argument;
+	if (!after || call->call != MODEL_IOCTL || call->request != VFIO_IOMMU_MAP_DMA)
+		return;
+	model_on_call(model, NULL, NULL);
+	writes(PCI_NAME, MAPPED / 2 + 3);
+	OK(vfd_device_quiesce(f->device, &f->err));
+	OK(harvest(f, 0));
+}
+
+START_TEST(silenced_but_looked_at)
+{
+	track_one(0);
+	OK(unmap_pages(f, MAPPED / 2, MAPPED / 2));
+	model_on_call(f->model, silenced_during_map_again, NULL);
+	OK(map_pages(f, MAPPED / 2, MAPPED / 2, MAPPED / 2, RW));
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 0);
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_msg(is_logged(f, MAPPED / 2 + 3), "page %d LOST", MAPPED / 2 + 3);
+	ck_assert_uint_eq(owed_pages(), 1);
+	end();
+}
+END_TEST
+
 /* ---- running ---- */
 
 static void check_assumed(uint64_t pages, uint64_t said)
@@ -658,6 +685,7 @@ int main(void)
 	tcase_add_test(tcase, beside_a_running_one);
 	tcase_add_test(tcase, paid_while_silent);
 	tcase_add_test(tcase, silenced_before_it_is_known);
+	tcase_add_test(tcase, silenced_but_looked_at);
 	tcase_add_test(tcase, running);
 	tcase_add_test(tcase, within_a_budget);
 	tcase_add_test(tcase, two_at_once);
