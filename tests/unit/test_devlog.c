@@ -705,6 +705,7 @@ static void no_list(void)
 /* A list without an end, of a device that means no good */
 static void endless_list(void)
 {
+	model_set_config(f->model, PCI_NAME, 0x60, PCI_CAP_ID_EA);
 	model_set_config(f->model, PCI_NAME, 0x60 + 1, 0x40);
 	write_config(0x50 + 8, 0x1f);
 }

@@ -69,12 +69,12 @@ START_TEST(stopped_and_gone)
 END_TEST
 
 /* The kernel would have said that it is busy. */
-START_TEST(detached_but_held)
+static void detach_held(int answer)
 {
 	fixture_track(f, NULL);
 	device_writes(f, 0, 10, 1);
 	ck_assert_int_eq(model_hold(f->model, NAME(0)), 0);
-	lie(MODEL_FILE_GROUP, VFIO_GROUP_UNSET_CONTAINER, EINVAL, 1);
+	lie(MODEL_FILE_GROUP, VFIO_GROUP_UNSET_CONTAINER, answer, 1);
 	REFUSED(-EBUSY, vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
 	lied(1);
 	device_writes(f, 0, 20, 1);
@@ -83,6 +83,12 @@ START_TEST(detached_but_held)
 	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
 	check_precise(f);
 	fixture_end(f);
+}
+
+START_TEST(detached_but_held)
+{
+	detach_held(EINVAL);
+	detach_held(ENODEV);
 }
 END_TEST
 
