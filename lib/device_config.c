@@ -5,25 +5,15 @@
 
 #include "container.h"
 
-/* PCI Express base specification, 7.5; PCI: "Advanced Capabilities for Conventional PCI". Offsets behind the names of capabilities are from their
- * beginning. The kernel resets the whole function: vfio_exp_config_write(), vfio_af_config_write(), vfio_pci_set_power_state(). */
+#include <linux/pci_regs.h>
+
+/* PCI Express base specification, 7.5; PCI: "Advanced Capabilities for Conventional PCI". The kernel resets the whole function:
+ * vfio_exp_config_write(), vfio_af_config_write(), vfio_pci_set_power_state(). */
 enum {
-	STATUS = 0x06,
-	STATUS_HAS_LIST = 0x10,
-	LIST = 0x34,
-	LIST_BEGINS = 0x40, /* behind the header */
 	LIST_LONGEST = 48,
-	POWER = 0x01,
-	POWER_CONTROL = 4,
-	POWER_STATE = 3,
 	POWER_D3HOT = 3,
-	POWER_NO_RESET = 8,
-	EXPRESS = 0x10,
-	EXPRESS_CONTROL = 9, /* its high byte */
-	EXPRESS_RESET = 0x80,
-	ADVANCED = 0x13,
-	ADVANCED_CONTROL = 4,
-	ADVANCED_RESET = 1,
+	EXPRESS_CONTROL = PCI_EXP_DEVCTL + 1, /* its high byte */
+	EXPRESS_RESET = PCI_EXP_DEVCTL_BCR_FLR >> 8,
 };
 
 struct config {
@@ -52,21 +42,21 @@ static bool wakes(struct config *c, unsigned at)
 {
 	if (at < c->written.first || at > c->written.last)
 		return false;
-	bool stays = (c->data[at - c->written.first] & POWER_STATE) == POWER_D3HOT;
+	bool stays = (c->data[at - c->written.first] & PCI_PM_CTRL_STATE_MASK) == POWER_D3HOT;
 	unsigned now = get(c, at);
 
-	return !stays && (now & POWER_STATE) == POWER_D3HOT && !(now & POWER_NO_RESET);
+	return !stays && (now & PCI_PM_CTRL_STATE_MASK) == POWER_D3HOT && !(now & PCI_PM_CTRL_NO_SOFT_RESET);
 }
 
 static bool resets(struct config *c, unsigned at)
 {
 	switch (get(c, at)) {
-	case POWER:
-		return wakes(c, at + POWER_CONTROL);
-	case EXPRESS:
+	case PCI_CAP_ID_PM:
+		return wakes(c, at + PCI_PM_CTRL);
+	case PCI_CAP_ID_EXP:
 		return writes_bit(c, at + EXPRESS_CONTROL, EXPRESS_RESET);
-	case ADVANCED:
-		return writes_bit(c, at + ADVANCED_CONTROL, ADVANCED_RESET);
+	case PCI_CAP_ID_AF:
+		return writes_bit(c, at + PCI_AF_CTRL, PCI_AF_CTRL_FLR);
 	default:
 		return false;
 	}
@@ -85,15 +75,15 @@ bool device_write_resets(struct vfd_device *d, uint32_t region, uint64_t offset,
 	struct config c = { .device = d, .written = { offset, offset + size - 1 }, .data = data };
 	bool found = false;
 
-	if (!device_is_config(d, region) || c.written.last < LIST_BEGINS)
+	if (!device_is_config(d, region) || c.written.last < PCI_STD_HEADER_SIZEOF)
 		return false;
 	if (!d->recorder.armed && !d->migration.flags) /* nothing of it is known that could end */
 		return false;
 	if (device_query_region(d, region, &space, NULL))
 		return true;
 	c.offset = space.offset;
-	unsigned at = get(&c, STATUS) & STATUS_HAS_LIST ? get(&c, LIST) & ~3u : 0;
-	for (int i = 0; at >= LIST_BEGINS && i < LIST_LONGEST && !found; i++) {
+	unsigned at = get(&c, PCI_STATUS) & PCI_STATUS_CAP_LIST ? get(&c, PCI_CAPABILITY_LIST) & ~3u : 0;
+	for (int i = 0; at >= PCI_STD_HEADER_SIZEOF && i < LIST_LONGEST && !found; i++) {
 		found = resets(&c, at);
 		at = get(&c, at + 1) & ~3u;
 	}

@@ -49,6 +49,10 @@ static int check_super(const struct dead *dead, const struct vfd_log *log, struc
 		ret = fail(err, VFD_EINVALID, SALVAGE_OP,
 			   "the dead log has pages of %" PRIu64 " bytes, this one of %" PRIu64,
 			   super->page_size, log->page_size);
+	if (!ret && (super->flags ^ log->super->flags) & VFD_LOG_IDENTITY)
+		ret = fail(err, VFD_EINVALID, SALVAGE_OP,
+			   "the dead log is keyed by %s, this one is not: its pages would be others here",
+			   super->flags & VFD_LOG_IDENTITY ? "IOVA" : "log address");
 	return ret;
 }
 

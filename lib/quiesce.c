@@ -2,13 +2,9 @@
 #include "container.h"
 
 #include <errno.h>
+#include <linux/pci_regs.h>
 
 #include "migstate.h"
-
-/* PCI local bus specification, configuration space header. */
-#define PCI_COMMAND	   4
-#define PCI_COMMAND_MASTER 0x4
-#define PCI_CAPABILITIES   0x40
 
 static const char *const op = "quiesce device";
 static const char *const resume_op = "resume device";
@@ -175,7 +171,7 @@ bool device_write_begins(struct vfd_device *device, uint32_t region, uint64_t of
 	struct range written = { offset, offset + size - 1 };
 	struct range command = { PCI_COMMAND, PCI_COMMAND + 1 };
 	bool config = device_is_config(device, region);
-	bool may_switch = config && (range_meets(written, command) || written.last >= PCI_CAPABILITIES);
+	bool may_switch = config && (range_meets(written, command) || written.last >= PCI_STD_HEADER_SIZEOF);
 
 	if (!device->quiesced || (device->gated && !device->stopped && !may_switch))
 		return false;

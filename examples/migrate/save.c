@@ -19,6 +19,10 @@ static int save_section(struct move *m, uint32_t number, struct mig_error *err)
 	while (!rc && done) {
 		if ((rc = move_result(m, s->save(s->opaque, state_buffer(m), SEND_DATA, &done, err))))
 			return rc;
+		if (done > SEND_DATA)
+			return mig_fail(
+				err, "section \"%s\" says that it saved %zu bytes where %zu were asked for",
+				s->name, done, (size_t)SEND_DATA);
 		rc = channel_state(first_channel(m), number, !done, state_buffer(m), done, err);
 		m->report->state_bytes += done;
 	}

@@ -135,7 +135,8 @@ struct vfd_salvage {
  * @param arena_size bytes, as it was when the log was created
  * @param consumer whose pages: the name of one of the dead log's consumers (its own is "main"); NULL: of all
  * @param[out] result may be NULL
- * @return 0; VFD_EINVALID (NULL, not aligned, no log in it, another version's, or damaged; page sizes differ; no such consumer);
+ * @return 0; VFD_EINVALID (NULL, not aligned, no log in it, another version's, or damaged; page sizes differ, or
+ * one log is VFD_LOG_IDENTITY and the other is not; no such consumer);
  * VFD_ESTATE (the log was destroyed: it owes nothing; or `log` lives in that arena); VFD_ENOREGION (a region of the dead log lies in no
  * region of `log`: nothing was done); VFD_EFORKED
  */

@@ -218,6 +218,23 @@ START_TEST(whatever_callbacks_say)
 }
 END_TEST
 
+/* More than it had room for: whatever it is, it is not sent. */
+static int save_too_much(void *opaque, void *data, size_t size, size_t *done, struct mig_error *e)
+{
+	(void)opaque, (void)data, (void)e;
+	*done = size + 1;
+	return 0;
+}
+
+START_TEST(saved_too_much)
+{
+	section.save = save_too_much;
+	ck_assert_int_eq(move(), MIG_FAILED);
+	goes_on_here();
+	ck_assert_msg(strstr(err.message, "\"cpu\""), "%s", err.message);
+}
+END_TEST
+
 /* One that asks mig_cancelled() may say so. */
 static int cancelled(void *opaque, struct mig_error *e)
 {
@@ -310,6 +327,7 @@ int main(void)
 	tcase_add_test(tcase, count_unknown);
 	tcase_add_loop_test(tcase, whatever_callbacks_say, 0,
 			    CALLBACKS * (int)(sizeof failures / sizeof *failures));
+	tcase_add_test(tcase, saved_too_much);
 	tcase_add_test(tcase, cancelled_in_callback);
 	tcase_add_test(tcase, wrong_number_of_channels);
 	tcase_add_test(tcase, log_without_memory);

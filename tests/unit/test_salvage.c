@@ -293,19 +293,34 @@ START_TEST(what_is_no_dead_log_is_refused)
 }
 END_TEST
 
-START_TEST(another_page_size_is_refused)
+static void refused_of_its_kind(uint64_t page_size, uint32_t flags, const char *why)
 {
 	static char other[1 << 17] __attribute__((aligned(4096)));
-	struct vfd_log_options o = {
-		.struct_size = sizeof o, .page_size = 65536, .arena = other, .arena_size = sizeof other
-	};
+	struct vfd_log_options o = { .struct_size = sizeof o,
+				     .flags = flags,
+				     .page_size = page_size,
+				     .arena = other,
+				     .arena_size = sizeof other };
 	struct vfd_log *log;
 
 	dead_begin();
 	OK(vfd_log_create(&o, &log, &heir_err));
 	REFUSED(VFD_EINVALID, vfd_log_salvage(heir, other, sizeof other, NULL, NULL, &heir_err));
+	ck_assert_msg(strstr(heir_err.message, why), "%s", heir_err.message);
 	OK(vfd_log_destroy(&log, 0, &heir_err));
 	dead_end();
+}
+
+START_TEST(another_page_size_is_refused)
+{
+	refused_of_its_kind(65536, 0, "65536");
+}
+END_TEST
+
+/* An IOVA is no log address, and nothing says of which mapping it was. */
+START_TEST(another_key_is_refused)
+{
+	refused_of_its_kind(4096, VFD_LOG_IDENTITY, "IOVA");
 }
 END_TEST
 
@@ -589,6 +604,7 @@ int main(void)
 				       what_is_no_dead_log_is_refused,
 				       impossible_numbers_are_refused,
 				       another_page_size_is_refused,
+				       another_key_is_refused,
 				       a_hostile_arena_harms_nobody,
 				       killed_at_any_instant };
 	Suite *suite = suite_create("salvage");
