@@ -57,9 +57,12 @@ fuzzed() {
 ledger=tests/fuzz/ledger.tsv
 
 long_fuzzed() {
-	awk -F '\t' -v target="$1" '$1 == target { inputs += $2; operations += $3; seconds += $4; failed += $7 != "ok"; runs++ }
-		END { if (runs) printf "%d %s%s in %.1f minutes of CPU; %d of %d runs failed", inputs, target ~ "^calls" ? "sequences" : "inputs",
-			operations ? ", at least " operations " operations," : "", seconds / 60, failed, runs }' "$ledger"
+	awk -F '\t' -v target="$1" '$1 == target { inputs += $2; operations += $3; seconds += $4; runs++ }
+		$1 == target && $7 != "ok" { failed++; inputs_then = inputs; seconds_then = seconds }
+		END { if (!runs) exit
+			printf "%d %s%s in %.1f minutes of CPU; %d of %d runs failed", inputs, target ~ "^calls" ? "sequences" : "inputs",
+				operations ? ", at least " operations " operations," : "", seconds / 60, failed, runs
+			if (failed) printf ", and since the last that did, %d in %.1f minutes did not", inputs - inputs_then, (seconds - seconds_then) / 60 }' "$ledger"
 }
 
 ledger_commits() {
