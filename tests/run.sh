@@ -129,7 +129,8 @@ step_long() {
 	VFD_SEED=2 VFD_SECONDS=60 on_bench tests/real.sh real_random random_model real_pins
 	local kernel
 	kernel=$(reporting_kernel)
-	[ -z "$kernel" ] || VFD_KERNEL=$kernel VFD_KINDS=logs on_bench tests/real.sh real_devlog real_churn real_inject
+	[ -n "$kernel" ] || skip_all "the logs of devices on Debian's 6.1: apt has no such kernel"
+	VFD_KERNEL=$kernel VFD_KINDS=logs on_bench tests/real.sh real_devlog real_churn real_inject
 }
 
 step_cross() {
