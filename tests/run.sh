@@ -226,7 +226,7 @@ on_bench() {
 
 # ---- running them, counting what they say ----------------------------------------
 
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 finished=no
 
 run_step() {
 	local step=$1 log=$results/$1.log start=$SECONDS code
@@ -274,6 +274,7 @@ failures='
 	END { tell() }'
 
 parse "$@"
+trap '[ "$finished" = yes ] || echo "FAILED: run.sh did not come to its end, see above"' EXIT
 export VFD_CACHE=${VFD_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/libvfiodirty}
 export VFD_INSTALL=$install
 export VFD_RESULTS=$PWD/build/results
@@ -290,5 +291,6 @@ for step in "${steps[@]}"; do
 	[[ " ${selected[*]} " != *" $step "* ]] || run_step "$step"
 done
 [ "$show_traps" = no ] || cat "$results/traps.txt" || true
+finished=yes
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
