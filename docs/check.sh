@@ -141,11 +141,19 @@ check_readme() {
 
 # ---- links, codes, traps, paths ---------------------------------------------------------
 
+# What headings are called in links.
+anchors() {
+	sed -n '/^```/,/^```/d; s/^##* //p' "$1" | sed -E 's/\[([^]]*)\]\([^)]*\)/\1/g' | tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9_ -]//g; s/ /-/g'
+}
+
 links_exist() {
-	local file=$1 target bad=0
-	while read -r target; do
-		target=${target%%#*}
-		[ -z "$target" ] || [ -e "$(dirname "$file")/$target" ] || { echo "$target is not there" && bad=1; }
+	local file=$1 link target bad=0
+	while read -r link; do
+		target=${link%%#*}
+		target=${target:+$(dirname "$file")/$target}
+		target=${target:-$file}
+		[ -e "$target" ] || { echo "$link is not there" && bad=1; }
+		[[ $link != *#* ]] || anchors "$target" | grep -xF -e "${link#*#}" >/dev/null || { echo "$link: no such heading" && bad=1; }
 	done < <(tr '\n' ' ' <"$file" | grep -oE '\]\([^) ]+\)' | sed -E 's/^\]\(//; s/\)$//' | grep -vE '^[a-z]+:' || true)
 	return "$bad"
 }
