@@ -141,11 +141,19 @@ check_readme() {
 
 # ---- links, codes, traps, paths ---------------------------------------------------------
 
+# What headings are called in links.
+anchors() {
+	sed -n '/^```/,/^```/d; s/^##* //p' "$1" | sed -E 's/\[([^]]*)\]\([^)]*\)/\1/g' | tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9_ -]//g; s/ /-/g'
+}
+
 links_exist() {
-	local file=$1 target bad=0
-	while read -r target; do
-		target=${target%%#*}
-		[ -z "$target" ] || [ -e "$(dirname "$file")/$target" ] || { echo "$target is not there" && bad=1; }
+	local file=$1 link target bad=0
+	while read -r link; do
+		target=${link%%#*}
+		target=${target:+$(dirname "$file")/$target}
+		target=${target:-$file}
+		[ -e "$target" ] || { echo "$link is not there" && bad=1; }
+		[[ $link != *#* ]] || anchors "$target" | grep -xF -e "${link#*#}" >/dev/null || { echo "$link: no such heading" && bad=1; }
 	done < <(tr '\n' ' ' <"$file" | grep -oE '\]\([^) ]+\)' | sed -E 's/^\]\(//; s/\)$//' | grep -vE '^[a-z]+:' || true)
 	return "$bad"
 }
@@ -198,9 +206,9 @@ versions_agree() {
 	head -n 1 debian/changelog | grep -qE "^libvfiodirty \\($version(~rc[0-9]+)?\\) " || { echo "debian/changelog is of another version" && bad=1; }
 	grep -qx "Package: libvfiodirty$major" debian/control || { echo "debian/control: no libvfiodirty$major" && bad=1; }
 	grep -qE "^$soname libvfiodirty$major " "debian/libvfiodirty$major.symbols" || { echo "debian/libvfiodirty$major.symbols: not of $soname" && bad=1; }
-	for place in $(grep -oE '^VFIODIRTY_[0-9.]+' lib/libvfiodirty.map); do
+	while read -r place; do
 		grep -qF "(symver)$place " "debian/libvfiodirty$major.symbols" || { echo "$place: not in debian's symbols" && bad=1; }
-	done
+	done < <(grep -oE '^VFIODIRTY_[0-9.]+' lib/libvfiodirty.map)
 	! grep -rnoE 'libvfiodirty\.so\.[0-9]+' README.md docs examples | grep -v ":$soname\$" || bad=1
 	return "$bad"
 }
@@ -218,7 +226,7 @@ floors_complete() {
 
 no_foreign_paths() {
 	local found
-	found=$(files | xargs grep -nIE '/wor[k]/[a-z]|/tmp/[h]elpers|/hom[e]/[a-z]|\b[s]hared/[a-z-]+\.md' 2>/dev/null || true)
+	found=$(files | xargs -d '\n' grep -nIE '/wor[k]/[a-z]|/tmp/[h]elpers|/hom[e]/[a-z]|\b[s]hared/[a-z-]+\.md' 2>/dev/null || true)
 	[ -z "$found" ] || { echo "$found" && return 1; }
 }
 

@@ -105,9 +105,10 @@ install_missing() {
 	[ ${#packages[@]} -gt 0 ] || return 0
 	command -v apt-get >/dev/null || fail "install these first: ${packages[*]} (there is no apt here)"
 	say "installing from apt: ${packages[*]}"
-	as_root apt-get -q update >&2
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 \
-		install --no-install-recommends "${packages[@]}" >&2
+	{
+		as_root apt-get -q update && as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 \
+			install --no-install-recommends "${packages[@]}"
+	} >&2 || fail "apt could not install ${packages[*]}, see above"
 }
 
 compile() {
@@ -159,9 +160,16 @@ run_vmm() {
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
 	say "a kernel with KVM in it, in it vfd-vmm, and in that Linux; all of it emulated: some minutes"
-	"$tree/examples/vmm/boot.sh" "$build/examples" "$tmp/out" "$runs" || return
+	"$tree/examples/vmm/boot.sh" "$build/examples" "$tmp/out" "$runs" || vmm_failed $?
 	show_vmm
 	judge_vmm
+}
+
+# What is 1 there was said by nobody.
+vmm_failed() {
+	[ "$1" != 1 ] || fail "the emulated machine could not be made, or did not come to its end, see above"
+	explain "$1"
+	exit 1
 }
 
 show_vmm() {

@@ -96,7 +96,7 @@ run_arch() {
 	done
 	export PKG_CONFIG_LIBDIR=$cache/$debian/usr/lib/$library/pkgconfig PKG_CONFIG_SYSROOT_DIR=$cache/$debian
 	CK_EXCLUDE_TAGS=$tags CK_TIMEOUT_MULTIPLIER=20 VFD_TEST_TIMEOUT=900 \
-		tests/unit.sh "$arch" "${tests[@]}" || true # what failed is counted
+		tests/unit.sh "$arch" "${tests[@]}"
 }
 
 need cmake make pkg-config apt-get dpkg
@@ -118,8 +118,9 @@ for arch; do
 	pids+=($!)
 done
 for arch; do
-	wait "${pids[0]}" || not_ok "$arch: exit code $?"
+	code=0
+	wait "${pids[0]}" || code=$?
 	pids=("${pids[@]:1}")
-	tap_relay "$arch" <"build/cross-$arch.tap"
+	tap_relay "$arch" "$code" <"build/cross-$arch.tap"
 done
 tap_end

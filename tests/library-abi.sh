@@ -42,7 +42,7 @@ abi_of() {
 	sed 's/^local:/	vfd_enums;\n&/' lib/libvfiodirty.map >"$work/map"
 	stubs "$1" >"$work/$2.c"
 	gcc -std=gnu2x -g -fPIC -shared -fvisibility=hidden -I"$1" "$work/$2.c" -o "$work/$2.so" \
-		-Wl,-soname,"$soname" -Wl,--version-script="$work/map"
+		-Wl,-soname,"$soname" -Wl,--version-script="$work/map" || return
 	describe "$1" "$work/$2.so" >"$work/$2.abi"
 }
 

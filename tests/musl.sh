@@ -93,7 +93,8 @@ if [ "${VFD_MUSL:-all}" = quick ]; then
 	done
 	mapfile -t tests < <(printf '%s\n' "${tests[@]}" | grep -vxF "$(printf '%s\n' "${slow[@]}")")
 fi
-CK_TIMEOUT_MULTIPLIER=10 VFD_TEST_TIMEOUT=900 tests/unit.sh musl "${tests[@]}" >build/musl.tap 2>&1 || true # what failed is counted
-tap_relay musl <build/musl.tap
+code=0
+CK_TIMEOUT_MULTIPLIER=10 VFD_TEST_TIMEOUT=900 tests/unit.sh musl "${tests[@]}" >build/musl.tap 2>&1 || code=$?
+tap_relay musl "$code" <build/musl.tap
 check "a program is linked statically, and runs" static_program
 tap_end

@@ -10,7 +10,8 @@
 #	# cpu: avx2		what the processor must have to run what is broken, if not all have it
 #
 # For a trap only the test cases with the tag trapN are run. They must pass without the patch and
-# fail with it; a crash and a minute without end count as failing. The patch goes onto a copy.
+# fail with it; a crash counts as failing, and so does no end within a minute and four times as long
+# as without the patch. The patch goes onto a copy.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -33,18 +34,19 @@ targets() {
 	done
 }
 
-# run_test PROGRAM TRAP DIR [SECONDS]: prints how many cases failed and how many there were
+# run_test PROGRAM TRAP DIR SECONDS: prints how many cases failed and how many there were
 run_test() {
-	local code=0 tags=() limit=${4:-60}
+	local code=0 tags=() limit=$4
+	rm -f "$3/tap"
 	[ "$2" = - ] || tags=("CK_INCLUDE_TAGS=trap$2")
 	env "${tags[@]}" CK_TAP_LOG_FILE_NAME="$3/tap" timeout -k 5 "$limit" "$1" >"$3/output" 2>&1 || code=$?
-	how_it_went "$code" "$3/tap"
+	how_it_went "$code" "$3/tap" "$limit"
 	return "$code"
 }
 
 how_it_went() {
 	case $1 in
-	124 | 137) echo "no end in a minute" ;;
+	124 | 137) echo "no end in $3 s" ;;
 	0 | 1) echo "$(grep -c '^not ok' "$2" || true) of $(grep -cE '^(not )?ok' "$2" || true) cases fail" ;;
 	*) echo "exit code $1" ;;
 	esac
@@ -52,7 +54,7 @@ how_it_went() {
 
 # Without a patch they must pass, however long it takes on a busy machine; and there must be some. Leaves the answer in $work.
 check_baseline() {
-	local test=$1 trap=$2 dir=$work/base/$1.$2
+	local test=$1 trap=$2 dir=$work/base/$1.$2 start=$SECONDS
 	mkdir -p "$dir"
 	if [ ! -x "$build/tests/$test" ]; then
 		echo "there is no $test" >"$dir/bad"
@@ -61,6 +63,7 @@ check_baseline() {
 	elif ! grep -q '^ok' "$dir/tap"; then
 		echo "has no test case with the tag trap$trap" >"$dir/bad"
 	fi
+	echo $((SECONDS - start)) >"$dir/seconds"
 }
 
 # ---- one mutant -----------------------------------------------------------------
@@ -132,8 +135,16 @@ run_mutant() {
 	done <"$dir/targets"
 }
 
+# noticed CODE: it ran, and a case failed; or it crashed, or did not end
+noticed() {
+	case $1 in
+	0 | 125 | 126 | 127) return 1 ;;
+	1) grep -q '^not ok' "$dir/tap" ;;
+	esac
+}
+
 judge() {
-	local test=$1 trap=$2 how by=$1
+	local test=$1 trap=$2 how by=$1 code=0
 	[ "$trap" = - ] || by="$1, trap $2"
 	if [ -e "$work/base/$test.$trap/bad" ]; then
 		record "$trap" "$test" no no
@@ -141,12 +152,22 @@ judge() {
 	elif ! link_test "$test" >"$dir/log" 2>&1; then
 		record "$trap" "$test" yes no
 		verdict not-ok "$by: does not link: $(complaint)"
-	elif how=$(run_test "$dir/$test" "$trap" "$dir"); then
+	else
+		how=$(run_test "$dir/$test" "$trap" "$dir" $((60 + 4 * $(cat "$work/base/$test.$trap/seconds")))) || code=$?
+		judge_run "$code"
+	fi
+}
+
+judge_run() {
+	if noticed "$1"; then
+		record "$trap" "$test" yes yes
+		verdict ok "killed by $by: $how"
+	elif [ "$1" = 0 ]; then
 		record "$trap" "$test" yes no
 		verdict not-ok "SURVIVED $by"
 	else
-		record "$trap" "$test" yes yes
-		verdict ok "killed by $by: $how"
+		record "$trap" "$test" yes no
+		verdict not-ok "$by: no case failed, but it was not run to its end: exit code $1"
 	fi
 }
 

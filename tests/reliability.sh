@@ -18,16 +18,16 @@ row() {
 	printf '| %s | %s | %s | `%s` |\n' "$1" "${2:-not measured}" "${2:+$3}" "$4"
 }
 
-# Each log begins with the commit that it is of.
-commit_of() { sed -nE 's/^# commit: //p' "$logs/$1.log" 2>/dev/null | head -n 1 | grep . || echo unknown; }
+# Each run begins with the commit that it is of; some logs are of several.
+commit_of() { sed -nE 's/^# commit: //p' "$logs/$1.log" 2>/dev/null | sed -n '1p; $p' | uniq | paste -sd ' ' | sed 's/ / to /' | grep . || echo unknown; }
 
 # figure WHAT LOG HOW...: the row of what HOW reads from a step's log
 figure() { row "$1" "$(of "$2" "${@:3}")" "$(commit_of "$2")" "tests/run.sh --only $2"; }
 
-# of STEP COMMAND...: what COMMAND says of the step's log; nothing if there is none, or if it failed
+# of STEP COMMAND...: what COMMAND says of the step's log; nothing if there is none, if it was cut short, or if COMMAND failed
 of() {
 	local log=$logs/$1.log
-	[ ! -s "$log" ] || "${@:2}" <"$log" || true
+	! grep -qsE '^1\.\.' "$log" || "${@:2}" <"$log" || true
 }
 
 # ---- the figures -------------------------------------------------------------------

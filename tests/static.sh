@@ -14,7 +14,7 @@ c_files() {
 }
 
 shell_files() {
-	find tests examples .ci -type f ! -name '*.[ch]' -exec grep -lE '^#!.*sh$|^# shellcheck shell=' {} + | sort
+	find tests examples docs .ci -type f ! -name '*.[ch]' -exec grep -lE '^#!.*sh$|^# shellcheck shell=' {} + | sort
 }
 
 check_format() {
@@ -100,7 +100,8 @@ analyze() {
 
 nothing_new() {
 	local new
-	new=$(printf '%s\n' lib/*.c | xargs -P "$(nproc)" -n 1 "$0" --analyze | sort -u | comm -23 - <(known | cut -d: -f 1 | sort))
+	new=$(printf '%s\n' lib/*.c | xargs -P "$(nproc)" -n 1 tests/static.sh --analyze | sort -u | comm -23 - <(known | cut -d: -f 1 | sort)) ||
+		{ echo "$new" && return 1; }
 	[ -z "$new" ] || { echo "$new" && return 1; }
 }
 
@@ -114,8 +115,14 @@ tidy() {
 
 case ${1:-} in
 format | cppcheck | shellcheck | analyze | tidy) "check_$1" ;;
---analyze) analyze "$2" && exit ;;
-fix) c_files | xargs clang-format -i && exit ;;
+--analyze)
+	analyze "$2"
+	exit
+	;;
+fix)
+	c_files | xargs clang-format -i
+	exit
+	;;
 *) echo "usage: static.sh format|cppcheck|shellcheck|analyze|tidy|fix" >&2 && exit 2 ;;
 esac
 tap_end

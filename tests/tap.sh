@@ -49,9 +49,9 @@ check() {
 	fi
 }
 
-# tap_relay NAME: the TAP of another script, numbered on
+# tap_relay NAME CODE: the TAP of another script, numbered on. One that ended with a CODE, and did not say what failed, has failed.
 tap_relay() {
-	local line before=$tap_count
+	local line before=$tap_count failed=$tap_failed
 	while read -r line; do
 		case $line in
 		"ok "*" # SKIP "*) line=${line#* - } && skip "$1: ${line% # SKIP *}" "${line##* # SKIP }" ;;
@@ -62,7 +62,11 @@ tap_relay() {
 		*) echo "$line" ;;
 		esac
 	done
-	[ "$tap_count" != "$before" ] || not_ok "$1: says nothing of any test"
+	if [ "$tap_count" = "$before" ]; then
+		not_ok "$1: says nothing of any test"
+	elif [ "$2" != 0 ] && [ "$tap_failed" = "$failed" ]; then
+		not_ok "$1: exit code $2"
+	fi
 }
 
 tap_end() {

@@ -12,7 +12,7 @@ preset=$1
 shift
 names=("$@")
 build=build/$preset
-compiler=gcc run=() targets=()
+compiler=gcc run=() targets=() ctest_code=0
 case $preset in
 clang) compiler=clang ;;
 musl) compiler=musl-gcc ;;
@@ -48,7 +48,7 @@ run_tests() {
 	rm -rf "$build/tap"
 	mkdir -p "$build/tap"
 	"${run[@]}" ctest --test-dir "$build" -j "$(nproc)" --timeout "${VFD_TEST_TIMEOUT:-300}" --output-on-failure "${only[@]}" \
-		>"$build/ctest.log" 2>&1 || true
+		>"$build/ctest.log" 2>&1 || ctest_code=$?
 }
 
 # Check's own record of each test case; or, of a program that died before it could write one, ctest's.
@@ -92,4 +92,5 @@ report
 report_skipped
 grep -hE '^# .* (single faults|pairs of faults|allocations refused|killed after|the heir owes)' "$build/Testing/Temporary/LastTest.log" || true # for tests/reliability.sh
 [ "$tap_count" -gt 0 ] || not_ok "no test was run"
+[ "$ctest_code" = 0 ] || [ "$tap_failed" -gt 0 ] || not_ok "ctest did not come to its end: exit code $ctest_code"
 tap_end || { sed 's/^/# /' "$build/ctest.log" && exit 1; }

@@ -122,27 +122,33 @@ recorded=$here/instructions.tsv
 count_instructions() {
 	local operations all program=$dir/tests/bench/bench_instructions
 	operations=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect="$2" \
-		--toggle-collect=quick_dirty_pages "$program" "$1" 2>"$work/callgrind")
+		--toggle-collect=quick_dirty_pages "$program" "$1" 2>"$work/callgrind") || { tail -n 5 "$work/callgrind" >&2 && return 1; }
 	all=$(sed -nE 's/.*Collected : ([0-9]+).*/\1/p' "$work/callgrind")
+	[[ $all =~ ^[1-9] && $operations =~ ^[1-9] ]] || { say "$1: nothing was counted in $2" && return 1; }
 	awk "BEGIN { printf \"%.1f\", $all / $operations }"
 }
 
 counted() {
-	local name measured
+	local name measured each
 	echo "# $(built_with), bitmap kernels: $(valgrind -q --tool=none "$dir/tests/bench/bench_instructions" kernels)"
 	"$dir/tests/bench/bench_instructions" | while read -r name measured; do
-		printf '%s\t%s\n' "$name" "$(count_instructions "$name" "$measured")"
+		each=$(count_instructions "$name" "$measured") || exit 3
+		printf '%s\t%s\n' "$name" "$each"
 	done
 }
 
-# More than 5 % above what was recorded is a miss; so is an operation that was not recorded.
+# More than 5 % above what was recorded is a miss; so is an operation that was not recorded, and one that is gone.
 compare_instructions() {
-	awk -F '\t' 'FNR == NR { old[$1] = $2; next }
-		/^#/ { next }
-		{ change = old[$1] ? ($2 / old[$1] - 1) * 100 : 999
+	awk -F '\t' '/^#/ { next }
+		FNR == NR { old[$1] = $2; next }
+		{ seen[$1]
+		  change = old[$1] ? ($2 / old[$1] - 1) * 100 : 999
 		  printf "%-26s %8.1f %8.1f %+6.1f %%%s\n", $1, $2, old[$1], change, (change > 5 ? "  WORSE" : "")
 		  bad += (change > 5) }
-		END { exit (bad > 0) }' "$recorded" "$1"
+		END {
+			for (name in old) if (!(name in seen)) { print name " is gone"; bad++ }
+			exit (bad > 0)
+		}' "$recorded" "$1"
 }
 
 # What a driver's request costs more when it is pinned, and when that is tracked; the limit is one of the project's. That of pins

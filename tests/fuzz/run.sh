@@ -108,7 +108,8 @@ most=40000 # bytes of an input
 # of it takes libFuzzer as long as the calls do.
 fuzz() {
 	local target=$1 to=$build/$1 TIMEFORMAT='%U %S'
-	mkdir -p "$to/found" "tests/fuzz/corpus/$target"
+	mkdir -p "$to/found"
+	[ "$keep" = no ] || mkdir -p "tests/fuzz/corpus/$target" # else it must be there
 	{ time "$to/fuzz" -entropic=0 -max_total_time="$seconds" -max_len="$most" -timeout=300 -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="$to/" \
 		"$to/found" "tests/fuzz/corpus/$target" >"$to.log" 2>&1; } 2>"$to.time"
 }

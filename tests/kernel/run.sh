@@ -248,12 +248,12 @@ verdict() {
 	if [ "$status" = timeout ] || [ "$qemu_code" = 124 ] || [ "$qemu_code" = 137 ]; then
 		say "timeout: the program took more than $timeout s"
 		code=124
-	elif [[ $status =~ ^[0-9]+$ ]]; then
+	elif [[ $status =~ ^[0-9]+$ ]] && [ -s "$tmp/dmesg" ]; then
 		code=$status
 	else
 		cat "$tmp/qemu" >&2
 		tail -n 5 "$tmp/console" >&2 || true
-		say "the guest ended without a result (QEMU's exit code: $qemu_code)"
+		say "the guest ended without a result, or without its kernel's log (QEMU's exit code: $qemu_code)"
 		code=121
 	fi
 	show_complaints "$tmp/dmesg" || show_complaints "$tmp/console" || return 0
