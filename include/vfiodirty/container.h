@@ -318,7 +318,7 @@ VFD_API int vfd_group_fd(const struct vfd_group *group);
  *
  * Before the first attach the mapping is only remembered, and checked at the replay.
  *
- * @return 0; VFD_EINVALID (no READ or WRITE, NULL); VFD_EALIGN; VFD_EWRAP (also: in the last 2 MiB
+ * @return 0; VFD_EINVALID (no READ or WRITE, NULL); VFD_EALIGN; VFD_EWRAP (IOVA or memory; also: in the last 2 MiB
  * below 2^64, where the kernel loses mappings); VFD_EOVERLAP (first..last: the mapping that
  * is in the way); VFD_ERESERVED (names the allowed range next to it); VFD_ENOREGION; VFD_EALIAS; VFD_ELIMIT (more than
  * 2^31 - 1 pages, which would block START); -ENOMEM (with what is
