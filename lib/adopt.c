@@ -203,24 +203,18 @@ static int adopt_device(const struct adopting *a, const struct vfd_adopt_device 
 	return 0;
 }
 
-static int adopt_mapping(const struct adopting *a, const struct vfd_mapping *declared)
-{
-	struct vfd_mapping want;
-	int rc = copy_mapping(&want, declared, a->err);
-
-	return rc ? rc : map_declare(&a->container->space, &want, a->err);
-}
-
-/* The caller's struct may be longer than ours: its own size says where the next one begins. */
+/* The caller's struct may be longer than ours: its own size says where the next one begins, which may be at an odd address. */
 static int adopt_mappings(const struct adopting *a)
 {
-	const struct vfd_mapping *m = a->what->mappings;
+	const char *declared = (const char *)a->what->mappings;
+	struct vfd_mapping want = { 0 };
 	int rc = 0;
 
 	for (uint32_t i = 0; !rc && i < a->what->mapping_count; i++) {
-		uint32_t size = m->struct_size;
-		rc = adopt_mapping(a, m);
-		m = (const struct vfd_mapping *)(const void *)((const char *)m + size);
+		rc = copy_mapping(&want, (const void *)declared, a->err);
+		if (!rc)
+			rc = map_declare(&a->container->space, &want, a->err);
+		declared += want.struct_size;
 	}
 	return rc;
 }

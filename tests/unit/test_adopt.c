@@ -432,6 +432,27 @@ START_TEST(no_iommu)
 }
 END_TEST
 
+/* Those of a newer library may be longer, by what this one does not know: the next one begins where its own size says, wherever that is. */
+START_TEST(longer_structs)
+{
+	enum { SIZE = sizeof(struct vfd_mapping) + 2 };
+	uint64_t room[2 * sizeof(struct vfd_mapping)] = { 0 };
+
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, 0);
+	owner_maps(0, 0, 0, 128);
+	owner_maps(1, 200, 200, 128);
+	for (unsigned i = 0; i < 2; i++) {
+		owner.mappings[i].struct_size = SIZE;
+		memcpy((char *)room + i * SIZE, &owner.mappings[i], sizeof(struct vfd_mapping));
+	}
+	owner.adoption.mappings = (const struct vfd_mapping *)room;
+	OK(adopt());
+	ck_assert_uint_eq(info_of(f).mapped_bytes, 256 * PAGE);
+	OK(vfd_container_close(&f->container, 0, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
 /* Their descriptors are as they were: open, attached, and tracking. */
 static void check_untouched(uint64_t mappings, bool tracking)
 {
@@ -691,6 +712,7 @@ int main(void)
 	add_case(suite, "an undeclared mapping", undeclared_mapping);
 	add_case(suite, "bits of undeclared mappings", bits_of_others_are_not_read);
 	add_case(suite, "bad declarations", bad_declarations);
+	add_case(suite, "longer structs", longer_structs);
 	add_case(suite, "descriptors in the wrong place", descriptors_in_the_wrong_place);
 	add_case(suite, "every call fails once", every_call_fails_once);
 	return run_suite(suite);
