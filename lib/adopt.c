@@ -153,8 +153,17 @@ static int adopt_group_fd(const struct adopting *a, const struct vfd_adopt_group
 	return rc;
 }
 
+/* Taken over, it would be closed twice: the second time it may be somebody else's. */
+static int fail_twice(const struct adopting *a, int fd)
+{
+	return fail(a->err, VFD_EINVALID, op, "descriptor %d is declared twice", fd);
+}
+
 static int adopt_group(const struct adopting *a, const struct vfd_adopt_group *declared)
 {
+	for (const struct vfd_adopt_group *g = a->what->groups; g < declared; g++)
+		if (g->fd == declared->fd)
+			return fail_twice(a, declared->fd);
 	if (find_group(a->container, declared->number))
 		return fail(a->err, VFD_EINVALID, op, "group %d is declared twice", declared->number);
 	struct vfd_group *g = group_make(a->container, declared->number, a->err);
@@ -180,6 +189,9 @@ static int adopt_device(const struct adopting *a, const struct vfd_adopt_device 
 	struct vfd_group *g = find_group(a->container, declared->group);
 	int fd;
 
+	for (const struct vfd_adopt_device *d = a->what->devices; d < declared; d++)
+		if (d->fd == declared->fd)
+			return fail_twice(a, declared->fd);
 	if (!g || !declared->name)
 		return fail(a->err, VFD_EINVALID, op,
 			    "device %s: its group %d is not among the declared ones",

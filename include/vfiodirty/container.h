@@ -162,7 +162,8 @@ struct vfd_adoption {
  * as they were made. The library cannot check that, and if a declared mapping covers only half of a large page, that page's bits could
  * be lost. The address space ends when the last group is detached, or its last descriptor is closed. VFD_ADOPT_DUP is VFD_EUNSUPPORTED.
  *
- * @return 0; VFD_EINVALID (also: a declared group is in no container); VFD_EUNSUPPORTED (also: a descriptor that is no container); VFD_ENOREGION
+ * @return 0; VFD_EINVALID (also: a declared group is in no container; one descriptor is declared for two groups or devices);
+ * VFD_EUNSUPPORTED (also: a descriptor that is no container); VFD_ENOREGION
  * / VFD_EALIAS / VFD_EOVERLAP (a declared mapping); VFD_ECUT (a mapping exists that was not declared; first..last of the error narrow it
  * down); -errno of fcntl or the probes (a descriptor that is no group, or no device); VFD_ENOMEMORY
  */
