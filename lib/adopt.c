@@ -161,11 +161,11 @@ static int fail_twice(const struct adopting *a, int fd)
 
 static int adopt_group(const struct adopting *a, const struct vfd_adopt_group *declared)
 {
+	if (find_group(a->container, declared->number))
+		return fail(a->err, VFD_EINVALID, op, "group %d is declared twice", declared->number);
 	for (const struct vfd_adopt_group *g = a->what->groups; g < declared; g++)
 		if (g->fd == declared->fd)
 			return fail_twice(a, declared->fd);
-	if (find_group(a->container, declared->number))
-		return fail(a->err, VFD_EINVALID, op, "group %d is declared twice", declared->number);
 	struct vfd_group *g = group_make(a->container, declared->number, a->err);
 	if (!g)
 		return VFD_ENOMEMORY;
@@ -189,15 +189,15 @@ static int adopt_device(const struct adopting *a, const struct vfd_adopt_device 
 	struct vfd_group *g = find_group(a->container, declared->group);
 	int fd;
 
-	for (const struct vfd_adopt_device *d = a->what->devices; d < declared; d++)
-		if (d->fd == declared->fd)
-			return fail_twice(a, declared->fd);
 	if (!g || !declared->name)
 		return fail(a->err, VFD_EINVALID, op,
 			    "device %s: its group %d is not among the declared ones",
 			    declared->name ? declared->name : "(NULL)", declared->group);
 	if (group_find_device(g, declared->name))
 		return fail(a->err, VFD_EINVALID, op, "device %s is declared twice", declared->name);
+	for (const struct vfd_adopt_device *d = a->what->devices; d < declared; d++)
+		if (d->fd == declared->fd)
+			return fail_twice(a, declared->fd);
 	int rc = own_fd(a, declared->fd, "device", &fd);
 	if (rc)
 		return rc;

@@ -654,6 +654,9 @@ START_TEST(bad_declarations)
 		owner.mappings[0].flags |= VFD_MAP_LOG_ADDRESS;
 		refused_declaration(VFD_EALIAS);
 		owner.mappings[0] = mapping;
+		owner.mappings[0].struct_size = 0;
+		refused_declaration(VFD_EINVALID);
+		owner.mappings[0] = mapping;
 		OK(adopt()); /* and now all is well */
 		OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
 		if (dup)
