@@ -153,10 +153,19 @@ static int adopt_group_fd(const struct adopting *a, const struct vfd_adopt_group
 	return rc;
 }
 
+/* Taken over, it would be closed twice: the second time it may be somebody else's. */
+static int fail_twice(const struct adopting *a, int fd)
+{
+	return fail(a->err, VFD_EINVALID, op, "descriptor %d is declared twice", fd);
+}
+
 static int adopt_group(const struct adopting *a, const struct vfd_adopt_group *declared)
 {
 	if (find_group(a->container, declared->number))
 		return fail(a->err, VFD_EINVALID, op, "group %d is declared twice", declared->number);
+	for (const struct vfd_adopt_group *g = a->what->groups; g < declared; g++)
+		if (g->fd == declared->fd)
+			return fail_twice(a, declared->fd);
 	struct vfd_group *g = group_make(a->container, declared->number, a->err);
 	if (!g)
 		return VFD_ENOMEMORY;
@@ -186,6 +195,9 @@ static int adopt_device(const struct adopting *a, const struct vfd_adopt_device 
 			    declared->name ? declared->name : "(NULL)", declared->group);
 	if (group_find_device(g, declared->name))
 		return fail(a->err, VFD_EINVALID, op, "device %s is declared twice", declared->name);
+	for (const struct vfd_adopt_device *d = a->what->devices; d < declared; d++)
+		if (d->fd == declared->fd)
+			return fail_twice(a, declared->fd);
 	int rc = own_fd(a, declared->fd, "device", &fd);
 	if (rc)
 		return rc;
@@ -203,24 +215,18 @@ static int adopt_device(const struct adopting *a, const struct vfd_adopt_device 
 	return 0;
 }
 
-static int adopt_mapping(const struct adopting *a, const struct vfd_mapping *declared)
-{
-	struct vfd_mapping want;
-	int rc = copy_mapping(&want, declared, a->err);
-
-	return rc ? rc : map_declare(&a->container->space, &want, a->err);
-}
-
-/* The caller's struct may be longer than ours: its own size says where the next one begins. */
+/* The caller's struct may be longer than ours: its own size says where the next one begins, which may be at an odd address. */
 static int adopt_mappings(const struct adopting *a)
 {
-	const struct vfd_mapping *m = a->what->mappings;
+	const char *declared = (const char *)a->what->mappings;
+	struct vfd_mapping want = { 0 };
 	int rc = 0;
 
 	for (uint32_t i = 0; !rc && i < a->what->mapping_count; i++) {
-		uint32_t size = m->struct_size;
-		rc = adopt_mapping(a, m);
-		m = (const struct vfd_mapping *)(const void *)((const char *)m + size);
+		rc = copy_mapping(&want, (const void *)declared, a->err);
+		if (!rc)
+			rc = map_declare(&a->container->space, &want, a->err);
+		declared += want.struct_size;
 	}
 	return rc;
 }

@@ -58,7 +58,7 @@ struct device_migration {
 	_Atomic uint32_t state; /* as last seen */
 	uint32_t origin, goal;	/* of a move that is under way */
 	pthread_mutex_t mutex;	/* the two below; taken after the device's */
-	int stream;		/* of the data session; -1 */
+	_Atomic int stream;	/* of the data session; -1. vfd_migration_fd() looks without the mutex */
 	bool saved;		/* it was read to its end */
 };
 

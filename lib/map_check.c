@@ -14,6 +14,11 @@
 
 static const char *const map_op = "map";
 
+static bool wraps(const void *memory, uint64_t size)
+{
+	return size - 1 > UINTPTR_MAX - (uintptr_t)memory;
+}
+
 static int check_range(const struct space *space, const struct vfd_mapping *want, struct range *where,
 		       struct vfd_error *err)
 {
@@ -24,6 +29,10 @@ static int check_range(const struct space *space, const struct vfd_mapping *want
 			    "%#" PRIx64 " bytes at IOVA %#" PRIx64 ": %s", want->size, want->iova,
 			    want->size ? "reaches into the last 2 MiB below 2^64, or beyond; leave those out"
 				       : "size is 0");
+	if (wraps(want->memory, want->size))
+		return fail(err, VFD_EWRAP, map_op,
+			    "%#" PRIx64 " bytes from memory %p reach beyond the process' addresses",
+			    want->size, want->memory);
 	if (!is_aligned(want->iova | want->size | (uintptr_t)want->memory, page))
 		return fail_range(err, VFD_EALIGN, map_op, where->first, where->last,
 				  "IOVA %#" PRIx64 ", size %#" PRIx64

@@ -14,7 +14,7 @@ static const char *const op = "migration";
 
 /* ---- the way, in stages: nobody enters one before all have passed the one before ---- */
 
-enum { STAGES = 3 };
+enum { FIRST_TO_RUN = 1, STAGES = 3 };
 
 static bool runs_freely(uint32_t state)
 {
@@ -63,12 +63,25 @@ static int advance(struct vfd_device *d, int stage, struct vfd_error *err)
 	return rc;
 }
 
+/* No other call may run meanwhile: who waits for the data of one of them has been told by now that there will be no more. */
+static int rearm(struct vfd_device *const *devices, size_t count, struct vfd_error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < count; i++)
+		if (!migstate_stopped(devices[i]->migration.goal))
+			rc = device_rearm_silent(devices[i], op, err);
+	return rc;
+}
+
 /* All of them, to what each has for a goal. The first that fails ends it, unless the others are to go on all the same. */
 static int move(struct vfd_device *const *devices, size_t count, bool go_on, struct vfd_error *err)
 {
 	int first = 0;
 
 	for (int stage = 0; stage < STAGES; stage++) {
+		if (stage == FIRST_TO_RUN && !go_on && (first = rearm(devices, count, err)))
+			return first;
 		for (size_t i = 0; i < count; i++) {
 			int rc = advance(devices[i], stage, first ? NULL : err);
 			if (rc && !go_on)
@@ -181,8 +194,6 @@ int vfd_migration_set(struct vfd_device *const *devices, size_t count, uint32_t 
 
 	for (size_t i = 0; !rc && i < count; i++)
 		rc = prepare(devices[i], state, err);
-	for (size_t i = 0; !rc && !migstate_stopped(state) && i < count; i++)
-		rc = device_rearm_silent(devices[i], op, err);
 	if (rc)
 		return rc;
 	rc = move(devices, count, false, err);

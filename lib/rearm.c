@@ -7,6 +7,7 @@
 #include "answer.h"
 #include "container.h"
 #include "options.h"
+#include "uapi.h"
 
 static const char *const rearm_op = "track rearm";
 
@@ -55,6 +56,14 @@ int vfd_track_rearm(struct vfd_container *container, const struct vfd_rearm_opti
 	return rc;
 }
 
+/* One that has ended, or does so when STOP_COPY is left, is not begun anew by this. For it nobody is waited for: who reads the device's data
+ * may be waiting himself, for the call that this is part of. */
+static bool can_rearm(const struct vfd_device *d)
+{
+	return d->quiesced && recorder_answers(&d->recorder) && !d->recorder.over &&
+	       d->migration.state != UAPI_MIG_STOP_COPY;
+}
+
 /* If that fails the device goes on all the same: the plan says that its log does not count. */
 int device_rearm_silent(struct vfd_device *device, const char *operation, struct vfd_error *err)
 {
@@ -63,8 +72,7 @@ int device_rearm_silent(struct vfd_device *device, const char *operation, struct
 	if (rc)
 		return rc;
 	struct vfd_container *container = device->group->container;
-	bool lacks = device->quiesced && recorder_answers(&device->recorder) &&
-		     recorder_lacks(&container->space, &device->recorder);
+	bool lacks = can_rearm(device) && recorder_lacks(&container->space, &device->recorder);
 	device_leave(device);
 	if (!lacks || container_close_gate(container, operation, NULL))
 		return 0;

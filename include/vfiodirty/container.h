@@ -162,7 +162,8 @@ struct vfd_adoption {
  * as they were made. The library cannot check that, and if a declared mapping covers only half of a large page, that page's bits could
  * be lost. The address space ends when the last group is detached, or its last descriptor is closed. VFD_ADOPT_DUP is VFD_EUNSUPPORTED.
  *
- * @return 0; VFD_EINVALID (also: a declared group is in no container); VFD_EUNSUPPORTED (also: a descriptor that is no container); VFD_ENOREGION
+ * @return 0; VFD_EINVALID (also: a declared group is in no container; one descriptor is declared for two groups or devices);
+ * VFD_EUNSUPPORTED (also: a descriptor that is no container); VFD_ENOREGION
  * / VFD_EALIAS / VFD_EOVERLAP (a declared mapping); VFD_ECUT (a mapping exists that was not declared; first..last of the error narrow it
  * down); -errno of fcntl or the probes (a descriptor that is no group, or no device); VFD_ENOMEMORY
  */
@@ -318,7 +319,7 @@ VFD_API int vfd_group_fd(const struct vfd_group *group);
  *
  * Before the first attach the mapping is only remembered, and checked at the replay.
  *
- * @return 0; VFD_EINVALID (no READ or WRITE, NULL); VFD_EALIGN; VFD_EWRAP (also: in the last 2 MiB
+ * @return 0; VFD_EINVALID (no READ or WRITE, NULL); VFD_EALIGN; VFD_EWRAP (IOVA or memory; also: in the last 2 MiB
  * below 2^64, where the kernel loses mappings); VFD_EOVERLAP (first..last: the mapping that
  * is in the way); VFD_ERESERVED (names the allowed range next to it); VFD_ENOREGION; VFD_EALIAS; VFD_ELIMIT (more than
  * 2^31 - 1 pages, which would block START); -ENOMEM (with what is

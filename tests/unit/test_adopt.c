@@ -432,6 +432,73 @@ START_TEST(no_iommu)
 }
 END_TEST
 
+/* Somebody else gets the number of the descriptor that was just closed: as in a program with threads. */
+static int reused;
+
+static void reuse(struct model *m, const struct model_trace *call, uint64_t number, bool after,
+		  void *argument)
+{
+	(void)m, (void)number, (void)argument;
+	if (!after || call->call != MODEL_CLOSE || reused == owner.device)
+		return;
+	int fd = sys()->open(sys(), "/dev/vfio/vfio", 0);
+	if (fd == owner.device)
+		reused = fd;
+	else
+		sys()->close(sys(), fd);
+}
+
+/* One descriptor for two devices, or two groups: closed twice when it was taken over, the second time it would be somebody else's. */
+START_TEST(one_descriptor_for_two)
+{
+	struct vfd_adopt_device two_devices[2];
+	struct vfd_adopt_group two_groups[2];
+
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, 0);
+	owner_opens_device();
+	two_devices[0] = two_devices[1] = owner.declared_device;
+	two_devices[1].name = NAME(1);
+	two_groups[0] = two_groups[1] = owner.declared_group;
+	two_groups[1].number = 8;
+	const struct vfd_adoption good = owner.adoption;
+	owner.adoption.groups = two_groups;
+	owner.adoption.group_count = 2;
+	REFUSED(VFD_EINVALID, adopt());
+	owner.adoption = good;
+	owner.adoption.devices = two_devices;
+	owner.adoption.device_count = 2;
+	reused = -1;
+	model_on_call(f->model, reuse, NULL);
+	int rc = adopt();
+	model_on_call(f->model, NULL, NULL);
+	ck_assert_msg(reused < 0 || !sys()->close(sys(), reused), "somebody else's descriptor was closed");
+	ck_assert_int_eq(rc, VFD_EINVALID);
+	owner_closes();
+	fixture_end(f);
+}
+END_TEST
+
+/* Those of a newer library may be longer, by what this one does not know: the next one begins where its own size says, wherever that is. */
+START_TEST(longer_structs)
+{
+	enum { SIZE = sizeof(struct vfd_mapping) + 2 };
+	uint64_t room[2 * sizeof(struct vfd_mapping)] = { 0 };
+
+	owner_opens(NULL, VFIO_TYPE1v2_IOMMU, 0);
+	owner_maps(0, 0, 0, 128);
+	owner_maps(1, 200, 200, 128);
+	for (unsigned i = 0; i < 2; i++) {
+		owner.mappings[i].struct_size = SIZE;
+		memcpy((char *)room + i * SIZE, &owner.mappings[i], sizeof(struct vfd_mapping));
+	}
+	owner.adoption.mappings = (const struct vfd_mapping *)room;
+	OK(adopt());
+	ck_assert_uint_eq(info_of(f).mapped_bytes, 256 * PAGE);
+	OK(vfd_container_close(&f->container, 0, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
 /* Their descriptors are as they were: open, attached, and tracking. */
 static void check_untouched(uint64_t mappings, bool tracking)
 {
@@ -587,6 +654,9 @@ START_TEST(bad_declarations)
 		owner.mappings[0].flags |= VFD_MAP_LOG_ADDRESS;
 		refused_declaration(VFD_EALIAS);
 		owner.mappings[0] = mapping;
+		owner.mappings[0].struct_size = 0;
+		refused_declaration(VFD_EINVALID);
+		owner.mappings[0] = mapping;
 		OK(adopt()); /* and now all is well */
 		OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
 		if (dup)
@@ -691,6 +761,8 @@ int main(void)
 	add_case(suite, "an undeclared mapping", undeclared_mapping);
 	add_case(suite, "bits of undeclared mappings", bits_of_others_are_not_read);
 	add_case(suite, "bad declarations", bad_declarations);
+	add_case(suite, "one descriptor for two", one_descriptor_for_two);
+	add_case(suite, "longer structs", longer_structs);
 	add_case(suite, "descriptors in the wrong place", descriptors_in_the_wrong_place);
 	add_case(suite, "every call fails once", every_call_fails_once);
 	return run_suite(suite);

@@ -308,6 +308,14 @@ START_TEST(bad_ranges)
 	QUIETLY(VFD_EALIGN, vfd_map(f->container, &odd, &f->err));
 	odd.memory = NULL;
 	QUIETLY(VFD_EINVALID, vfd_map(f->container, &odd, &f->err));
+	odd.memory =
+		(void *)(uintptr_t)-PAGE; /* its second page would be at 0; of no region, which would refuse it */
+	odd.flags |= VFD_MAP_UNLOGGED;
+	odd.size = 2 * PAGE;
+	odd.granule = PAGE;
+	QUIETLY(VFD_EWRAP, vfd_map(f->container, &odd, &f->err));
+	QUIETLY(VFD_EWRAP, vfd_map_check(f->container, &odd, NULL, &f->err));
+	QUIETLY(VFD_EWRAP, vfd_map_anywhere(f->container, &odd, NULL, &f->err));
 	QUIETLY(VFD_EINVALID, vfd_group_attach(f->container, -1, &f->group2, &f->err));
 	check_alive();
 	fixture_end(f);

@@ -7,8 +7,11 @@
 #include <errno.h>
 #include <linux/vfio.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static char data[8192];
@@ -384,8 +387,10 @@ static void *read_on(void *argument)
 	size_t done;
 
 	(void)argument;
-	for (unsigned i = 0; i < 3000; i++)
+	for (unsigned i = 0; i < 3000; i++) {
+		vfd_migration_fd(devices[0]); /* who waits for data polls it */
 		vfd_migration_read(devices[0], into, sizeof into, &done, &err);
+	}
 	return NULL;
 }
 
@@ -418,6 +423,101 @@ START_TEST(read_beside_changes)
 }
 END_TEST
 
+/* ---- a read that waits ---- */
+
+static struct {
+	atomic_bool waits, changed, in_vain;
+} patience;
+
+/* A driver that has nothing to say until the state is left: a second at most, then nobody ended the wait. */
+static void wait_for_change(struct model *m, const struct model_trace *call, uint64_t number, bool after,
+			    void *argument)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	(void)m, (void)number, (void)argument;
+	if (is_set(call) && after)
+		patience.changed = true;
+	if (call->call != MODEL_READ || after)
+		return;
+	patience.waits = true;
+	for (unsigned i = 0; i < 1000 && !patience.changed; i++)
+		nanosleep(&moment, NULL);
+	patience.in_vain = !patience.changed;
+}
+
+static void *read_once(void *argument)
+{
+	struct vfd_error err;
+	size_t done;
+
+	(void)argument;
+	vfd_migration_read(devices[0], data, sizeof data, &done, &err);
+	return NULL;
+}
+
+/* Logs that do not see all: what is mapped later none of them is armed for. */
+static void begin_narrow(void)
+{
+	static const struct model_log narrow = { .total_limit = PAGES * PAGE };
+
+	migration_begin(NULL);
+	OK(vfd_track_stop(f->container, VFD_DISCARD, &f->err));
+	for (unsigned i = 0; i < DEVICES; i++)
+		model_set_log(f->model, names[i], &narrow);
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	patience.waits = patience.changed = patience.in_vain = false;
+}
+
+static void end_the_wait(bool resume)
+{
+	pthread_t reader;
+
+	OK(map_pages(f, 4 * PAGES, 0, 16, RW));
+	model_on_call(f->model, wait_for_change, NULL);
+	pthread_create(&reader, NULL, read_once, NULL);
+	while (!patience.waits)
+		sched_yield();
+	if (resume)
+		OK(vfd_device_resume(devices[0], &f->err));
+	else
+		all_to(VFD_MIG_RUNNING);
+	pthread_join(reader, NULL);
+	model_on_call(f->model, NULL, NULL);
+	ck_assert_msg(!patience.in_vain,
+		      "the change of state waited for the read, and not the other way round");
+}
+
+/* Before devices run their logs are begun anew, for which no call may run: not before what waits for their data was told. */
+START_TEST(a_change_ends_a_read)
+{
+	begin_narrow();
+	all_to(VFD_MIG_STOP_COPY);
+	end_the_wait(false);
+	migration_end();
+}
+END_TEST
+
+/* Nor for a device that waits for nobody's data, but runs together with one of which it is read. */
+START_TEST(a_change_of_others_ends_a_read)
+{
+	begin_narrow();
+	OK(vfd_migration_set(&devices[1], DEVICES - 1, VFD_MIG_STOP, &f->err));
+	OK(set_one(0, VFD_MIG_STOP_COPY));
+	end_the_wait(false);
+	migration_end();
+}
+END_TEST
+
+START_TEST(resuming_ends_a_read)
+{
+	begin_narrow();
+	OK(set_one(0, VFD_MIG_STOP_COPY));
+	end_the_wait(true);
+	migration_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("migration together");
@@ -437,5 +537,8 @@ int main(void)
 	add_case(suite, "end to end", end_to_end);
 	add_tagged(suite, TAG_FORK, "a child", a_child);
 	add_case(suite, "read beside changes", read_beside_changes);
+	add_case(suite, "a change ends a read", a_change_ends_a_read);
+	add_case(suite, "a change of others ends a read", a_change_of_others_ends_a_read);
+	add_case(suite, "resuming ends a read", resuming_ends_a_read);
 	return run_suite(suite);
 }
