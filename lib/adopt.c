@@ -12,6 +12,7 @@
 #include "map.h"
 #include "options.h"
 #include "track.h"
+#include "type1.h"
 
 static const char *const op = "adopt container";
 
@@ -96,6 +97,7 @@ static int probe_kind(const struct adopting *a)
 	if (!is_noiommu(a->what, a->container->sys))
 		return probe_type1(a);
 	a->container->kind = VFD_KIND_NOIOMMU;
+	a->container->space.backend.ops = &noiommu_ops;
 	a->container->space.can_track = false;
 	return 0;
 }
@@ -257,8 +259,7 @@ static int declare_all(const struct adopting *a)
 	const struct vfd_adoption *what = a->what;
 	int rc = what->backend == VFD_BACKEND_IOMMUFD ? probe_native(a) : probe_kind(a);
 
-	/* without an IOMMU there is nothing to map into: the table is all there is */
-	a->container->space.attached = a->container->kind != VFD_KIND_NOIOMMU;
+	a->container->space.attached = true;
 	a->container->space.adopted = true;
 	for (uint32_t i = 0; !rc && i < what->group_count; i++)
 		rc = adopt_group(a, &what->groups[i]);

@@ -35,6 +35,8 @@ struct backend_ops {
 	bool shifts;
 	/* unmap_harvest() reads, and then unmaps: what is written in between is lost. */
 	bool tears;
+	/* What is mapped is locked, if the IOMMU is real. */
+	bool locks;
 
 	/* What the calls below are to the kernel, for messages */
 	const char *begin_name, *end_name, *refresh_name, *start_name, *stop_name, *get_name, *map_name,

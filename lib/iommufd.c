@@ -435,6 +435,7 @@ const struct backend_ops iommufd_ops = {
 	.unmap_name = "IOMMU_IOAS_UNMAP",
 	.by_device = true,
 	.tears = true,
+	.locks = true,
 	.begin_name = "IOMMU_IOAS_ALLOC",
 	.end_name = "IOMMU_DESTROY",
 	.begin = iommufd_begin,

@@ -139,7 +139,7 @@ int check_free(struct space *space, struct range where, struct vfd_error *err)
 static bool pins_at_map(struct space *space)
 {
 	space_lock(space);
-	bool pins = space->attached && space->physical;
+	bool pins = space->attached && space->physical && space->backend.ops->locks;
 	space_unlock(space);
 	return pins;
 }

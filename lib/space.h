@@ -36,7 +36,8 @@ struct space {
 	struct table table;
 	struct plan plan;
 
-	atomic_bool attached; /* the kernel has an IOMMU set, and every mapping of the table */
+	atomic_bool
+		attached; /* the kernel has an IOMMU set, and every mapping of the table; or none of either */
 	atomic_bool tracking; /* asked for; survives detach and attach */
 	atomic_bool started;  /* the kernel keeps a record now */
 	uint64_t stops;	      /* how often it was turned off. Changed with the container's gate closed. */

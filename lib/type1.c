@@ -150,6 +150,7 @@ const struct backend_ops type1_ops = {
 	.who = "type1",
 	.holes = true,
 	.shifts = true,
+	.locks = true,
 	.begin_name = "VFIO_SET_IOMMU",
 	.end_name = "VFIO_GROUP_UNSET_CONTAINER",
 	.refresh_name = "VFIO_IOMMU_GET_INFO",
@@ -166,5 +167,57 @@ const struct backend_ops type1_ops = {
 	.diagnose = type1_diagnose,
 	.map = type1_map,
 	.unmap = type1_unmap,
+	.unmap_harvest = type1_unmap_harvest,
+};
+
+/* ---- without an IOMMU ---- */
+
+/* Nothing is translated, so the kernel has no mapping that could be wrong: the caller's table is all there is. A record there is not either, and
+ * space.can_track says so to those who would ask. */
+static int no_map(const struct backend *backend, struct range where, const void *memory, bool read,
+		  bool write)
+{
+	(void)backend, (void)where, (void)memory, (void)read, (void)write;
+	return 0;
+}
+
+static int no_unmap(const struct backend *backend, struct range where, uint64_t *unmapped)
+{
+	(void)backend;
+	*unmapped = range_size(where);
+	return 0;
+}
+
+static int no_refresh(struct backend *backend)
+{
+	(void)backend;
+	return 0;
+}
+
+/* It can only be adopted: what is empty again stays so. */
+static int no_begin(struct backend *backend)
+{
+	(void)backend;
+	return -EOPNOTSUPP;
+}
+
+const struct backend_ops noiommu_ops = {
+	.who = "no IOMMU",
+	.begin_name = "VFIO_SET_IOMMU",
+	.end_name = "VFIO_GROUP_UNSET_CONTAINER",
+	.refresh_name = "VFIO_IOMMU_GET_INFO",
+	.start_name = "VFIO_IOMMU_DIRTY_PAGES START",
+	.stop_name = "VFIO_IOMMU_DIRTY_PAGES STOP",
+	.get_name = "VFIO_IOMMU_DIRTY_PAGES GET_BITMAP",
+	.map_name = "VFIO_IOMMU_MAP_DMA",
+	.unmap_name = "VFIO_IOMMU_UNMAP_DMA",
+	.begin = no_begin,
+	.refresh = no_refresh,
+	.start = type1_start,
+	.stop = type1_stop,
+	.get = type1_get,
+	.diagnose = type1_diagnose,
+	.map = no_map,
+	.unmap = no_unmap,
 	.unmap_harvest = type1_unmap_harvest,
 };

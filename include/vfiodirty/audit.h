@@ -87,7 +87,7 @@ enum vfd_audit_flags {
  * @param[out] findings room for `capacity` of them, in the order of their memory; may be NULL if capacity is 0
  * @param[out] result may not be NULL
  * @return 0; VFD_ESTATE (tracking is off); VFD_EUNSUPPORTED (a group came that is not physical); VFD_ENOMEMORY; VFD_EINVALID; VFD_EFORKED;
- * -errno of the kernel. After a failure nothing is found that changed before it.
+ * -errno of the kernel. After a failure it need not find what changed before it.
  */
 VFD_API int vfd_audit_check(struct vfd_audit *audit, unsigned flags, struct vfd_audit_finding *findings,
 			    size_t capacity, struct vfd_audit_result *result, struct vfd_error *err);

@@ -119,7 +119,8 @@ VFD_API int vfd_migration_cancel(struct vfd_device *const *devices, size_t count
  * must be kept; into which pieces reads cut them does not matter.
  *
  * It waits for the device unless the descriptor is nonblocking. A change of the state, from another thread, ends the wait; closing the
- * device waits for it.
+ * device waits for it, and so do calls that attach or detach a group, open a device or make a set of pins in its container, and what is
+ * called after those, a change of the state too. Where there are such, make the descriptor nonblocking and wait with poll(2).
  *
  * @param data,size where to, and how much at most; not 0
  * @param[out] done bytes read; 0: this was all of it (in STOP_COPY). Set on success only.

@@ -411,22 +411,73 @@ START_TEST(anothers_record)
 }
 END_TEST
 
+static const struct model_config without_iommu = {
+	.group_count = 2,
+	.groups = { { .number = 7,
+		      .kind = MODEL_NOIOMMU,
+		      .devices = { { .name = NAME(0), .pci = true }, { .name = PCI_NAME, .pci = true } } },
+		    { .number = 20, .kind = MODEL_PHYSICAL, .devices = { { .name = NAME(1) } } } },
+};
+
+static uint64_t owed_pages(void)
+{
+	struct vfd_count count;
+
+	OK(vfd_consumer_count(vfd_log_consumer(f->log), 0, UINT64_MAX, &count, &f->err));
+	return count.owed;
+}
+
 START_TEST(no_iommu)
 {
-	const struct model_config config = {
-		.group_count = 1,
-		.groups = { { .number = 7,
-			      .kind = MODEL_NOIOMMU,
-			      .devices = { { .name = PCI_NAME, .pci = true } } } },
-	};
+	struct vfd_map_cost cost = { .struct_size = sizeof cost };
 
-	owner_opens(&config, VFIO_NOIOMMU_IOMMU, 0);
+	owner_opens(&without_iommu, VFIO_NOIOMMU_IOMMU, 0);
+	const struct vfd_mapping want = mapping_of(f, 0, 0, 16);
+	owner_opens_device();
 	OK(adopt());
 	ck_assert_uint_eq(info_of(f).kind, VFD_KIND_NOIOMMU);
+	ck_assert_uint_eq(info_of(f).attached, 1);
 	REFUSED(VFD_EUNSUPPORTED, vfd_track_start(f->container, NULL, NULL, &f->err));
-	OK(map_pages(f, 0, 0, 16, RW)); /* the library's table is all there is */
+	OK(vfd_map_check(f->container, &want, &cost, &f->err));
+	ck_assert_uint_eq(cost.locked_needed, 0);
+	OK(vfd_map(f->container, &want, &f->err)); /* the library's table is all there is */
 	ck_assert_uint_eq(info_of(f).mappings, 1);
+	REFUSED(VFD_ECUT, unmap_pages(f, 0, 8));
 	OK(unmap_pages(f, 0, 16));
+	OK(vfd_group_find(f->container, 7, &f->group, &f->err));
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	REFUSED(-EOPNOTSUPP, vfd_group_attach(f->container, 20, &f->group2, &f->err));
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	fixture_end(f);
+}
+END_TEST
+
+/* What its driver pins is known, and what a device does that nobody speaks for is owed as a whole. */
+START_TEST(no_iommu_by_pins)
+{
+	struct vfd_pinset *set;
+	struct vfd_pin pin;
+
+	owner_opens(&without_iommu, VFIO_NOIOMMU_IOMMU, VFD_FIND_MEMORY);
+	owner_opens_device();
+	OK(adopt());
+	OK(map_pages(f, 0, 0, 128, RW));
+	OK(vfd_device_find(f->container, NAME(0), &f->device, &f->err));
+	OK(vfd_device_pins_all(f->device, &f->err));
+	OK(vfd_pinset_create(f->container, NULL, &set, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(plan_of(f).exact, 1);
+	OK(vfd_pin(set, f->memory + 5 * PAGE, 2 * PAGE, VFD_PIN_WRITE, &pin, &f->err));
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	REFUSED(VFD_EDIRTY, vfd_track_stop(f->container, 0, &f->err));
+	OK(harvest(f, VFD_HARVEST_FINAL));
+	ck_assert_uint_eq(owed_pages(), 2);
+	OK(vfd_group_find(f->container, 7, &f->group, &f->err));
+	OK(vfd_device_open(f->group, PCI_NAME, &f->device2, &f->err));
+	ck_assert_uint_eq(plan_of(f).deferred_bytes, 128 * PAGE);
+	OK(unmap_pages(f, 0, 128));
+	ck_assert_uint_eq(owed_pages(), 128);
+	OK(vfd_pinset_destroy(&set, 0, &f->err));
 	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
 	fixture_end(f);
 }
@@ -756,6 +807,7 @@ int main(void)
 	add_case(suite, "unmapped by its owner", unmapped_by_its_owner);
 	add_case(suite, "another's record", anothers_record);
 	add_case(suite, "no IOMMU", no_iommu);
+	add_case(suite, "no IOMMU, pins", no_iommu_by_pins);
 	add_case(suite, "iommufd's container", other_kinds_are_refused);
 	add_case(suite, "IOMMU not set", no_iommu_set);
 	add_case(suite, "an undeclared mapping", undeclared_mapping);
