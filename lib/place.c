@@ -54,10 +54,18 @@ static enum extents_result take_parts(struct place *place, struct range where)
 
 /* ---- beginning anew ---- */
 
+/* They rise and do not touch, whoever lists them: what is free is in pieces that do neither. */
 static void add_window(struct place *place, uint64_t first, uint64_t last)
 {
-	if (first < IOVA_TOP)
-		place->windows[place->window_count++] = (struct range){ first, min_u64(last, IOVA_TOP - 1) };
+	struct range *before = place->window_count ? &place->windows[place->window_count - 1] : NULL;
+
+	last = min_u64(last, IOVA_TOP - 1);
+	if (first > last || (before && first <= before->last))
+		return;
+	if (before && first == before->last + 1)
+		before->last = last;
+	else
+		place->windows[place->window_count++] = (struct range){ first, last };
 }
 
 /* As long as only emulated groups came the kernel restricts nothing. */

@@ -117,6 +117,39 @@ START_TEST(windows_are_read_again)
 }
 END_TEST
 
+/* No kernel lists such windows: they touch, meet, or end before they begin. */
+START_TEST(impossible_windows)
+{
+	static const struct model_config config = {
+		.group_count = 1,
+		.groups = { { .number = 20,
+			      .kind = MODEL_PHYSICAL,
+			      .devices = { { .name = PCI_NAME, .pci = true } },
+			      .ranges = { { 16 * PAGE, 31 * PAGE + PAGE - 1 },
+					  { 32 * PAGE, 47 * PAGE + PAGE - 1 },
+					  { 40 * PAGE, 63 * PAGE + PAGE - 1 },
+					  { 80 * PAGE, 70 * PAGE - 1 } } } },
+	};
+	struct vfd_placement across = { .first = 31 * PAGE, .last = 33 * PAGE - 1, .align = PAGE };
+	struct vfd_placement within = { .last = 48 * PAGE - 1, .align = PAGE };
+	uint64_t iova;
+
+	attach(&config, 20);
+	for (unsigned i = 0; i < 8; i++)
+		REFUSED(VFD_ERESERVED, place(0, 2, &across, &iova));
+	for (unsigned round = 0; round < 4; round++) {
+		for (uint64_t i = 0; i < 32; i++)
+			OK(place(i, 1, &within, &iova));
+		REFUSED(VFD_ELIMIT, place(32, 1, &within, &iova));
+		for (uint64_t i = 0; i < 32; i += 2)
+			OK(unmap_pages(f, 16 + i, 1));
+		for (uint64_t i = 1; i < 32; i += 2)
+			OK(unmap_pages(f, 16 + i, 1));
+	}
+	fixture_end(f);
+}
+END_TEST
+
 START_TEST(a_ceiling)
 {
 	struct vfd_placement low = { .last = UINT32_MAX, .first = UINT32_MAX - 3 * PAGE + 1, .align = PAGE };
@@ -318,6 +351,7 @@ int main(void)
 	tcase_add_test(tcase, best_fit);
 	tcase_add_test(tcase, the_kernels_hole);
 	tcase_add_test(tcase, windows_are_read_again);
+	tcase_add_test(tcase, impossible_windows);
 	tcase_add_test(tcase, a_ceiling);
 	tcase_add_test(tcase, bad_wishes);
 	tcase_add_test(tcase, what_failed_is_free_again);
