@@ -14,7 +14,7 @@ struct vma {
 
 static bool parse(const char *line, struct vma *vma)
 {
-	uint64_t end;
+	uint64_t end = 0;
 
 	vma->file[0] = 0;
 	int fields = sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %127[^\n]", &vma->where.first,
