@@ -133,6 +133,9 @@ static const char *look_at_region(int fd, const struct superblock *super, const 
 	if (!is_inside(super, r->planes[0], extent_bytes(e, 3)) ||
 	    !is_inside(super, r->inbox, extent_bytes(e, 1)))
 		return "it is damaged: a region's pages lie outside";
+	look->bytes += extent_bytes(e, 4);
+	if (look->bytes > super->arena_size)
+		return "it is damaged: regions share their pages"; /* so many could that it would take days */
 	struct places at = { r->planes[0] + extent_bits(e, 0, 3) * 8, r->planes[0] + extent_bits(e, 2, 3) * 8,
 			     r->inbox + extent_bits(e, 0, 1) * 8 };
 	*out = (struct top_region){ .address = r->address,

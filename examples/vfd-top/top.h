@@ -37,6 +37,7 @@ struct look {
 	struct tally tallies[MAX_TALLIES];
 	uint64_t region_count;
 	struct top_region *regions; /* free() */
+	uint64_t bytes;		    /* of the arena, that their pages take */
 };
 
 /* find.c: the log in one of the program's descriptors (number: that one; negative: whichever), or in a file. Says what is wrong, and

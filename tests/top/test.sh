@@ -148,6 +148,12 @@ survives() {
 	fi
 }
 
+# Regions without end, all of the same words.
+many_regions() {
+	gcc -std=gnu11 -O1 -D_GNU_SOURCE -Ilib -Iinclude -o "$tmp/forge" tests/top/forge.c && "$tmp/forge" "$tmp/bad" || return 1
+	says 1 "regions share their pages" --arena "$tmp/bad" && survives "$tmp/bad"
+}
+
 # Where the superblock's words, the table of regions and the consumer are, bytes become others.
 changed() {
 	local i at
@@ -200,6 +206,7 @@ test_hostile() {
 	check "cut" cut_at
 	check "words of ones" words_of_ones
 	check "changed" changed
+	check "regions without end" many_regions
 }
 
 test_numbers
