@@ -81,10 +81,13 @@ struct backend {
 	uint64_t page_size; /* of dirty bits; 4096 until the kernel was asked */
 };
 
-#define BACKEND_PAGE_SIZE UINT64_C(4096)
+#define BACKEND_PAGE_SIZE    UINT64_C(4096)
+
+/* No IOMMU's smallest page is larger; what is counted in pages, and multiplied, has room for it. */
+#define BACKEND_LARGEST_PAGE (UINT64_C(1) << 30)
 
 /* The top of the address space, where nobody maps. A container fails at its last page, and is asked about the one before. */
-#define IOVA_TOP	  (UINT64_MAX - (UINT64_C(2) << 20) + 1)
+#define IOVA_TOP	     (UINT64_MAX - (UINT64_C(2) << 20) + 1)
 
 /* Bytes of bitmap that the kernel wants for a range. */
 uint64_t backend_bitmap_bytes(const struct backend *backend, struct range where);

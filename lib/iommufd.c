@@ -116,6 +116,8 @@ static int iommufd_refresh(struct backend *backend)
 
 	if (rc && rc != -EMSGSIZE)
 		return rc == -ENOENT ? -EINVAL : rc;
+	if (!is_power_of_two(arg.out_iova_alignment) || arg.out_iova_alignment > BACKEND_LARGEST_PAGE)
+		return -EPROTO;
 	caps.range_total = arg.num_iovas;
 	caps.range_count = (uint32_t)min_u64(arg.num_iovas, VFD_INFO_RANGES);
 	backend->page_size = max_u64(arg.out_iova_alignment, BACKEND_PAGE_SIZE);

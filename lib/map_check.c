@@ -121,6 +121,24 @@ int check_mapping(const struct space *space, const struct vfd_mapping *want, str
 	return rc ? rc : check_granule(space, want, *where, err);
 }
 
+int check_page_size_fits(struct space *space, struct vfd_error *err)
+{
+	uint64_t page = space->backend.page_size;
+	struct index_cursor at;
+
+	for (bool more = index_seek(&space->table.iova, 0, &at); more; more = index_next(&at))
+		if (!is_aligned(at.where.first | range_size(at.where), page) ||
+		    (space->log && range_size(at.where) / page > MOST_PAGES))
+			return fail_range(
+				err, VFD_EALIGN, space->backend.ops->refresh_name, at.where.first,
+				at.where.last,
+				"IOVA %#" PRIx64 "..%#" PRIx64
+				" is mapped, and the container says now that its pages have %" PRIu64
+				" bytes: no bitmap can stand for both",
+				at.where.first, at.where.last, page);
+	return 0;
+}
+
 int check_free(struct space *space, struct range where, struct vfd_error *err)
 {
 	struct index_cursor there;

@@ -12,6 +12,9 @@
 /* Flags, size, alignment, granule, wrap. */
 int check_mapping(const struct space *space, const struct vfd_mapping *want, struct range *where,
 		  struct vfd_error *err);
+/* What is mapped already, against a page size that may be another than it was mapped by: bits of which a page does not make one, or more than
+ * can be counted. The container's gate is closed. VFD_EALIGN. */
+int check_page_size_fits(struct space *space, struct vfd_error *err);
 /* The kernel's windows. VFD_ERESERVED. */
 int check_allowed(const struct caps *caps, struct range where, struct vfd_error *err);
 /* The table. VFD_EOVERLAP. Under a claim what is true now stays true until it is released. Mutex held. */

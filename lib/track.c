@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "map_check.h"
 #include "pin.h"
 #include "recorder.h"
 
@@ -22,13 +23,30 @@ static int check_trackable(struct space *space, struct vfd_error *err)
 	return 0;
 }
 
-static int check_page_size(struct space *space, struct vfd_error *err)
+/* A page size that does not fit what is mapped no kernel comes to have, and it is not taken: the old one stays. To any other new one the ranges of
+ * logs are not aligned, nor what comes between their mappings. */
+static int refresh(struct space *space, struct vfd_error *err)
 {
+	uint64_t page_size = space->backend.page_size;
 	int rc = backend_refresh(&space->backend);
 
 	if (rc)
 		return fail_sys(err, -rc, space->backend.ops->refresh_name,
 				"cannot read the container's capabilities");
+	rc = check_page_size_fits(space, err);
+	if (rc)
+		space->backend.page_size = page_size;
+	else if (space->backend.page_size != page_size)
+		recorders_fail(space);
+	return rc;
+}
+
+static int check_page_size(struct space *space, struct vfd_error *err)
+{
+	int rc = refresh(space, err);
+
+	if (rc)
+		return rc;
 	if (!(space->backend.caps.dirty_page_sizes & space->backend.page_size))
 		return fail(err, VFD_EUNSUPPORTED, space->backend.ops->start_name,
 			    "this kernel has no dirty tracking (page size %" PRIu64
@@ -165,14 +183,10 @@ void track_resume(struct space *space)
 int track_recheck(struct space *space, struct vfd_error *err)
 {
 	uint64_t page_size = space->backend.page_size;
-	int rc = backend_refresh(&space->backend);
+	int rc = refresh(space, err);
 
-	if (rc)
-		return fail_sys(err, -rc, space->backend.ops->refresh_name,
-				"cannot read the container's capabilities");
-	if (space->backend.page_size == page_size)
-		return 0;
-	recorders_fail(space); /* their ranges are not aligned to it, nor what comes between their mappings */
+	if (rc || space->backend.page_size == page_size)
+		return rc;
 	if (!space->started)
 		return 0;
 	rc = backend_stop(&space->backend);

@@ -30,6 +30,8 @@ static int type1_refresh(struct backend *backend)
 		return rc;
 	caps_parse(info, size, &backend->caps);
 	free(info);
+	if (caps_page_size(&backend->caps) > BACKEND_LARGEST_PAGE)
+		return -EPROTO;
 	if (caps_page_size(&backend->caps))
 		backend->page_size = caps_page_size(&backend->caps);
 	return 0;

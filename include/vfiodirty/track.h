@@ -69,8 +69,8 @@ struct vfd_track_options {
  *
  * @param options NULL for the defaults
  * @param[out] plan may be NULL
- * @return 0; VFD_EUNSUPPORTED (v1 or no-IOMMU, unless all devices pin or log what they write; no MIGRATION capability; VFD_TRACK_EXACT); VFD_ESTATE (the container has no log); VFD_EINVALID; VFD_ENOMEMORY;
- * -ENOMEM, -EINVAL from the kernel (a mapping of more than 8 TiB blocks START: the message names it)
+ * @return 0; VFD_EUNSUPPORTED (v1 or no-IOMMU, unless all devices pin or log what they write; no MIGRATION capability; VFD_TRACK_EXACT); VFD_ESTATE (the container has no log); VFD_EALIGN (its pages
+ * have become larger than what is mapped); VFD_EINVALID; VFD_ENOMEMORY; -ENOMEM, -EINVAL from the kernel (a mapping of more than 8 TiB blocks START: the message names it)
  */
 VFD_API int vfd_track_start(struct vfd_container *container, const struct vfd_track_options *options,
 			    struct vfd_plan *plan, struct vfd_error *err);
