@@ -42,11 +42,11 @@ bool devlog_offered(const struct sys *sys, int fd)
 	       offered(sys, fd, UAPI_FEATURE_GET | UAPI_FEATURE_LOG_REPORT);
 }
 
-/* A page size smaller than asked would leave bits without pages. */
+/* A page size smaller than asked would leave bits without pages; one far larger could only be read together with all that is armed around. */
 static int check_answer(struct devlog *log, uint64_t answer, uint64_t page_size)
 {
 	log->page_size = answer;
-	if (is_power_of_two(answer) && answer >= page_size)
+	if (is_power_of_two(answer) && answer >= page_size && answer / page_size <= DEVLOG_COARSEST)
 		return 0;
 	devlog_quit(log);
 	return -EPROTO;

@@ -20,6 +20,7 @@ enum {
 	DEVLOG_TOGETHER =
 		64, /* tracked pages that a driver may acknowledge together: a REPORT that begins or ends between them can
 			       * lose the others (pds) */
+	DEVLOG_COARSEST = 1 << 18, /* the log's pages, in pages that were asked for: 1 GiB in 4 KiB */
 };
 
 /* Whether the device says that it can. Some kernels then cannot REPORT all the same: try. */

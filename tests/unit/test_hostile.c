@@ -208,6 +208,36 @@ START_TEST(an_honest_log)
 }
 END_TEST
 
+static int (*real_scratch)(const struct sys *sys, size_t size, void **memory);
+static size_t largest_scratch;
+
+static int watched_scratch(const struct sys *sys, size_t size, void **memory)
+{
+	largest_scratch = size > largest_scratch ? size : largest_scratch;
+	return real_scratch(sys, size, memory);
+}
+
+/* It can only be read in units of 64 of its pages, and all of the bitmap has to be there: of what it chose, and not in vain. */
+START_TEST(a_log_of_huge_pages)
+{
+	how = (struct model_log){ .page_min = UINT64_C(1) << 34 };
+	open_logging();
+	OK(map_pages(f, 0, 0, 64, RW));
+	real_scratch = f->model->sys.map_scratch;
+	f->model->sys.map_scratch = watched_scratch;
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(plan_of(f).entries[0].source, VFD_SOURCE_DEFERRED);
+	ck_assert_uint_eq(model_log_page_size(f->model, PCI_NAME), 0);
+	ck_assert_int_eq(model_dma_write(f->model, PCI_NAME, 3 * PAGE, 8, 1), 0);
+	OK(harvest(f, 0));
+	check_device_law(f, PCI_NAME);
+	ck_assert_uint_lt(largest_scratch, UINT64_C(16) << 20);
+	OK(vfd_group_detach(&f->group, VFD_COLLECT, &f->err));
+	check_device_logged(f, PCI_NAME);
+	fixture_end(f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("hostile");
@@ -218,5 +248,6 @@ int main(void)
 	add_case(suite, "pages of no IOMMU", pages_of_no_iommu);
 	add_case(suite, "pages of no IOMMU, native", pages_of_no_iommu_native);
 	add_case(suite, "an honest log", an_honest_log);
+	add_case(suite, "a log of huge pages", a_log_of_huge_pages);
 	return run_suite(suite);
 }
