@@ -174,6 +174,40 @@ START_TEST(pages_of_no_iommu_native)
 }
 END_TEST
 
+/* ---- an answer that has never enough room ---- */
+
+static unsigned asked;
+
+static int greedy_ioctl(const struct sys *sys, int fd, unsigned long request, void *arg)
+{
+	int rc = real_ioctl(sys, fd, request, arg);
+
+	if (request == VFIO_IOMMU_GET_INFO || request == VFIO_DEVICE_GET_REGION_INFO) {
+		++*(uint32_t *)arg; /* argsz */
+		asked++;
+	}
+	return rc;
+}
+
+START_TEST(a_byte_more)
+{
+	struct vfd_container_info info = { .struct_size = sizeof info };
+	struct vfd_device_region region = { .struct_size = sizeof region };
+
+	fixture_begin(f, NULL);
+	attach(7);
+	OK(vfd_device_open(f->group, NAME(0), &f->device, &f->err));
+	asked = 0;
+	real_ioctl = f->model->sys.ioctl;
+	f->model->sys.ioctl = greedy_ioctl;
+	REFUSED(-E2BIG, vfd_container_info(f->container, &info, &f->err));
+	REFUSED(-E2BIG, vfd_device_region_info(f->device, 0, &region, &f->err));
+	f->model->sys.ioctl = real_ioctl;
+	ck_assert_uint_lt(asked, 64);
+	fixture_end(f);
+}
+END_TEST
+
 /* ---- a device that keeps its log, behind it ---- */
 
 static void open_logging(void)
@@ -247,6 +281,7 @@ int main(void)
 	add_case(suite, "more bits than can be", more_bits_than_can_be);
 	add_case(suite, "pages of no IOMMU", pages_of_no_iommu);
 	add_case(suite, "pages of no IOMMU, native", pages_of_no_iommu_native);
+	add_case(suite, "a byte more", a_byte_more);
 	add_case(suite, "an honest log", an_honest_log);
 	add_case(suite, "a log of huge pages", a_log_of_huge_pages);
 	return run_suite(suite);
