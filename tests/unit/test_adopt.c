@@ -483,6 +483,37 @@ START_TEST(no_iommu_by_pins)
 }
 END_TEST
 
+/* Two groups, and a device of each: all theirs are the library's from then on. */
+START_TEST(adopt_two_groups)
+{
+	struct vfd_adopt_device devices[2];
+	struct vfd_adopt_group groups[2];
+
+	owner_opens(&two_emulated, VFIO_TYPE1v2_IOMMU, 0);
+	owner_opens_device();
+	owner_maps(0, 0, 0, 128);
+	groups[0] = owner.declared_group;
+	devices[0] = owner.declared_device;
+	groups[1] = (struct vfd_adopt_group){ 8, sys()->open(sys(), "/dev/vfio/8", 0) };
+	ck_assert_int_eq(raw_ioctl(f, groups[1].fd, VFIO_GROUP_SET_CONTAINER, &owner.container), 0);
+	devices[1] = (struct vfd_adopt_device){
+		8, raw_ioctl(f, groups[1].fd, VFIO_GROUP_GET_DEVICE_FD, (char[]){ NAME(1) }), NAME(1)
+	};
+	owner.adoption.groups = groups;
+	owner.adoption.devices = devices;
+	owner.adoption.group_count = owner.adoption.device_count = 2;
+	OK(adopt());
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	device_writes(f, 0, 5, 1);
+	device_writes(f, 1, 7, 2);
+	check_law(f);
+	OK(vfd_container_close(&f->container, VFD_COLLECT, &f->err));
+	check_precise(f);
+	ck_assert(is_logged(f, 5) && is_logged(f, 8));
+	fixture_end(f);
+}
+END_TEST
+
 /* Somebody else gets the number of the descriptor that was just closed: as in a program with threads. */
 static int reused;
 
@@ -806,6 +837,7 @@ int main(void)
 	add_case(suite, "without a log", without_a_log);
 	add_case(suite, "unmapped by its owner", unmapped_by_its_owner);
 	add_case(suite, "another's record", anothers_record);
+	add_case(suite, "two groups", adopt_two_groups);
 	add_case(suite, "no IOMMU", no_iommu);
 	add_case(suite, "no IOMMU, pins", no_iommu_by_pins);
 	add_case(suite, "iommufd's container", other_kinds_are_refused);

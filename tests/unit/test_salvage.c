@@ -320,7 +320,16 @@ END_TEST
 /* An IOVA is no log address, and nothing says of which mapping it was. */
 START_TEST(another_key_is_refused)
 {
+	struct vfd_log_options o = { .struct_size = sizeof o, .flags = VFD_LOG_IDENTITY };
+	struct vfd_log *log;
+
 	refused_of_its_kind(4096, VFD_LOG_IDENTITY, "IOVA");
+	dead_begin();
+	OK(vfd_log_create(&o, &log, &heir_err));
+	REFUSED(VFD_EINVALID, vfd_log_salvage(log, arena, ARENA, NULL, NULL, &heir_err));
+	ck_assert_msg(strstr(heir_err.message, "log address"), "%s", heir_err.message);
+	OK(vfd_log_destroy(&log, 0, &heir_err));
+	dead_end();
 }
 END_TEST
 
