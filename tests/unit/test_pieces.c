@@ -112,8 +112,10 @@ START_TEST(bad_granules)
 	mapping.flags |= VFD_MAP_UNLOGGED;
 	mapping.size = (UINT64_C(1) << 32) * PAGE;
 	mapping.granule = PAGE;
-	REFUSED(VFD_ELIMIT, vfd_map(f->container, &mapping, &f->err));
-	REFUSED(VFD_ELIMIT, vfd_map_check(f->container, &mapping, NULL, &f->err));
+	const int wanted =
+		sizeof(void *) < 8 ? VFD_EWRAP : VFD_ELIMIT; /* by 32 bits there is no such memory */
+	REFUSED(wanted, vfd_map(f->container, &mapping, &f->err));
+	REFUSED(wanted, vfd_map_check(f->container, &mapping, NULL, &f->err));
 	mapping = mapping_of(f, 1, 0, 10);
 	mapping.granule = UINT64_C(1) << 63;
 	OK(vfd_map(f->container, &mapping, &f->err));

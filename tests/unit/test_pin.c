@@ -97,6 +97,24 @@ START_TEST(nothing_is_unmapped_under_a_pin)
 }
 END_TEST
 
+/* The place of the first is empty, that of the second is not. */
+START_TEST(one_was_let_go)
+{
+	begin(0, 4, 16);
+	OK(pin_pages(5, 2, VFD_PIN_WRITE, &pin));
+	OK(pin_pages(20, 3, VFD_PIN_WRITE, &other));
+	OK(vfd_unpin(set, &pin, 1, &f->err));
+	OK(vfd_track_start(f->container, NULL, NULL, &f->err));
+	ck_assert_uint_eq(owed(), 3);
+	OK(unmap_pages(f, 100, 16));
+	REFUSED(VFD_EPINNED, unmap_pages(f, 116, 16));
+	OK(vfd_unpin(set, &other, 1, &f->err));
+	OK(unmap_pages(f, 116, 16));
+	ck_assert_uint_eq(owed(), 3);
+	end();
+}
+END_TEST
+
 START_TEST(nothing_ends_under_a_pin)
 {
 	const unsigned flags[] = { 0, VFD_COLLECT, VFD_DISCARD };
@@ -504,6 +522,7 @@ int main(void)
 	tcase_add_test(tcase, pinned_while_drained);
 	tcase_add_test(tcase, no_translation_of_what_leaves);
 	tcase_add_test(tcase, nothing_is_unmapped_under_a_pin);
+	tcase_add_test(tcase, one_was_let_go);
 	tcase_add_test(tcase, nothing_ends_under_a_pin);
 	tcase_add_test(tcase, marks);
 	tcase_add_test(tcase, not_drained_with_a_pin);
