@@ -12,16 +12,21 @@
 
 extern char **environ;
 
-static void read_line(int fd, struct outcome *out)
+enum { SILENT = 99 }; /* exit code of a life that ended well, and said nothing */
+
+/* False: it did not say what became of it. */
+static bool read_line(int fd, struct outcome *out)
 {
 	FILE *from = fdopen(fd, "re");
 
 	if (from && fgets(out->line, sizeof out->line, from))
 		out->line[strcspn(out->line, "\n")] = 0;
-	sscanf(out->line, "pages %u lost %u stale %u added %u left %d failed %u undone %u", &out->pages,
-	       &out->lost, &out->stale, &out->added, &out->left, &out->failed, &out->undone);
+	int said = sscanf(out->line, "pages %u lost %u stale %u added %u left %d failed %u undone %u",
+			  &out->pages, &out->lost, &out->stale, &out->added, &out->left, &out->failed,
+			  &out->undone);
 	if (from)
 		fclose(from);
+	return said == 7;
 }
 
 /* strace ends as its program did, a signal included. */
@@ -39,9 +44,11 @@ static struct outcome run(char *const *arguments)
 	int rc = posix_spawn(&pid, arguments[0], &actions, NULL, arguments, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	close(ends[1]);
-	read_line(ends[0], &out);
+	bool said = read_line(ends[0], &out);
 	if (!rc && waitpid(pid, &status, 0) == pid)
 		out.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	if (!out.code && !said)
+		out.code = SILENT;
 	return out;
 }
 
