@@ -86,6 +86,7 @@ large=no
 mutants=("$@")
 if [ $# = 0 ]; then
 	mapfile -t mutants < <(grep -oE "\bM_[A-Z_]+" "$model" | sort -u | grep -vxF "${unnoticed// /$'\n'}")
+	[ "${#mutants[@]}" -ge 20 ] || not_ok "the model has ${#mutants[@]} mutants, 20 at least are wanted"
 	holds "two groups, a worker" -DNO_PLUG -DNO_CONSUMER
 	holds "with a consumer" -DNO_PLUG
 fi
