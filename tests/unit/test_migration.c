@@ -384,21 +384,27 @@ START_TEST(error_is_left_by_reset)
 }
 END_TEST
 
-/* Stopped by its state, and reset by a bit in configuration space (of PCI Express, at 0x50 on the model): it runs, and counts as able to write. */
-START_TEST(a_reset_by_its_guest)
+/* By a bit in configuration space, of PCI Express, at 0x50 on the model */
+static void guest_resets(void)
 {
 	static const uint8_t reset = 0x80;
 
+	OK(vfd_device_write(devices[0], CONFIG, 0x50 + 9, &reset, 1, &f->err));
+}
+
+/* Stopped by its state, and reset by its guest: it runs, and counts as able to write. */
+START_TEST(a_reset_by_its_guest)
+{
 	migration_begin(NULL);
 	OK(set_one(0, VFD_MIG_STOP));
 	ck_assert_uint_eq(writers(), DEVICES - 1);
-	OK(vfd_device_write(devices[0], CONFIG, 0x50 + 9, &reset, 1, &f->err));
+	guest_resets();
 	ck_assert_uint_eq(state_of(0), VFD_MIG_RUNNING);
 	ck_assert_uint_eq(writers(), DEVICES);
 	unsigned before = model_counts(f->model).descriptors;
 	OK(set_one(0, VFD_MIG_PRE_COPY)); /* from where it is now */
 	ck_assert_uint_eq(model_counts(f->model).descriptors, before + 1);
-	OK(vfd_device_write(devices[0], CONFIG, 0x50 + 9, &reset, 1, &f->err));
+	guest_resets();
 	ck_assert_uint_eq(model_counts(f->model).descriptors, before); /* its data have ended */
 	ck_assert_uint_eq(state_of(0), VFD_MIG_RUNNING);
 	ck_assert_uint_eq(writers(), DEVICES);
@@ -409,15 +415,13 @@ END_TEST
 /* Nothing of it is recorded: its data end all the same. */
 START_TEST(a_reset_by_its_guest_untracked)
 {
-	static const uint8_t reset = 0x80;
-
 	migration_begin(NULL);
 	OK(vfd_migration_set(devices, DEVICES, VFD_MIG_STOP, &f->err));
 	OK(vfd_track_harvest(f->container, VFD_HARVEST_FINAL, NULL, &f->err));
 	OK(vfd_track_stop(f->container, 0, &f->err));
 	unsigned before = model_counts(f->model).descriptors;
 	OK(set_one(0, VFD_MIG_PRE_COPY));
-	OK(vfd_device_write(devices[0], CONFIG, 0x50 + 9, &reset, 1, &f->err));
+	guest_resets();
 	ck_assert_uint_eq(model_counts(f->model).descriptors, before);
 	ck_assert_uint_eq(state_of(0), VFD_MIG_RUNNING);
 	migration_end();
