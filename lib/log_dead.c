@@ -51,8 +51,9 @@ static int check_super(const struct dead *dead, const struct vfd_log *log, struc
 			   super->page_size, log->page_size);
 	if (!ret && (super->flags ^ log->super->flags) & VFD_LOG_IDENTITY)
 		ret = fail(err, VFD_EINVALID, SALVAGE_OP,
-			   "the dead log is keyed by %s, this one is not: its pages would be others here",
-			   super->flags & VFD_LOG_IDENTITY ? "IOVA" : "log address");
+			   "the dead log is keyed by %s, this one is not: create it %s VFD_LOG_IDENTITY",
+			   super->flags & VFD_LOG_IDENTITY ? "IOVA" : "log address",
+			   super->flags & VFD_LOG_IDENTITY ? "with" : "without");
 	return ret;
 }
 

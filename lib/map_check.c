@@ -134,7 +134,7 @@ int check_page_size_fits(struct space *space, struct vfd_error *err)
 				at.where.last,
 				"IOVA %#" PRIx64 "..%#" PRIx64
 				" is mapped, and the container says now that its pages have %" PRIu64
-				" bytes: no bitmap can stand for both",
+				" bytes: no bitmap can stand for both; unmap it first",
 				at.where.first, at.where.last, page);
 	return 0;
 }
