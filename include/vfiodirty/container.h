@@ -152,9 +152,9 @@ struct vfd_adoption {
  * are as they were. Tracking that is on already is kept, never restarted. Bits that the owner read before are not in the log: they are
  * for the owner to copy. From now on the owner must not call GET_BITMAP and STOP itself.
  *
- * From a peer that is not trusted: no answer makes the library read or write where it should not, but the descriptor has to be one of the
- * kernel's VFIO. One whose ioctls another process answers (CUSE) may write anywhere in the caller's memory; fstat(2) tells: /dev/vfio/vfio is
- * the character device 10:196.
+ * From a peer that is not trusted: the sizes, ranges and page sizes in answers are checked, but descriptors that are answered are believed. So
+ * be sure that what the peer gives is one of the kernel's VFIO. One whose ioctls another process answers (CUSE) may write anywhere in the
+ * caller's memory, whatever a library checks; fstat(2) tells: /dev/vfio/vfio is the character device 10:196.
  *
  * Type1 v1 and no-IOMMU containers: mappings work, vfd_track_start() is VFD_EUNSUPPORTED unless all devices pin what they write
  * (vfd_device_pins_all()). The library does not learn what the owner maps or unmaps itself later; vfd_map() there is -EEXIST. sPAPR and iommufd's
